@@ -1,0 +1,1 @@
+"""drsync: disaster recovery and replication for two sites and three centers."""

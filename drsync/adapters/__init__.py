@@ -1,0 +1,1 @@
+"""The world: files, sockets, clocks, libraries. Adapters do not know each other."""

@@ -1,0 +1,1 @@
+"""Running programs: argv lists, a deadline, a reduced environment."""

@@ -1,0 +1,1 @@
+"""Volume images: sparse files."""

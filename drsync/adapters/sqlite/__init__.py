@@ -1,0 +1,1 @@
+"""The charter store in SQLite."""

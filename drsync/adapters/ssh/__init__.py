@@ -1,0 +1,1 @@
+"""The transport: asyncssh, one subsystem, pinned keys."""

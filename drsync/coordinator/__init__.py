@@ -1,0 +1,1 @@
+"""The coordinator: watches, decides, runs procedures, keeps evidence."""

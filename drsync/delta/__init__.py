@@ -1,0 +1,1 @@
+"""Data algorithms over buffers: batch codec, overlay arithmetic. No files, no sockets."""

@@ -1,0 +1,1 @@
+"""The loops: everything that waits. Knows ports only."""

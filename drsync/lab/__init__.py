@@ -1,0 +1,1 @@
+"""Three centers on one machine: the same daemons, real processes and sockets."""

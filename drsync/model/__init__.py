@@ -1,0 +1,1 @@
+"""Words: frozen values that every layer shares. No I/O, no libraries, no decisions."""

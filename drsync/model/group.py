@@ -1,0 +1,93 @@
+"""Protection groups: volumes with one write order that fail over together."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from drsync.model.topology import Center
+
+
+class Durability(StrEnum):
+    """When a write is acknowledged. FLUSH and FUA always wait until all members have it durable."""
+
+    APPEND = "append"
+    FSYNC = "fsync"
+
+
+class Mode(StrEnum):
+    """Which centers an acknowledgment waits for."""
+
+    SYNC = "sync"  # the same-city pair; a silent member is removed in the charter first
+    SYNC_STRICT = "sync_strict"  # never shrink: freeze instead
+    ASYNC = "async"  # the owner alone
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpec:
+    """A served volume.
+
+    Attributes:
+        id: random, 32 hex digits; names the image file.
+        name: alias; the NBD export name.
+        size: bytes, a multiple of 4096.
+        index: small number used in records; never reused within the group.
+    """
+
+    id: str
+    name: str
+    size: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """Targets. Seconds; availability as a fraction."""
+
+    rpo_s: float = 15.0
+    rto_s: float = 300.0
+    availability: float = 0.9999
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPolicy:
+    """How a group behaves. Times in seconds."""
+
+    mode: Mode = Mode.SYNC
+    durability: Durability = Durability.APPEND
+    sync_timeout_s: float = (
+        5.0  # because a slow disk recovers in less, and a client's own timeout is longer
+    )
+    freeze_timeout_s: float = (
+        60.0  # because NBD clients give up after minutes; 0 = never answer EIO
+    )
+    lease_s: float = (
+        10.0  # because a same-city failover must wait this long after the owner's last word
+    )
+    checkpoint_s: float = 5.0
+    window_s: float = 600.0  # points of the last so many seconds can be opened at replicas
+    journal_quota_bytes: int = 64 << 30
+    switchover_freeze_s: float = 10.0  # a planned pause longer than this is an outage
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpec:
+    """What a group is made of; part of the charter, so that every member can read it offline."""
+
+    id: str
+    name: str
+    volumes: tuple[VolumeSpec, ...]
+    members: tuple[Center, ...]
+    preferred_owner: str
+    objectives: Objectives = Objectives()
+    policy: GroupPolicy = GroupPolicy()
+
+    def center(self, name: str) -> Center:
+        """The member called `name`; KeyError when there is none."""
+        for member in self.members:
+            if member.name == name:
+                return member
+        raise KeyError(name)
+
+    def mates(self, name: str) -> tuple[str, ...]:
+        """The other members in the same site: those an owner `name` may hold in sync."""
+        site = self.center(name).site
+        return tuple(m.name for m in self.members if m.site == site and m.name != name)

@@ -1,0 +1,1 @@
+"""What the engines need from the world, written as promises."""

@@ -1,0 +1,31 @@
+"""Time and chance, as values that are handed in."""
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two kinds of time that must never be compared with each other."""
+
+    def now(self) -> float:
+        """Seconds since boot, suspend included (CLOCK_BOOTTIME); never goes back. For leases and timeouts."""
+        ...
+
+    def wall_us(self) -> int:
+        """Wall clock in microseconds since 1970, UTC. A label: for display and recovery points only."""
+        ...
+
+    async def sleep_until(self, instant: float) -> None:
+        """Return at `instant` (of `now`) or soon after; at once when it has passed."""
+        ...
+
+
+class Random(Protocol):
+    """Dice."""
+
+    def hex128(self) -> str:
+        """A random 128-bit number as 32 hex digits."""
+        ...
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high), for jitter."""
+        ...

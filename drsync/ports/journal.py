@@ -1,0 +1,179 @@
+"""The journal of one group at one center: an append-only log of batches, and its superblock.
+
+One journal has one user at a time (the agent's event loop); only `sync` may run in another thread, at
+most once at a time, beside `append` and `read`. After any write or fsync error every further call raises
+`FailedCopyError`: a copy that may have lost data is never retried into silence (P33).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from drsync.model.position import Position, Runs
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+Locator: TypeAlias = int
+"""Where a payload byte lies in this journal: ``segment_number << 32 | byte offset in the segment file``.
+
+Stable until the segment is trimmed or cut. Segment numbers start at 1, so a locator is never 0.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlace:
+    """A stored batch: its records are `first_seq`..`last_seq`, its bytes start at `locator`."""
+
+    first_seq: int
+    last_seq: int
+    locator: Locator
+    length: int
+    """Bytes of the batch on disk, header and padding included."""
+
+
+class Journal(Protocol):
+    """Promises about batches. A batch is the encoded form of `drsync.delta.batch`."""
+
+    @property
+    def tip(self) -> Position:
+        """Position after the last appended batch; ORIGIN when empty."""
+        ...
+
+    @property
+    def first_seq(self) -> int:
+        """First record still held; tip.seq + 1 when empty."""
+        ...
+
+    @property
+    def durable_seq(self) -> int:
+        """Last record that survives a host crash: everything up to it has been synced."""
+        ...
+
+    @property
+    def runs(self) -> Runs:
+        """Stretches of epochs held, oldest first."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of disk the journal occupies."""
+        ...
+
+    def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
+        """Append one encoded batch given as consecutive buffers; returns the locator of its first byte.
+
+        When it returns the batch survives the death of this process, not of the host. The buffers may
+        be reused. `first_seq` must be tip.seq + 1; `end` becomes the tip. The bytes are trusted to be a
+        valid batch that continues the chain: the caller built or verified them.
+
+        Raises:
+            FailedCopyError: write error or disk full; the journal is failed.
+        """
+        ...
+
+    def sync(self) -> int:
+        """Make everything appended before the call durable; returns the new `durable_seq`.
+
+        Blocks; meant for a thread. Directory entries of new segments are durable too when it returns.
+        """
+        ...
+
+    def read(self, locator: Locator, length: int) -> bytes:
+        """`length` bytes at `locator`; they must lie in one batch.
+
+        Raises:
+            MalformedError: the place does not exist (trimmed, cut).
+        """
+        ...
+
+    def read_into(self, locator: Locator, target: memoryview) -> None:
+        """Like `read`, filling `target`."""
+        ...
+
+    def read_batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:
+        """Whole batches that follow record `after_seq`, as stored, back to back, and the last seq in them.
+
+        Returns at least one batch if there is one (even above `bytes_max`), else ``(b"", after_seq)``.
+        `after_seq` must be a batch end or first_seq - 1.
+
+        Raises:
+            MalformedError: `after_seq` is before the first held record or inside a batch.
+        """
+        ...
+
+    def places(self, after_seq: int) -> Iterator[BatchPlace]:
+        """All batches that follow `after_seq`, in order."""
+        ...
+
+    def position_at(self, seq: int) -> Position | None:
+        """The position whose last record is `seq`; None unless it is a held batch end, first_seq - 1 or 0."""
+        ...
+
+    def batch_end_at_or_below(self, seq: int) -> Position:
+        """The highest held batch end <= seq (or the position before the first held record)."""
+        ...
+
+    def cut(self, after_seq: int) -> None:
+        """Durably remove every record after the batch end `after_seq`; what was cut can never be read again.
+
+        Raises:
+            MalformedError: `after_seq` is no held batch end.
+        """
+        ...
+
+    def export_tail(self, after_seq: int, name: str) -> str:
+        """Durably copy the batches after `after_seq` aside as a fork called `name`; returns where. Idempotent."""
+        ...
+
+    def trim(self, through_seq: int) -> int:
+        """Drop whole segments whose records are all <= `through_seq`; returns the new first_seq."""
+        ...
+
+    def close(self) -> None:
+        """Release files. Does not sync."""
+        ...
+
+
+class Superblock(Protocol):
+    """The small durable state of a copy: four copies in two files, written one after the other (F.2)."""
+
+    def load(self) -> bytes | None:
+        """The newest valid value; None only for a store that was never written.
+
+        Raises:
+            FailedCopyError: files exist but no copy is valid; never treated as fresh (P35).
+        """
+        ...
+
+    def store(self, value: bytes) -> None:
+        """Durable on return. Value up to 120 KiB. Blocks (fsync)."""
+        ...
+
+
+class Image(Protocol):
+    """The bytes of a volume at a center. Reads beyond what was written are zeros."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill `target` from `offset`."""
+        ...
+
+    def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        """Write consecutive buffers from `offset`. Raises FailedCopyError."""
+        ...
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make a range read as zeros, giving space back where the file system can."""
+        ...
+
+    def sync(self) -> None:
+        """Everything written before is durable on return. Blocks."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...

@@ -1,0 +1,70 @@
+"""What a block front end (NBD) asks of a volume. Callback-driven: no task, no future per request."""
+
+from typing import Protocol
+
+COMPLETE_OK = 0
+"""Otherwise completions carry a positive errno (EIO, ENOSPC, EPERM, ESHUTDOWN …)."""
+
+
+class Completion(Protocol):
+    """Who is told that a batch of requests is done; a front-end connection implements it."""
+
+    def complete(self, cookies: list[bytes], error: int) -> None:
+        """Answer these requests (NBD cookies, 8 bytes each, in order of arrival) with one errno.
+
+        Called from the event loop, possibly inside `submit`; may be called after the connection is gone.
+        """
+        ...
+
+
+class BlockDevice(Protocol):
+    """One export. All calls come from the event loop; `data` views are valid only during the call.
+
+    Requests of a connection between two `submit` calls form one batch. Offsets and lengths have been
+    checked against `size` by the front end.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes, a multiple of 4096."""
+        ...
+
+    @property
+    def is_read_only(self) -> bool:
+        """Writes are answered EPERM by the front end."""
+        ...
+
+    def write(self, offset: int, data: memoryview, cookie: bytes, *, fua: bool) -> None:
+        """Queue a write (at most 32 MiB)."""
+        ...
+
+    def zero(self, offset: int, length: int, cookie: bytes, *, fua: bool, is_trim: bool) -> None:
+        """Queue a range to become zeros; TRIM is the same, so that replicas stay byte-identical (P29)."""
+        ...
+
+    def flush(self, cookie: bytes) -> None:
+        """Queue a flush: done when every write *answered* before it is durable at all in-sync members."""
+        ...
+
+    def submit(self, completion: Completion) -> None:
+        """End of the connection's batch: everything queued is appended now; answers come by `completion`.
+
+        Must be called before the buffers handed to `write` are reused.
+        """
+        ...
+
+    def read_into(self, offset: int, target: memoryview) -> int:
+        """Fill `target` with committed data; returns an errno (0 = done). May not be called between write and submit."""
+        ...
+
+
+class Exports(Protocol):
+    """What a server can serve. Names are NBD export names."""
+
+    def names(self) -> list[str]:
+        """Exports that may be listed now."""
+        ...
+
+    def find(self, name: str) -> BlockDevice | None:
+        """The device, or None when it is unknown or not served here at the moment."""
+        ...

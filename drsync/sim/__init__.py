@@ -1,0 +1,1 @@
+"""The seeded world: the shipped decisions under faults, with checkers and mutants."""
