@@ -7,17 +7,13 @@ from drsync.model.epoch import NEVER, Epoch
 from drsync.model.group import GroupSpec
 from drsync.model.position import History, Loss
 
-CHARTER_BYTES_MAX = (
-    64 * 1024
-)  # because it is read and cached by every member; about 300 openings fit
+CHARTER_BYTES_MAX = 64 * 1024  # because it is read and cached by every member; about 300 openings fit
 
 
 class IntentKind(StrEnum):
     """What a procedure is about to do."""
 
-    OPEN = (
-        "open"  # (re)open at a center without loss: first opening, restart, re-grant after an abort
-    )
+    OPEN = "open"  # (re)open at a center without loss: first opening, restart, re-grant after an abort
     SWITCHOVER = "switchover"
     FAILOVER = "failover"
 

@@ -53,15 +53,9 @@ class GroupPolicy:
 
     mode: Mode = Mode.SYNC
     durability: Durability = Durability.APPEND
-    sync_timeout_s: float = (
-        5.0  # because a slow disk recovers in less, and a client's own timeout is longer
-    )
-    freeze_timeout_s: float = (
-        60.0  # because NBD clients give up after minutes; 0 = never answer EIO
-    )
-    lease_s: float = (
-        10.0  # because a same-city failover must wait this long after the owner's last word
-    )
+    sync_timeout_s: float = 5.0  # because a slow disk recovers in less, and a client's own timeout is longer
+    freeze_timeout_s: float = 60.0  # because NBD clients give up after minutes; 0 = never answer EIO
+    lease_s: float = 10.0  # because a same-city failover must wait this long after the owner's last word
     checkpoint_s: float = 5.0
     window_s: float = 600.0  # points of the last so many seconds can be opened at replicas
     journal_quota_bytes: int = 64 << 30

@@ -122,7 +122,7 @@ class Journal(Protocol):
         ...
 
     def export_tail(self, after_seq: int, name: str) -> str:
-        """Durably copy the batches after `after_seq` aside as a fork called `name`; returns where. Idempotent."""
+        """Durably copy the batches after `after_seq` aside as fork `name`; returns where. Idempotent."""
         ...
 
     def trim(self, through_seq: int) -> int:

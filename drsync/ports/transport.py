@@ -1,8 +1,8 @@
 """Byte streams between centers: authenticated, ordered, half-close is close.
 
 A `Link` carries frames of `drsync.wire.frames`; what they mean is the engine's business. There are
-two links per pair and direction: *control* and *bulk*, each a connection of its own, so that bulk data never delays a
-heartbeat.
+two links per pair and direction: *control* and *bulk*, each a connection of its own, so that bulk data
+never delays a heartbeat.
 """
 
 from collections.abc import Awaitable, Callable

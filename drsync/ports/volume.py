@@ -54,7 +54,10 @@ class BlockDevice(Protocol):
         ...
 
     def read_into(self, offset: int, target: memoryview) -> int:
-        """Fill `target` with committed data; returns an errno (0 = done). May not be called between write and submit."""
+        """Fill `target` with committed data; returns an errno (0 = done).
+
+        May not be called between `write` and `submit`.
+        """
         ...
 
 
