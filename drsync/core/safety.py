@@ -1,0 +1,142 @@
+"""The reasons drsync says no.
+
+Only sentences live here: each function takes the facts and returns one printable `Reason`. Nothing here
+decides; the procedures decide and quote. Every reason has a code for machines, numbers for people, what to
+do about it, and the name of the override where there is one.
+"""
+
+from dataclasses import dataclass
+
+from drsync.model.epoch import Epoch, show
+
+ACCEPT_LOSS = "accept-loss"
+"""The one override of this file: the operator read the loss statement and goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why drsync says no.
+
+    Attributes:
+        code: short stable identifier.
+        sentence: what is the case, with numbers.
+        remedy: what the reader can do.
+        override: name of the option that goes on nevertheless; empty when there is none.
+    """
+
+    code: str
+    sentence: str
+    remedy: str
+    override: str = ""
+
+    def text(self) -> str:
+        """The sentence and what to do."""
+        return f"{self.sentence} {self.remedy}"
+
+
+def unknown_center(name: str, members: tuple[str, ...]) -> Reason:
+    """The target is no member."""
+    return Reason(
+        "unknown_center", f"{name} is no member of this group.", f"Name one of: {', '.join(members)}."
+    )
+
+
+def not_reached(name: str, part: str) -> Reason:
+    """A center that the procedure cannot do without is silent."""
+    return Reason(
+        "not_reached", f"{name} ({part}) cannot be reached.", f"Start {name} or name another center."
+    )
+
+
+def copy_failed(name: str, state: str) -> Reason:
+    """The copy is of no use."""
+    return Reason(
+        "copy_failed", f"The copy at {name} is {state}.", f"Repair or resync {name}, or name another center."
+    )
+
+
+def went_back(name: str) -> Reason:
+    """The copy is older than what the center stated before."""
+    return Reason(
+        "went_back",
+        f"{name} has gone back in time: it stated a higher position before (a restored snapshot?).",
+        "Let it catch up with the owner, or name another center.",
+        ACCEPT_LOSS,
+    )
+
+
+def needs_resync(name: str, applied: int, belongs: int) -> Reason:
+    """The image holds records that the group gave up."""
+    return Reason(
+        "needs_resync",
+        f"The image at {name} holds records up to {applied}; only those up to {belongs} belong to the group.",
+        f"Let {name} resync from the owner first, or name another center.",
+    )
+
+
+def moved_on(name: str, follow: Epoch, charter: Epoch) -> Reason:
+    """The copy follows an epoch that the charter has not heard of."""
+    return Reason(
+        "moved_on",
+        f"{name} follows epoch {show(follow)}, the charter knows only {show(charter)}: the store is old.",
+        "Bring back the newest charter store, or start a new store generation.",
+    )
+
+
+def not_in_sync(name: str, in_sync: tuple[str, ...], behind: str) -> Reason:
+    """The copy may lack acknowledged writes, and nobody in sync can be asked."""
+    return Reason(
+        "not_in_sync",
+        f"{name} is not in the in-sync set ({', '.join(in_sync) or 'empty'}), no cleanly running member of it "
+        f"can be reached to complete it, and {behind}: acknowledged writes may be lost.",
+        f"Bring back one of {', '.join(in_sync)}, or accept the loss by name.",
+        ACCEPT_LOSS,
+    )
+
+
+def unclean_and_silent(name: str, silent: tuple[str, ...]) -> Reason:
+    """The candidate lost its volatile tail and somebody who may hold it is silent."""
+    return Reason(
+        "unclean",
+        f"The host of {name} restarted uncleanly, so it may have lost appended writes, "
+        f"and {', '.join(silent)} cannot be asked.",
+        f"Bring back {', '.join(silent)}, or accept the loss by name.",
+        ACCEPT_LOSS,
+    )
+
+
+def left_behind(name: str, donor: str, missing: int) -> Reason:
+    """A reachable member holds more, but its journal no longer starts where the candidate ends."""
+    return Reason(
+        "left_behind",
+        f"{donor} holds {missing} records that {name} lacks, but its journal starts after the last of {name}.",
+        f"Name {donor} instead, or let {name} resync first.",
+        ACCEPT_LOSS,
+    )
+
+
+def intent_in_progress(kind: str, target: str, actor: str) -> Reason:
+    """Another procedure holds the charter."""
+    return Reason(
+        "in_progress",
+        f"A {kind} to {target}, asked for by {actor}, is in progress.",
+        "Wait for it; it goes on or is aborted by itself.",
+    )
+
+
+def owner_not_serving(owner: str, state: str) -> Reason:
+    """A switchover needs an owner that serves."""
+    return Reason(
+        "owner_not_serving",
+        f"The owner {owner or '(none)'} is {state}: a switchover needs one that serves.",
+        "Use failover, or let the owner open first.",
+    )
+
+
+def too_far_behind(name: str, lag_records: int, limit_records: int) -> Reason:
+    """The pause would become an outage."""
+    return Reason(
+        "too_far_behind",
+        f"{name} is {lag_records} records behind the owner; a switchover starts below {limit_records}.",
+        "Wait until it has caught up.",
+    )
