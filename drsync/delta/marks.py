@@ -1,0 +1,68 @@
+"""Control records: what checkpoints, heartbeats and epoch starts carry, and how to find them in batches.
+
+A mark is a batch of its own with exactly one record, so that finding marks costs one byte per batch.
+"""
+
+import json
+from dataclasses import dataclass
+
+from drsync.delta.batch import RECORD_BYTES, Buffer, Header, Kind
+from drsync.model.epoch import Epoch
+from drsync.model.errors import MalformedError
+
+MARK_BYTES_MAX = 4096  # because a mark holds a name and a few numbers
+NAME_MAX = 128  # because a name is typed by people
+_KIND_AT = 26
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A mark where all volumes of the group agree.
+
+    Attributes:
+        seq: its record; the checkpoint is the position after it.
+        time_us: owner's wall clock label.
+        name: given by a person, or empty.
+        is_app_consistent: its hook succeeded in time.
+    """
+
+    seq: int
+    time_us: int
+    name: str = ""
+    is_app_consistent: bool = False
+
+
+def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
+    """Kind of the only record of the batch at `at`; 0 when it holds several."""
+    if header.table_len != RECORD_BYTES:
+        return 0
+    return buffer[at + header.table_start + _KIND_AT]
+
+
+def checkpoint_payload(name: str, *, is_app_consistent: bool) -> bytes:
+    """What a CHECKPOINT record carries."""
+    assert len(name) <= NAME_MAX
+    return json.dumps({"app": is_app_consistent, "name": name}, sort_keys=True).encode()
+
+
+def epoch_payload(epoch: Epoch, uuid: str, fork_seq: int) -> bytes:
+    """What an EPOCH_START record carries, so that a journal explains itself without a charter."""
+    return json.dumps({"epoch": epoch, "fork_seq": fork_seq, "uuid": uuid}, sort_keys=True).encode()
+
+
+def read_checkpoint(buffer: Buffer, at: int, header: Header) -> Checkpoint | None:
+    """The checkpoint in the batch at `at`, None when it holds something else.
+
+    Raises:
+        MalformedError: a CHECKPOINT record whose payload cannot be read.
+    """
+    if sole_kind(buffer, at, header) != Kind.CHECKPOINT:
+        return None
+    start = at + header.payload_start
+    raw = bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
+    try:
+        body = json.loads(raw)
+        name, is_app = str(body["name"])[:NAME_MAX], bool(body["app"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise MalformedError(f"checkpoint at record {header.first_seq}: {error}") from error
+    return Checkpoint(header.last_seq, header.time_us, name, is_app)

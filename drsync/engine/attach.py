@@ -1,0 +1,263 @@
+"""Bringing a peer onto the owner's log: ask, compare, let it follow, then feed it.
+
+The comparison and its plan are `core.compare`; here is only the conversation. The peer carries out a cut
+itself and checks the plan against what it has promised meanwhile (F.A 21).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from drsync.core import compare
+from drsync.core.compare import ConnectPlan
+from drsync.delta.batch import Buffer
+from drsync.engine.bulk import BulkChannel
+from drsync.engine.copy import GroupCopy
+from drsync.engine.feed import Feed
+from drsync.engine.owner import OwnerEngine
+from drsync.engine.peers import Peers
+from drsync.model import epoch as epochs
+from drsync.model.charter import Charter
+from drsync.model.copy import Statement
+from drsync.model.epoch import Epoch
+from drsync.model.errors import DrsyncError, MalformedError, RefusedError
+from drsync.model.position import EpochStart
+from drsync.wire import control, data, stream
+from drsync.wire.frames import Frame, FrameType
+
+NO_PROGRESS_S = 15.0  # because a half-open connection must be noticed long before TCP notices it
+ATTACH_TIMEOUT_S = 10.0  # because the peer writes its promise and perhaps cuts its log before it answers
+
+
+@dataclass(frozen=True, slots=True)
+class FollowFrom:
+    """What the peer is asked to do: hold exactly our log up to `after_seq`, keep its own tail as `fork`."""
+
+    after_seq: int
+    chain: bytes
+    fork: str
+    words: str
+
+
+class Attachment:
+    """A peer that follows: its feed, and its acknowledgments on the way back."""
+
+    def __init__(
+        self,
+        *,
+        engine: OwnerEngine,
+        copy: GroupCopy,
+        statement: Statement,
+        channel: BulkChannel,
+        on_stale: Callable[[Epoch], None],
+        on_trouble: Callable[[DrsyncError], None],
+    ) -> None:
+        self.is_lost = False
+        self.lost_event = asyncio.Event()
+        self.reason = ""
+        self.needs_absolution = statement.unclean or statement.amnesic
+        self._engine = engine
+        self._copy = copy
+        self._channel = channel
+        self._on_stale = on_stale
+        self._session = statement.session
+        self._center = statement.center
+        self._told_commit = 0
+        self._progress = (0, 0.0)
+        self._retain = 0
+        self.feed = Feed(
+            center=statement.center,
+            session=statement.session,
+            journal=copy.journal,
+            after_seq=statement.tip.seq,
+            send=self._send_batches,
+            ask_durable=self._ask_durable,
+            on_trouble=on_trouble,
+        )
+        self.feed.durable = statement.durable
+        self._stream = channel.open_stream(self)
+
+    def start(self, group_id: str) -> None:
+        """Open the stream and send what the peer lacks."""
+        attach = stream.Attach(self._engine.log.epoch, bytes.fromhex(group_id))
+        self._channel.send(FrameType.ATTACH, self._stream, [stream.encode_attach(attach)])
+        self._engine.log.greet(self._center, self._session)
+        self._engine.feeds.append(self.feed)
+        self.feed.pump()
+
+    @property
+    def is_eligible(self) -> bool:
+        """Whether it may join the in-sync set: on the live edge, with nothing to be forgiven."""
+        return self.feed.is_live and not self.needs_absolution
+
+    def tick(self, commit: int, retain: int, now: float) -> None:
+        """Tell the peer how far commits are, if it has not heard by a batch; send on what it lacks."""
+        if retain > self._retain:
+            self._retain = retain
+            body = stream.encode_retain(stream.Retain(self._engine.log.epoch, retain))
+            self._channel.send(FrameType.RETAIN, self._stream, [body])
+        if self.feed.unacknowledged_bytes == 0 or self.feed.appended > self._progress[0]:
+            self._progress = (self.feed.appended, now)
+        elif now - self._progress[1] > NO_PROGRESS_S:
+            self._channel.link.close(f"no progress for {NO_PROGRESS_S:g} s")
+            return
+        if commit > self._told_commit:
+            hint = data.Commit(self._engine.log.epoch, commit)
+            self._channel.send(FrameType.COMMIT, self._stream, [data.encode_commit(hint)])
+            self._told_commit = commit
+        self.feed.pump()
+
+    def _send_batches(self, parts: list[Buffer]) -> None:
+        commit = self._engine.log.commit
+        head = data.BatchesHeader(self._engine.log.epoch, commit, 0, self.feed.sent + 1)
+        self._told_commit = commit
+        self._channel.send(FrameType.BATCHES, self._stream, [data.batches_header(head), *parts])
+
+    def _ask_durable(self, seq: int) -> None:
+        wanted = data.Sync(self._engine.log.epoch, seq)
+        self._channel.send(FrameType.SYNC, self._stream, [data.encode_sync(wanted)])
+
+    # --- StreamHandler
+
+    def frame_received(self, frame: Frame) -> None:
+        """See StreamHandler."""
+        match frame.type:
+            case FrameType.ACK:
+                ack = data.read_ack(frame.body)
+                self._engine.log.acknowledge(
+                    self._center, self._session, ack.epoch, ack.appended, ack.durable
+                )
+                if ack.epoch == self._engine.log.epoch:
+                    self.feed.acknowledged(ack.appended, ack.durable, ack.applied)
+            case FrameType.REJECT:
+                refusal = stream.read_reject(frame.body)
+                self._on_stale(refusal.promised)
+                self.close("rejected")
+            case _:
+                raise MalformedError(f"frame {frame.type} does not belong on a replication stream")
+
+    def frames_ended(self) -> None:
+        """See StreamHandler: the hot path's turn."""
+        self._engine.settle()
+
+    def pause(self) -> None:
+        """See StreamHandler."""
+        self.feed.is_paused = True
+
+    def resume(self) -> None:
+        """See StreamHandler."""
+        self.feed.is_paused = False
+        self.feed.pump()
+
+    def lost(self, reason: str) -> None:
+        """See StreamHandler: what the peer acknowledged counts no more until it attached again."""
+        self.reason = reason
+        self.is_lost = True
+        self.lost_event.set()
+        self.feed.close()
+        self._engine.log.forget(self._center)
+        if self.feed in self._engine.feeds:
+            self._engine.feeds.remove(self.feed)
+
+    def close(self, reason: str = "closed") -> None:
+        """End the stream from our side."""
+        if not self.is_lost:
+            self._channel.send(FrameType.DETACH, self._stream, [])
+            self._channel.close_stream(self._stream)
+            self.lost(reason)
+
+
+async def attach(
+    center: str, charter: Charter, copy: GroupCopy, engine: OwnerEngine, peers: Peers
+) -> tuple[FollowFrom, Statement]:
+    """Ask a peer to follow this epoch; on return its log is a prefix of ours and ends at its statement's tip.
+
+    Raises:
+        TransientError: not reached.
+        RefusedError: the copies must not or cannot be joined; says why. `code` is ``stale_epoch`` when the
+            peer has promised a higher epoch.
+    """
+    body: dict[str, object] = {"group": charter.group.id, "charter": control.to_json(charter)}
+    answer = await peers.call(center, "group.attach", body, ATTACH_TIMEOUT_S)
+    statement = control.from_json(Statement, answer["statement"])
+    follow = _resolve(charter, copy, engine, statement, answer)
+    body = {
+        "group": charter.group.id,
+        "epoch": charter.epoch,
+        "version": charter.version,
+        "after_seq": follow.after_seq,
+        "chain": follow.chain.hex(),
+        "fork": follow.fork,
+    }
+    answer = await peers.call(center, "group.follow", body, ATTACH_TIMEOUT_S)
+    statement = control.from_json(Statement, answer["statement"])
+    if statement.tip.seq != follow.after_seq or statement.tip.chain != follow.chain:
+        raise RefusedError(
+            f"{center} ends at record {statement.tip.seq} after following to {follow.after_seq}"
+        )
+    return follow, statement
+
+
+def _resolve(
+    charter: Charter, copy: GroupCopy, engine: OwnerEngine, statement: Statement, answer: dict[str, object]
+) -> FollowFrom:
+    history = answer.get("history")
+    assert isinstance(history, list)
+    identity = compare.Identity(
+        str(answer.get("cluster", "")),
+        charter.group.id,
+        tuple(control.from_json(EpochStart, start) for start in history),
+    )
+    fork = compare.fork_point(charter.history, statement)
+    here = copy.journal.position_at(fork)
+    view = compare.OwnerView(
+        cluster=identity.cluster,
+        group=charter.group.id,
+        history=charter.history,
+        epoch=charter.epoch,
+        tip=copy.journal.tip,
+        commit=engine.log.commit,
+        first_seq=copy.journal.first_seq,
+        version=charter.version,
+        chain_at_fork=here.chain if here is not None else None,
+    )
+    return follow_plan(compare.compare(view, statement, identity), statement, view)
+
+
+def follow_plan(plan: ConnectPlan, statement: Statement, view: compare.OwnerView) -> FollowFrom:
+    """What a plan means for the peer.
+
+    Raises:
+        RefusedError: the plan is not one that a journal can carry out.
+    """
+    center = statement.center
+    chain = view.chain_at_fork or b""
+    match plan:
+        case compare.Quarantine(reason, then):
+            inner = follow_plan(then, statement, view)
+            return FollowFrom(inner.after_seq, inner.chain, inner.fork, f"{inner.words} ({reason})")
+        case compare.Seed(is_streamable=True):
+            return FollowFrom(0, bytes(16), "", "seed from the journal")
+        case compare.Stream(from_seq):
+            return FollowFrom(from_seq, chain, "", f"stream from record {from_seq}")
+        case compare.Truncate(to, _, _, compare.Stream()):
+            return FollowFrom(to, chain, "", f"cut its uncommitted tail after record {to}, then stream")
+        case compare.ExportFork(after_seq, _, _, True, compare.Stream()):
+            name = f"fork-{epochs.show(view.epoch)}-{after_seq}"
+            return FollowFrom(
+                after_seq, chain, name, f"keep its records after {after_seq} as {name}, then stream"
+            )
+        case compare.StepDown(promised):
+            raise RefusedError(f"{center} has promised epoch {epochs.show(promised)}", code="stale_epoch")
+        case compare.RefuseUnrelated(ours, theirs):
+            raise RefusedError(f"{center} belongs to {theirs}, not {ours}", code="unrelated")
+        case compare.FreezeBoth(epoch, reason):
+            raise RefusedError(f"{center}: epoch {epochs.show(epoch)}: {reason}", code="forked")
+        case compare.Corrupt(seq):
+            raise RefusedError(f"{center} differs from the owner at record {seq}", code="corrupt")
+        case _:
+            raise RefusedError(
+                f"{center} needs blocks that the journal, which starts at {view.first_seq}, no longer holds",
+                code="needs_resync",
+                remedy="raise the journal quota; blockwise resync comes with a later version",
+            )

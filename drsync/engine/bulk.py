@@ -1,0 +1,126 @@
+"""A bulk link shared by many groups: frames in and out, one stream number per group and direction.
+
+The side that dialed opens streams with an ATTACH or FETCH frame; the other side answers on the same
+stream. A malformed frame closes the link: nothing after it can be trusted.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from drsync.model.errors import MalformedError
+from drsync.ports.journal import Buffer
+from drsync.ports.transport import Link
+from drsync.wire.frames import Decoder, Frame, FrameType, frame_header
+
+STREAMS_MAX = 64  # because an agent holds tens of groups
+
+
+class StreamHandler(Protocol):
+    """One end of a stream."""
+
+    def frame_received(self, frame: Frame) -> None:
+        """A frame of this stream. Raises MalformedError to have the link closed."""
+        ...
+
+    def frames_ended(self) -> None:
+        """All frames that arrived together were delivered: answer now."""
+        ...
+
+    def pause(self) -> None:
+        """Send nothing until `resume`."""
+        ...
+
+    def resume(self) -> None:
+        """Send again."""
+        ...
+
+    def lost(self, reason: str) -> None:
+        """The link is gone."""
+        ...
+
+
+Accept = Callable[["BulkChannel", Frame], StreamHandler | None]
+"""A peer opened a stream with this frame; None refuses it."""
+
+
+class BulkChannel:
+    """A LinkHandler that multiplexes streams."""
+
+    def __init__(
+        self, link: Link, accept: Accept | None, on_malformed: Callable[[str, MalformedError], None]
+    ) -> None:
+        self.link = link
+        self.is_lost = False
+        self.lost_event = asyncio.Event()
+        self._accept = accept
+        self._on_malformed = on_malformed
+        self._decoder = Decoder()
+        self._streams: dict[int, StreamHandler] = {}
+        self._next = 1
+        self._is_paused = False
+        link.set_handler(self)
+
+    def open_stream(self, handler: StreamHandler) -> int:
+        """A new stream of ours; its number goes into every frame."""
+        number = self._next
+        self._next += 1
+        self._streams[number] = handler
+        if self._is_paused:
+            handler.pause()
+        return number
+
+    def close_stream(self, number: int) -> None:
+        """Deliver nothing to that stream any more."""
+        self._streams.pop(number, None)
+
+    def send(self, kind: FrameType, stream: int, parts: Sequence[Buffer]) -> None:
+        """Send one frame whose body is `parts` joined."""
+        size = sum(map(len, parts))
+        self.link.write(b"".join([frame_header(kind, size, stream=stream), *parts]))
+
+    # --- LinkHandler
+
+    def data_received(self, data: bytes) -> None:
+        """See LinkHandler."""
+        touched: dict[int, StreamHandler] = {}
+        try:
+            for frame in self._decoder.feed(data):
+                handler = self._streams.get(frame.stream) or self._opened(frame)
+                if handler is not None:
+                    handler.frame_received(frame)
+                    touched[frame.stream] = handler
+        except MalformedError as error:
+            self._on_malformed(self.link.peer, error)
+            self.link.close(f"malformed: {error}")
+            return
+        for handler in touched.values():
+            handler.frames_ended()
+
+    def _opened(self, frame: Frame) -> StreamHandler | None:
+        if self._accept is None or len(self._streams) >= STREAMS_MAX:
+            return None
+        handler = self._accept(self, frame)
+        if handler is not None:
+            self._streams[frame.stream] = handler
+        return handler
+
+    def pause_writing(self) -> None:
+        """See LinkHandler."""
+        self._is_paused = True
+        for handler in list(self._streams.values()):
+            handler.pause()
+
+    def resume_writing(self) -> None:
+        """See LinkHandler."""
+        self._is_paused = False
+        for handler in list(self._streams.values()):
+            handler.resume()
+
+    def connection_lost(self, reason: str) -> None:
+        """See LinkHandler."""
+        self.is_lost = True
+        self.lost_event.set()
+        streams, self._streams = self._streams, {}
+        for handler in streams.values():
+            handler.lost(reason)

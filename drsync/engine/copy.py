@@ -1,0 +1,301 @@
+"""A center's copy of a group: journal, volumes, and what is durable about them.
+
+A promise, an adopted history, a cut: each is stored before the method returns, and may be spoken of only
+then. Role-independent; the owner's and the replica's loops append through the journal held here.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from drsync.delta.batch import peek, split
+from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_checkpoint
+from drsync.engine.threads import in_thread
+from drsync.engine.volumes import GroupVolumes
+from drsync.model.charter import Charter
+from drsync.model.copy import CopyState, Statement
+from drsync.model.epoch import NEVER, Epoch
+from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.model.group import GroupSpec
+from drsync.model.position import EpochStart, History
+from drsync.ports.copy_store import CopyStore
+from drsync.ports.journal import Journal, Superblock
+from drsync.wire import control
+
+CHECKPOINTS_MAX = 20_000  # because a day of checkpoints every 5 s is 17,280
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """The superblock's value.
+
+    Attributes:
+        incarnation: random per formatted store.
+        boot_id: of the host at the last start.
+        is_clean: the last stop synced everything.
+        unclean: the host restarted uncleanly and the copy has not caught up since.
+        amnesic: the copy was noticed to have gone back in time.
+        promised, follow, history: see Statement.
+        applied: the images hold everything up to here.
+        durable_hint: records up to here were durable when this was written (never more).
+        commit: highest commit heard.
+        charter: newest charter seen.
+        bound_epoch, bound_until: a failsafe confirmation given to an owner (F.A 24); seconds since boot.
+    """
+
+    incarnation: str
+    boot_id: str
+    is_clean: bool = False
+    unclean: bool = False
+    amnesic: bool = False
+    promised: Epoch = NEVER
+    follow: Epoch = NEVER
+    history: History = ()
+    applied: int = 0
+    durable_hint: int = 0
+    commit: int = 0
+    charter: Charter | None = None
+    bound_epoch: Epoch = NEVER
+    bound_until: float = 0.0
+
+    def encode(self) -> bytes:
+        """Canonical JSON."""
+        body: dict[str, object] = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("history", "charter")
+        }
+        body["format"] = FORMAT
+        body["history"] = [control.to_json(start) for start in self.history]
+        body["charter"] = control.to_json(self.charter) if self.charter else None
+        return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+    @staticmethod
+    def decode(raw: bytes) -> "Durable":
+        """Inverse of `encode`. Raises FailedCopyError for a value this version cannot read."""
+        body: dict[str, object] = json.loads(raw)
+        if body.pop("format", None) != FORMAT:
+            raise FailedCopyError("the superblock has a format this version does not know", code="version")
+        history, charter = body.pop("history"), body.pop("charter")
+        assert isinstance(history, list)
+        return replace(
+            _from_body(body),
+            history=tuple(control.from_json(EpochStart, start) for start in history),
+            charter=control.from_json(Charter, charter) if charter else None,
+        )
+
+
+def _from_body(body: dict[str, object]) -> Durable:
+    fields = Durable.__slots__
+    known = {name: value for name, value in body.items() if name in fields}
+    return Durable(**known)  # type: ignore[arg-type]  # the JSON was written by `encode`, field by field
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """Who this process is.
+
+    Attributes:
+        center: name.
+        session: random per process start.
+        boot_id: of the host.
+    """
+
+    center: str
+    session: str
+    boot_id: str
+
+
+class GroupCopy:
+    """Journal, volumes and superblock of one group at one center."""
+
+    def __init__(
+        self,
+        me: Self,
+        spec: GroupSpec,
+        journal: Journal,
+        volumes: GroupVolumes,
+        superblock: Superblock,
+        durable: Durable,
+    ) -> None:
+        self.me = me
+        self.spec = spec
+        self.journal = journal
+        self.volumes = volumes
+        self.durable = durable
+        self.commit = min(durable.commit, journal.tip.seq)
+        self.checkpoints: list[Checkpoint] = []
+        self.state = CopyState.BLANK if journal.tip.seq == 0 and not durable.follow else CopyState.REPLICA
+        self.failure = ""
+        self.token = 0
+        self._superblock = superblock
+        self._storing = asyncio.Lock()
+        self._syncing = asyncio.Lock()
+        self._cutting_to: int | None = None
+
+    @staticmethod
+    def open(me: Self, spec: GroupSpec, store: CopyStore, incarnation: str) -> "GroupCopy":
+        """Open or create the copy. Blocks (fsync, scan of the unsealed segment).
+
+        Args:
+            me: this process.
+            spec: the group; its volumes' images are created when missing.
+            store: the files.
+            incarnation: used when the copy is new.
+
+        Raises:
+            FailedCopyError: the copy is damaged; nothing was changed.
+        """
+        superblock = store.superblock()
+        raw = superblock.load()
+        durable = Durable.decode(raw) if raw is not None else Durable(incarnation, me.boot_id)
+        has_lost_cache = durable.boot_id != me.boot_id and not durable.is_clean
+        durable = replace(
+            durable,
+            boot_id=me.boot_id,
+            is_clean=False,
+            unclean=durable.unclean or (raw is not None and has_lost_cache),
+        )
+        superblock.store(durable.encode())
+        journal = store.journal(spec, durable.incarnation, durable.durable_hint)
+        images = {volume.index: store.image(volume) for volume in spec.volumes}
+        volumes = GroupVolumes(images, journal, durable.applied)
+        copy = GroupCopy(me, spec, journal, volumes, superblock, durable)
+        journal.sync()
+        copy._find_checkpoints()
+        return copy
+
+    def _find_checkpoints(self) -> None:
+        """Read the marks of what the journal holds above the images."""
+        after = max(self.volumes.applied, self.journal.first_seq - 1)
+        for place in self.journal.places(after):
+            head = self.journal.read(place.locator, min(place.length, MARK_BYTES_MAX))
+            self.note_marks(head)
+
+    def note_marks(self, batch: bytes | memoryview) -> None:
+        """Remember the checkpoint in a batch (whole, or its first `MARK_BYTES_MAX` bytes), if it is one."""
+        mark = read_checkpoint(batch, 0, peek(batch))
+        if mark is not None:
+            self.add_checkpoint(mark)
+
+    def add_checkpoint(self, mark: Checkpoint) -> None:
+        """Remember a checkpoint; the oldest are forgotten beyond `CHECKPOINTS_MAX`."""
+        self.checkpoints.append(mark)
+        if len(self.checkpoints) > CHECKPOINTS_MAX:
+            del self.checkpoints[: CHECKPOINTS_MAX // 10]
+
+    def points(self) -> list[Checkpoint]:
+        """Recovery points: checkpoints that can be opened here now, oldest first."""
+        low, high = self.volumes.applied, min(self.commit, self.journal.durable_seq)
+        return [c for c in self.checkpoints if low <= c.seq <= high]
+
+    def statement(self) -> Statement:
+        """This member's word about its copy."""
+        durable = self.durable
+        return Statement(
+            center=self.me.center,
+            session=self.me.session,
+            incarnation=durable.incarnation,
+            state=self.state,
+            promised=durable.promised,
+            follow=durable.follow,
+            first_seq=self.journal.first_seq,
+            runs=self.journal.runs,
+            appended=self.journal.tip.seq,
+            durable=self.journal.durable_seq,
+            applied=self.volumes.applied,
+            commit=self.commit,
+            tip=self.journal.tip,
+            unclean=durable.unclean,
+            amnesic=durable.amnesic,
+            token=self.token,
+        )
+
+    async def store(self, change: Callable[[Durable], Durable]) -> None:
+        """Change what is durable; on return it survives a crash of the host.
+
+        The change is computed when earlier changes are stored, so that none is overwritten.
+
+        Raises:
+            FailedCopyError: the copy is failed from now on.
+        """
+        async with self._storing:
+            value = replace(
+                change(self.durable),
+                applied=self.volumes.applied,
+                durable_hint=self._durable_hint(),
+                commit=self.commit,
+            )
+            try:
+                await in_thread(lambda: self._superblock.store(value.encode()))
+            except DrsyncError as error:
+                self.fail(error)
+                raise
+            self.durable = value
+
+    def _durable_hint(self) -> int:
+        """Never above what a crash during a cut may leave."""
+        durable = self.journal.durable_seq
+        return durable if self._cutting_to is None else min(durable, self._cutting_to)
+
+    async def sync(self) -> int:
+        """Make the journal durable; returns the durable position. Raises FailedCopyError."""
+        async with self._syncing:
+            try:
+                return await in_thread(self.journal.sync)
+            except DrsyncError as error:
+                self.fail(error)
+                raise
+
+    def fail(self, error: DrsyncError) -> None:
+        """This copy is FAILED: it takes part in nothing until somebody replaced it."""
+        self.state = CopyState.FAILED
+        self.failure = self.failure or str(error)
+
+    async def cut(self, after_seq: int, fork: str) -> None:
+        """Remove the log beyond the batch end `after_seq`; keep it aside as `fork` when that is not empty.
+
+        Raises:
+            FailedCopyError: an image already holds records beyond, or an I/O error.
+        """
+        if after_seq >= self.journal.tip.seq:
+            return
+        if self.volumes.applied > after_seq:
+            raise FailedCopyError(
+                f"the image is at record {self.volumes.applied}, beyond the common position {after_seq}",
+                code="image_ahead",
+                remedy="this copy must be seeded again",
+            )
+        if fork:
+            await in_thread(lambda: self.journal.export_tail(after_seq, fork))
+        self.commit = min(self.commit, after_seq)
+        self._cutting_to = after_seq
+        try:
+            await self.store(lambda d: d)
+            self.journal.cut(after_seq)
+        finally:
+            self._cutting_to = None
+        self.checkpoints = [c for c in self.checkpoints if c.seq <= after_seq]
+        if self.volumes.recorded > after_seq:
+            self.volumes.forget_above_images()
+
+    def close(self) -> None:
+        """Sync, note that the stop was clean, release the files. Blocks."""
+        if self.state is not CopyState.FAILED:
+            self.journal.sync()
+            clean = replace(
+                self.durable,
+                is_clean=True,
+                applied=self.volumes.applied,
+                durable_hint=self.journal.durable_seq,
+                commit=self.commit,
+            )
+            self._superblock.store(clean.encode())
+        self.journal.close()
+        self.volumes.close()
+
+
+def batches_of(data: bytes) -> list[memoryview]:
+    """The whole batches that lie back to back in `data`."""
+    view = memoryview(data)
+    return [view[at : at + header.length] for at, header in split(data)]

@@ -1,0 +1,119 @@
+"""Sending a group's log to one peer: live as batches are appended, from the journal when it fell behind.
+
+The journal is the buffer: nothing is queued here. A feed that is paused or has too much unacknowledged
+stops, and goes on from the journal where it stopped.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from drsync.delta.batch import EncodedBatch
+from drsync.model.errors import DrsyncError
+from drsync.ports.journal import Journal
+
+PUMP_BYTES = 1 << 20  # because a data frame holds about that much
+UNACKNOWLEDGED_BYTES_MAX = 64 << 20  # because 10 Gbit/s x 50 ms round trip are 62 MB
+PUMP_ROUNDS_MAX = 8  # because the loop has other work after 8 MiB
+
+
+class Feed:
+    """One peer's stream in one epoch.
+
+    Attributes:
+        center: the peer.
+        session: the peer's process.
+        sent: last record handed to the link.
+        appended, durable, applied: what the peer acknowledged.
+        is_live: it has everything that was appended here.
+    """
+
+    def __init__(
+        self,
+        *,
+        center: str,
+        session: str,
+        journal: Journal,
+        after_seq: int,
+        send: Callable[[list[bytes | bytearray | memoryview]], None],
+        ask_durable: Callable[[int], None],
+        on_trouble: Callable[[DrsyncError], None],
+    ) -> None:
+        self.center = center
+        self.session = session
+        self.sent = after_seq
+        self.appended = after_seq
+        self.durable = 0
+        self.applied = 0
+        self.is_paused = False
+        self.is_closed = False
+        self.sent_bytes = 0
+        self._journal = journal
+        self._send = send
+        self._ask_durable = ask_durable
+        self._on_trouble = on_trouble
+        self._flight: deque[tuple[int, int]] = deque()
+        self._flight_bytes = 0
+        self._asked_durable = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether everything appended so far is on its way."""
+        return self.sent == self._journal.tip.seq
+
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """Bytes sent and not yet acknowledged as appended."""
+        return self._flight_bytes
+
+    def push(self, batch: EncodedBatch) -> None:
+        """See BatchSink: send now when the feed is live, else it will be read from the journal."""
+        if self.sent != batch.first_seq - 1 or not self._may_send():
+            return
+        self._send(batch.parts)
+        self._note(batch.last_seq, batch.length)
+
+    def want_durable(self, seq: int) -> None:
+        """See BatchSink."""
+        if seq > self._asked_durable and not self.is_closed:
+            self._asked_durable = seq
+            self._ask_durable(seq)
+
+    def acknowledged(self, appended: int, durable: int, applied: int) -> None:
+        """The peer's word; positions never go back within a session."""
+        self.appended = max(self.appended, appended)
+        self.durable = max(self.durable, durable)
+        self.applied = max(self.applied, applied)
+        flight = self._flight
+        while flight and flight[0][0] <= appended:
+            self._flight_bytes -= flight.popleft()[1]
+        if self.sent < self._journal.tip.seq:
+            self.pump()
+
+    def pump(self) -> bool:
+        """Send more of the journal; True when there is more to send and room for it."""
+        for _ in range(PUMP_ROUNDS_MAX):
+            if not self._may_send() or self.is_live:
+                return False
+            try:
+                data, last = self._journal.read_batches(self.sent, PUMP_BYTES)
+            except DrsyncError as error:
+                self._on_trouble(error)
+                return False
+            if not data:
+                return False
+            self._send([data])
+            self._note(last, len(data))
+        return True
+
+    def _may_send(self) -> bool:
+        return not (self.is_paused or self.is_closed) and self._flight_bytes < UNACKNOWLEDGED_BYTES_MAX
+
+    def _note(self, last_seq: int, size: int) -> None:
+        self.sent = last_seq
+        self.sent_bytes += size
+        self._flight.append((last_seq, size))
+        self._flight_bytes += size
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        self.is_closed = True

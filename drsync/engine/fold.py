@@ -1,0 +1,149 @@
+"""Bringing images forward behind the log, and giving journal space back.
+
+How far an image may go is decided here once per round: never beyond what is committed and durable, never
+past a view, at the owner behind the slowest peer, at a replica behind the window of recovery points.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from drsync.engine.copy import Durable, GroupCopy
+from drsync.engine.threads import in_thread
+from drsync.engine.views import Views
+from drsync.engine.volumes import LAYER_BLOCKS_MAX
+from drsync.model.charter import Charter
+from drsync.model.copy import CopyState
+from drsync.model.errors import DrsyncError
+from drsync.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from drsync.engine.term import OwnerTerm
+
+FOLD_INTERVAL_S = 0.5  # because images that trail by half a second keep an opening's index small
+STORE_INTERVAL_S = 1.0  # because the superblock's hints may be this old after a crash
+
+
+class Folder:
+    """The fold loop of one copy.
+
+    Attributes:
+        lock: held while images or their index change; take it to cut the log.
+        term: the running term of ownership, None at a replica.
+        newest: newest charter seen, to be stored with the next round.
+        retain: every member has the log up to here (as a replica heard it).
+    """
+
+    def __init__(
+        self, copy: GroupCopy, views: Views, clock: Clock, on_trouble: Callable[[DrsyncError], None]
+    ) -> None:
+        self.lock = asyncio.Lock()
+        self.term: "OwnerTerm | None" = None
+        self.newest: Charter | None = None
+        self.retain = 0
+        self._copy = copy
+        self._views = views
+        self._clock = clock
+        self._on_trouble = on_trouble
+        self._is_index_stale = False
+
+    def term_ended(self) -> None:
+        """The owner's index in memory is not kept up any more."""
+        self.term = None
+        self._is_index_stale = True
+
+    async def index_through(self, seq: int) -> None:
+        """Everything up to `seq` is committed: make it readable for an opening."""
+        async with self.lock:
+            self._drop_stale_index()
+            self._copy.commit = seq
+            await self._copy.volumes.record_through(seq)
+
+    async def run(self) -> None:
+        """Bring the images forward, store hints, give journal space back."""
+        clock = self._clock
+        store_at = clock.now()
+        while True:
+            await clock.sleep_until(clock.now() + FOLD_INTERVAL_S)
+            if self._copy.state is CopyState.FAILED:
+                continue
+            try:
+                has_moved = await self._fold()
+                if has_moved or (clock.now() >= store_at and self._is_store_due()):
+                    await self._copy.store(self._with_newest)
+                    store_at = clock.now() + STORE_INTERVAL_S
+                self._trim()
+            except DrsyncError as error:
+                self._on_trouble(error)
+
+    async def _fold(self) -> bool:
+        """Apply what may be applied; whether the applied position moved."""
+        volumes = self._copy.volumes
+        async with self.lock:
+            self._drop_stale_index()
+            bound = self._fold_bound()
+            if self.term is None:
+                await volumes.record_through(bound)
+            job = volumes.begin_drain(bound)
+            if job is None:
+                return False
+            await in_thread(job.run)
+            volumes.end_drain(job)
+            return True
+
+    def _with_newest(self, durable: Durable) -> Durable:
+        known = durable.charter
+        if self.newest is None or (known is not None and known.version >= self.newest.version):
+            return durable
+        return replace(durable, charter=self.newest)
+
+    def _drop_stale_index(self) -> None:
+        """What an owner held in memory is read again from the journal when it is needed."""
+        if self._is_index_stale and self.term is None:
+            self._is_index_stale = False
+            self._copy.volumes.forget_above_images()
+
+    def _fold_bound(self) -> int:
+        """Records up to here may be in the images (F.A 11, and behind every pin)."""
+        term, copy = self.term, self._copy
+        if term is not None:
+            # Images trail the slowest peer, because then any fork is undone by cutting the journal alone.
+            may_trail = copy.volumes.held_blocks < LAYER_BLOCKS_MAX
+            bound = term.engine.log.apply_bound(term.retain_seq if may_trail else None)
+        else:
+            bound = min(copy.commit, copy.journal.durable_seq, self._window_bound())
+        limit = self._views.fold_limit
+        return bound if limit is None else min(bound, limit)
+
+    def _window_bound(self) -> int:
+        """The newest checkpoint that is older than the window; replicas keep what is newer in the journal."""
+        marks = self._copy.checkpoints
+        if not marks:
+            return 0
+        oldest_us = marks[-1].time_us - int(self._copy.spec.policy.window_s * 1e6)
+        index = bisect_right(marks, oldest_us, key=lambda mark: mark.time_us)
+        return marks[index - 1].seq if index else 0
+
+    def _is_store_due(self) -> bool:
+        durable, copy = self._copy.durable, self._copy
+        newest, known = self.newest, durable.charter
+        return (
+            copy.commit > durable.commit
+            or copy.journal.durable_seq > durable.durable_hint
+            or (newest is not None and (known is None or newest.version > known.version))
+        )
+
+    def _trim(self) -> None:
+        """Drop journal segments that nobody needs: applied, had by every member, not pinned."""
+        copy = self._copy
+        limit = copy.volumes.applied
+        pinned = self._views.trim_limit
+        if pinned is not None:
+            limit = min(limit, pinned)
+        if copy.journal.held_bytes <= copy.spec.policy.journal_quota_bytes:
+            limit = min(limit, self.term.retain_seq if self.term is not None else self.retain)
+        if limit >= copy.journal.first_seq:
+            first = copy.journal.trim(limit)
+            copy.checkpoints = [mark for mark in copy.checkpoints if mark.seq >= first]

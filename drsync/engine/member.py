@@ -1,0 +1,498 @@
+"""A center's part in one group: replica, sealed candidate or owner, and the requests that change it.
+
+Requests come from the coordinator (seal, freeze, release, prepare, open) and from the owner's center
+(attach, follow, confirm). They are serialised by one lock; each answers with the member's statement, and
+nothing is stated before it is durable. Repeating a request is harmless.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from drsync.core import compare, lease, lineage, ownership
+from drsync.engine.bulk import BulkChannel
+from drsync.engine.copy import GroupCopy
+from drsync.engine.fold import Folder
+from drsync.engine.owner import OwnerDevice
+from drsync.engine.peers import Peers
+from drsync.engine.receiver import Donor, Fetcher, Receiver
+from drsync.engine.term import OwnerTerm
+from drsync.engine.views import Views
+from drsync.model import epoch as epochs
+from drsync.model.charter import Charter
+from drsync.model.copy import CopyState, Statement
+from drsync.model.epoch import Epoch
+from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError, TransientError
+from drsync.model.position import History
+from drsync.ports.charter_store import CharterStore
+from drsync.ports.clock import Clock, Random
+from drsync.wire import control
+from drsync.wire.frames import FrameType
+from drsync.wire.stream import Attach, Fetch, encode_fetch
+
+STATEMENT_TIMEOUT_S = 3.0  # because a donor that does not answer in this time is not waited for
+FETCH_TIMEOUT_S = 30.0  # because 16 MiB take less on any link that can hold an RPO
+
+
+class MemberEvents(Protocol):
+    """What a member tells its agent."""
+
+    def exports_changed(self, member: "Member") -> None:
+        """Volumes are served now, or no longer."""
+        ...
+
+    def word_changed(self, member: "Member") -> None:
+        """Something the coordinator should hear soon."""
+        ...
+
+    def log(self, member: "Member", event: str, reason: str) -> None:
+        """A line for the night shift."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a member works with."""
+
+    store: CharterStore
+    peers: Peers
+    clock: Clock
+    dice: Random
+    cluster: str
+
+
+class Member:
+    """One group at this center."""
+
+    def __init__(self, copy: GroupCopy, world: World, events: MemberEvents) -> None:
+        self.copy = copy
+        self.views = Views(copy)
+        self.term: OwnerTerm | None = None
+        self.receiver: Receiver | None = None
+        self._world = world
+        self._events = events
+        self._lock = asyncio.Lock()
+        self._gone = asyncio.Event()
+        self.folder = Folder(copy, self.views, world.clock, self.copy_troubled)
+        self._opened = asyncio.Event()
+        self._sync_wanted = asyncio.Event()
+        self._is_checked = False
+
+    # --- life
+
+    async def run(self) -> None:
+        """The loops of this copy; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.folder.run())
+            tasks.create_task(self._replica_sync_loop())
+            tasks.create_task(self._term_loop())
+
+    async def _term_loop(self) -> None:
+        while True:
+            await self._opened.wait()
+            self._opened.clear()
+            term = self.term
+            assert term is not None
+            await term.run()
+            self._term_ended(term)
+
+    def _term_ended(self, term: OwnerTerm) -> None:
+        if self.term is term:
+            self.term = None
+            self.folder.term_ended()
+            self._gone.set()
+        if self.copy.state in (CopyState.OWNER, CopyState.FROZEN):
+            self.copy.state = CopyState.REPLICA
+        self._events.log(self, "term_ended", term.waiting or "released")
+        self._events.exports_changed(self)
+        self._events.word_changed(self)
+
+    @property
+    def charter(self) -> Charter | None:
+        """The newest charter this member has seen."""
+        return self.copy.durable.charter
+
+    def statement(self) -> Statement:
+        """This member's word."""
+        return self.copy.statement()
+
+    def device(self, volume: str) -> OwnerDevice | None:
+        """The served volume of that name; None while nothing is served here."""
+        term = self.term
+        if term is None or term.engine.is_closed:
+            return None
+        spec = next((v for v in self.copy.spec.volumes if v.name == volume), None)
+        return OwnerDevice(term.engine, spec.index, spec.size) if spec is not None else None
+
+    # --- requests of the coordinator
+
+    async def adopt(self, charter: Charter) -> None:
+        """Remember a charter if it is newer; one that went back in time is refused (P73)."""
+        async with self._lock:
+            await self._learn(charter)
+
+    async def _learn(self, charter: Charter) -> None:
+        known = self.charter
+        if known is not None and (charter.generation, charter.version) <= (known.generation, known.version):
+            return
+        await self.copy.store(lambda d: replace(d, charter=charter))
+        if self.term is not None:
+            self.term.learn(charter)
+
+    def checked(self, token: int) -> None:
+        """The store compared this member's token and accepts it."""
+        self.copy.token = token
+        self._is_checked = True
+
+    async def seal(self, epoch: Epoch) -> Statement:
+        """Promise, durably, to refuse every epoch below `epoch`.
+
+        Raises:
+            RefusedError: promised higher already, or bound by a confirmation.
+        """
+        async with self._lock:
+            durable = self.copy.durable
+            now = self._world.clock.now()
+            if not ownership.may_seal(durable.promised, epoch, durable.bound_until, durable.bound_epoch, now):
+                raise RefusedError(
+                    f"{self.copy.me.center} cannot promise epoch {epochs.show(epoch)}: it promised "
+                    f"{epochs.show(durable.promised)}" + self._bound_words(now),
+                    code="cannot_seal",
+                )
+            self._require_sound()
+            term = self.term
+            if term is not None and term.charter.epoch < epoch:
+                term.waiting = f"sealed for epoch {epochs.show(epoch)}"
+                await self._end_term(term)
+            if self.copy.state is CopyState.REPLICA and durable.follow < epoch:
+                self.copy.state = CopyState.SEALED
+            if durable.promised < epoch:
+                await self.copy.store(lambda d: replace(d, promised=epoch))
+            return self.statement()
+
+    def _bound_words(self, now: float) -> str:
+        left = self.copy.durable.bound_until - now
+        return f" and is bound by a confirmation for {left:.1f} s" if left > 0 else ""
+
+    async def _end_term(self, term: OwnerTerm) -> None:
+        """End a term and wait until its loops are gone, so that nothing appends any more."""
+        self._gone.clear()
+        term.end()
+        if self.term is term:
+            await self._gone.wait()
+
+    def freeze(self) -> Statement:
+        """The owner takes no new writes.
+
+        Raises:
+            RefusedError: this member is not the owner.
+        """
+        term = self._require_term()
+        term.engine.freeze()
+        term.waiting = "frozen for a switchover"
+        self.copy.state = CopyState.FROZEN
+        self._events.word_changed(self)
+        return self.statement()
+
+    async def release(self, epoch: Epoch) -> Statement:
+        """A frozen owner gives its lease back: it answers nothing from now on."""
+        async with self._lock:
+            term = self.term
+            if term is not None and term.charter.epoch == epoch:
+                if not term.engine.is_frozen or not term.engine.is_drained:
+                    raise RefusedError(
+                        "only a frozen and drained owner releases its lease", code="not_drained"
+                    )
+                term.engine.release()
+                await self._end_term(term)
+            return self.statement()
+
+    async def prepare(self, epoch: Epoch, history: History, donors: tuple[str, ...]) -> Statement:
+        """A sealed candidate brings its log to the longest known state of `history`, durably.
+
+        Raises:
+            RefusedError: not sealed for this epoch, or the copy is unsound.
+        """
+        async with self._lock:
+            self._require_sound()
+            if self.copy.durable.promised != epoch or self.term is not None:
+                raise RefusedError(
+                    f"{self.copy.me.center} is not sealed for epoch {epochs.show(epoch)}", code="not_sealed"
+                )
+            await self._cut_to(history)
+            for donor in donors:
+                await self._fetch_from(donor, history)
+            await self.copy.sync()
+            await self.copy.store(lambda d: d)
+            return self.statement()
+
+    async def _cut_to(self, history: History) -> None:
+        statement = self.statement()
+        fork = lineage.belongs(history, statement.runs, statement.first_seq)
+        if fork >= statement.appended:
+            return
+        keep = not compare.is_droppable(history, statement, fork)
+        name = f"fork-{epochs.show(self.copy.durable.follow)}-{fork}" if keep else ""
+        async with self.folder.lock:
+            await self.copy.cut(fork, name)
+        self._events.log(
+            self, "log_cut", f"records after {fork} do not belong to the history; kept as {name or 'nothing'}"
+        )
+
+    async def _fetch_from(self, donor: str, history: History) -> None:
+        """Fetch what `donor` holds beyond our tip in this history; silence of a donor is no error."""
+        peers, group = self._world.peers, self.copy.spec.id
+        try:
+            answer = await peers.call(donor, "group.statement", {"group": group}, STATEMENT_TIMEOUT_S)
+            theirs = control.from_json(Statement, answer["statement"])
+            through = lineage.belongs(history, theirs.runs, theirs.first_seq)
+            while self.copy.journal.tip.seq < through:
+                before = self.copy.journal.tip.seq
+                await self._fetch_once(await peers.bulk(donor), through)
+                if self.copy.journal.tip.seq == before:
+                    break
+        except TransientError as error:
+            self._events.log(self, "donor_silent", f"{donor}: {error}")
+
+    async def _fetch_once(self, channel: BulkChannel, through: int) -> None:
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def end(reason: str) -> None:
+            if not ended.done():
+                ended.set_result(reason)
+
+        stream = channel.open_stream(Fetcher(self.copy, through, end))
+        wanted = Fetch(bytes.fromhex(self.copy.spec.id), self.copy.journal.tip.seq, through)
+        channel.send(FrameType.FETCH, stream, [encode_fetch(wanted)])
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                reason = await ended
+        except TimeoutError:
+            raise TransientError("the donor stopped answering") from None
+        finally:
+            channel.close_stream(stream)
+        if self.copy.state is CopyState.FAILED:
+            raise FailedCopyError(self.copy.failure)
+        if reason:
+            raise TransientError(reason)
+
+    async def open(self, charter: Charter) -> Statement:
+        """Open the group as its owner in the charter's epoch. An epoch is opened at most once.
+
+        Raises:
+            RefusedError: the charter does not grant it to this process.
+        """
+        async with self._lock:
+            term = self.term
+            if term is not None and term.charter.epoch == charter.epoch and not term.engine.is_closed:
+                return self.statement()
+            if term is not None:
+                await self._end_term(term)
+            self._require_sound()
+            if not ownership.may_open(charter, self.statement()):
+                raise RefusedError(
+                    f"{self.copy.me.center} may not open epoch {epochs.show(charter.epoch)}: "
+                    f"the charter names {charter.owner}, promised {epochs.show(self.copy.durable.promised)}, "
+                    f"follows {epochs.show(self.copy.durable.follow)}",
+                    code="may_not_open",
+                )
+            fork = charter.history[-1].fork_seq
+            async with self.folder.lock:
+                await self.copy.cut(fork, "")
+            if (
+                self.copy.journal.tip.seq != fork
+                or self.copy.journal.tip.chain != charter.history[-1].fork_chain
+            ):
+                raise FailedCopyError(
+                    f"the log ends at {self.copy.journal.tip.seq}, the charter opens at {fork}"
+                )
+            await self.copy.store(
+                lambda d: replace(
+                    d,
+                    charter=charter,
+                    follow=charter.epoch,
+                    history=charter.history,
+                    unclean=False,
+                    amnesic=False,
+                )
+            )
+            await self.folder.index_through(fork)
+            self._start_term(charter)
+            return self.statement()
+
+    def _start_term(self, charter: Charter) -> None:
+        self.receiver = None
+        self.copy.state = CopyState.OWNER
+        world = self._world
+        self.term = OwnerTerm(
+            copy=self.copy,
+            charter=charter,
+            store=world.store,
+            peers=world.peers,
+            clock=world.clock,
+            dice=world.dice,
+            events=self,
+        )
+        self.folder.term = self.term
+        self.term.start_epoch()
+        self._opened.set()
+        self._events.log(
+            self, "opened", f"epoch {epochs.show(charter.epoch)} at record {self.copy.journal.tip.seq}"
+        )
+        self._events.exports_changed(self)
+        self._events.word_changed(self)
+
+    def lease_granted(self, sent_at: float, seconds: float) -> None:
+        """The store renewed the lease asked for at `sent_at`."""
+        if self.term is not None:
+            self.term.renew(sent_at, seconds)
+
+    # --- requests of the owner's center
+
+    async def attach(self, peer: str, charter: Charter) -> dict[str, object]:
+        """The owner `peer` asks us to follow: promise its epoch and tell where we stand.
+
+        Raises:
+            RefusedError: `peer` is not the owner it claims to be, or we promised more.
+        """
+        async with self._lock:
+            self._require_sound()
+            if charter.owner != peer:
+                raise RefusedError(
+                    f"the charter names {charter.owner} as owner, not {peer}", code="not_owner"
+                )
+            if not ownership.accepts(self.copy.durable.promised, charter.epoch):
+                raise RefusedError(
+                    f"{self.copy.me.center} has promised epoch {epochs.show(self.copy.durable.promised)}",
+                    code="stale_epoch",
+                )
+            await self._learn(charter)
+            term = self.term
+            if term is not None and term.charter.epoch < charter.epoch:
+                term.waiting = f"{peer} owns epoch {epochs.show(charter.epoch)}"
+                await self._end_term(term)
+            if self.term is not None:
+                raise RefusedError(f"{self.copy.me.center} owns this epoch itself", code="forked")
+            if self.copy.durable.promised < charter.epoch:
+                await self.copy.store(lambda d: replace(d, promised=charter.epoch))
+            self.receiver = None
+            await self.copy.sync()
+            return {
+                "statement": control.to_json(self.statement()),
+                "history": [control.to_json(start) for start in self.copy.durable.history],
+                "cluster": self._world.cluster,
+            }
+
+    async def follow(self, epoch: Epoch, version: int, after_seq: int, chain: bytes, fork: str) -> Statement:
+        """Hold exactly the owner's log up to `after_seq`: cut what is beyond, adopt the history.
+
+        Raises:
+            RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
+        """
+        async with self._lock:
+            durable, charter = self.copy.durable, self.charter
+            if charter is None or charter.epoch != epoch:
+                raise RefusedError("the charter changed meanwhile", code="plan_aged")
+            if not compare.may_cut(version, epoch, charter.version, durable.promised, durable.follow):
+                raise RefusedError("the plan was made under an older charter", code="plan_aged")
+            here = self.copy.journal.position_at(after_seq)
+            if here is None or here.chain != chain:
+                raise RefusedError(f"this log has no such position {after_seq}", code="plan_misfit")
+            if after_seq < self.copy.journal.tip.seq:
+                async with self.folder.lock:
+                    await self.copy.cut(after_seq, fork)
+                self._events.log(
+                    self, "log_cut", f"after record {after_seq}" + (f", kept as {fork}" if fork else "")
+                )
+            await self.copy.store(lambda d: replace(d, follow=epoch, history=charter.history))
+            self.copy.state = CopyState.REPLICA
+            return self.statement()
+
+    async def confirm(self, peer: str, epoch: Epoch, seconds: float) -> bool:
+        """The owner cannot reach the store: bind ourselves to its epoch for a while (F.A 3, 24)."""
+        async with self._lock:
+            charter = self.charter
+            if charter is None or charter.owner != peer or charter.epoch != epoch or self.term is not None:
+                return False
+            if not lease.may_confirm(self.statement(), epoch, is_checked=self._is_checked):
+                return False
+            until = lease.bound_until(self._world.clock.now(), min(seconds, charter.group.policy.lease_s))
+            await self.copy.store(lambda d: replace(d, bound_epoch=epoch, bound_until=until))
+            return True
+
+    async def absolve(self, epoch: Epoch) -> None:
+        """The owner of `epoch` says that this copy has caught up: it is clean again."""
+        async with self._lock:
+            if self.copy.durable.follow == epoch == self.copy.durable.promised:
+                await self.copy.store(lambda d: replace(d, unclean=False, amnesic=False))
+
+    def accept_stream(self, peer: str, attach: Attach, channel: BulkChannel, stream: int) -> Receiver | None:
+        """The owner opened its stream; None when this is not the epoch we follow."""
+        charter = self.charter
+        if charter is None or charter.owner != peer or attach.epoch != self.copy.durable.follow:
+            return None
+        self.receiver = Receiver(self.copy, attach.epoch, channel, stream, self)
+        return self.receiver
+
+    def accept_fetch(self, channel: BulkChannel, stream: int) -> Donor:
+        """A candidate wants our tail."""
+        return Donor(self.copy, channel, stream)
+
+    # --- ReplicaEvents, TermEvents
+
+    def copy_troubled(self, error: DrsyncError) -> None:
+        """See ReplicaEvents."""
+        self.copy.fail(error)
+        self._events.log(self, "copy_failed", str(error))
+        self._events.word_changed(self)
+
+    def durable_wanted(self, seq: int) -> None:
+        """See ReplicaEvents."""
+        if seq > self.copy.journal.durable_seq:
+            self._sync_wanted.set()
+        elif self.receiver is not None:
+            self.receiver.acknowledge()
+
+    def retain_heard(self, seq: int) -> None:
+        """See ReplicaEvents."""
+        self.folder.retain = max(self.folder.retain, seq)
+
+    def term_troubled(self, error: DrsyncError) -> None:
+        """See TermEvents."""
+        if self.term is not None:
+            self.term.waiting = str(error)
+        self._events.log(self, "term_troubled", str(error))
+
+    def charter_changed(self, charter: Charter) -> None:
+        """See TermEvents: remembered durably by the fold loop's next store."""
+        self.folder.newest = charter
+        self._events.word_changed(self)
+
+    # --- loops
+
+    def _require_sound(self) -> None:
+        if self.copy.state is CopyState.FAILED:
+            raise FailedCopyError(
+                f"the copy at {self.copy.me.center} has failed: {self.copy.failure}",
+                remedy="replace its storage; drsync never uses a copy again that may have lost data",
+            )
+
+    def _require_term(self) -> OwnerTerm:
+        term = self.term
+        if term is None or term.engine.is_closed:
+            raise RefusedError(
+                f"{self.copy.me.center} does not own {self.copy.spec.name} now", code="not_owner"
+            )
+        return term
+
+    async def _replica_sync_loop(self) -> None:
+        while True:
+            await self._sync_wanted.wait()
+            self._sync_wanted.clear()
+            try:
+                await self.copy.sync()
+            except DrsyncError as error:
+                self.copy_troubled(error)
+                return
+            if self.receiver is not None:
+                self.receiver.acknowledge()

@@ -1,0 +1,351 @@
+"""The owner's hot path: from a request to its acknowledgment. Sans-IO but for the journal's `append`.
+
+Callback-driven and batched: no task, no future, no object per request. What may be acknowledged is
+decided by `core.group_log`, once per batch. One instance lives as long as one epoch.
+"""
+
+import errno
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drsync.core.group_log import GroupLog
+from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
+from drsync.engine.volumes import GroupVolumes
+from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.model.position import Position
+from drsync.ports.clock import Clock
+from drsync.ports.journal import Journal
+from drsync.ports.volume import COMPLETE_OK, Completion
+
+WRITE_PIECE = 1 << 20  # because a batch holds at most 1 MiB of payload
+ZERO_PIECE = 1 << 31  # because a record's length has 32 bits
+
+
+class BatchSink(Protocol):
+    """Somebody who gets every batch as it is appended: a feed to a peer."""
+
+    def push(self, batch: EncodedBatch) -> None:
+        """Take it or fall behind and read the journal later; never blocks."""
+        ...
+
+    def want_durable(self, seq: int) -> None:
+        """Ask the peer to make records up to `seq` durable soon."""
+        ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A batch that is appended here and not yet committed."""
+
+    last_seq: int
+    payload: int
+    table: bytes
+    since: float
+    fua: bool
+    cookies: list[bytes]
+    completion: Completion | None
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """Requests that are answered once records up to `seq` are durable on the whole ack set."""
+
+    seq: int
+    completion: Completion
+    cookies: list[bytes]
+
+
+@dataclass(slots=True)
+class OwnerStats:
+    """Counters since the opening."""
+
+    writes: int = 0
+    write_bytes: int = 0
+    flushes: int = 0
+    batches: int = 0
+
+
+class OwnerEngine:
+    """Orders, appends, ships, commits and answers writes of one group in one epoch."""
+
+    def __init__(
+        self,
+        *,
+        log: GroupLog,
+        journal: Journal,
+        volumes: GroupVolumes,
+        clock: Clock,
+        on_trouble: Callable[[DrsyncError], None],
+    ) -> None:
+        self.log = log
+        self.volumes = volumes
+        self.stats = OwnerStats()
+        self.feeds: list[BatchSink] = []
+        self.lease_until = 0.0
+        self.is_frozen = False
+        self.is_released = False
+        self.is_closed = False
+        self.wake_sync: Callable[[], None] = _nothing
+        self.commit_time_us = 0
+        self.last_time_us = 0
+        self.commit_position: Position = journal.tip
+        self._journal = journal
+        self._clock = clock
+        self._on_trouble = on_trouble
+        self._builder = BatchBuilder()
+        self._cookies: list[bytes] = []
+        self._fua = False
+        self._flushes: list[bytes] = []
+        self._unsubmitted: list[_Pending] = []
+        self._pending: deque[_Pending] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._times: deque[tuple[int, int]] = deque()
+        self._restart_batch()
+
+    # --- requests, as `ports.volume.BlockDevice` per volume hands them on
+
+    def write(self, volume: int, offset: int, data: memoryview, cookie: bytes, *, fua: bool) -> None:
+        """Queue a write; `data` is valid until `submit` returns."""
+        if self.is_frozen:
+            return  # a frozen owner never thaws: the connection is dropped at the end of the epoch
+        size = len(data)
+        self.stats.writes += 1
+        self.stats.write_bytes += size
+        builder = self._builder
+        if size <= WRITE_PIECE:
+            if not builder.fits(size):
+                self._close_batch()
+            builder.add_write(volume, offset, data, FLAG_FUA if fua else 0)
+        else:
+            self._write_pieces(volume, offset, data, fua=fua)
+        if fua:
+            self._fua = True
+        self._cookies.append(cookie)
+
+    def _write_pieces(self, volume: int, offset: int, data: memoryview, *, fua: bool) -> None:
+        for at in range(0, len(data), WRITE_PIECE):
+            piece = data[at : at + WRITE_PIECE]
+            if not self._builder.fits(len(piece)):
+                self._close_batch()
+            self._builder.add_write(volume, offset + at, piece, FLAG_FUA if fua else 0)
+
+    def zero(self, volume: int, offset: int, length: int, cookie: bytes, *, fua: bool) -> None:
+        """Queue a range of zeros."""
+        if self.is_frozen:
+            return
+        for at in range(0, length, ZERO_PIECE):
+            if not self._builder.fits(0):
+                self._close_batch()
+            self._builder.add_zero(volume, offset + at, min(ZERO_PIECE, length - at), FLAG_FUA if fua else 0)
+        self._fua = self._fua or fua
+        self._cookies.append(cookie)
+
+    def flush(self, cookie: bytes) -> None:
+        """Queue a flush."""
+        if self.is_closed:
+            return
+        self.stats.flushes += 1
+        self._flushes.append(cookie)
+
+    def submit(self, completion: Completion) -> None:
+        """Append what was queued, ship it, and answer what is already settled."""
+        if self._builder.count:
+            self._close_batch()
+        for pending in self._unsubmitted:
+            pending.completion = completion
+        self._unsubmitted.clear()
+        if self._flushes:
+            flushes, self._flushes = self._flushes, []
+            self._wait_durable(_Waiter(self.log.appended, completion, flushes))
+        self.settle()
+
+    def read_into(self, volume: int, offset: int, target: memoryview) -> int:
+        """Committed data; EAGAIN while the lease has lapsed (somebody else may own the group)."""
+        if not self.is_leased:
+            return errno.EAGAIN
+        try:
+            self.volumes.views[volume].read_into(offset, target)
+        except DrsyncError as error:
+            self._on_trouble(error)
+            return errno.EIO
+        return 0 if self._is_still_leased() else errno.EAGAIN
+
+    # --- records the engine writes itself
+
+    def mark(self, kind: Kind, payload: bytes, flags: int = 0) -> Position:
+        """Append a record of our own (checkpoint, epoch start) as a batch; returns its position."""
+        assert not self._builder.count
+        self._builder.add_control(kind, payload, flags=flags)
+        position = self._close_batch()
+        self._unsubmitted.clear()
+        self.settle()
+        return position
+
+    # --- batches
+
+    def _restart_batch(self) -> None:
+        tip = self._journal.tip
+        self._builder.reset(self.log.epoch, tip.seq + 1, tip.chain)
+
+    def _close_batch(self) -> Position:
+        """Append the open batch to the journal and hand it to the feeds."""
+        self.last_time_us = time_us = max(self._clock.wall_us(), self.last_time_us)
+        batch = self._builder.finish(time_us)
+        try:
+            locator = self._journal.append(batch.parts, batch.first_seq, batch.end)
+        except FailedCopyError as error:
+            self._on_trouble(error)
+            self.close()
+            return self._journal.tip
+        self.stats.batches += 1
+        self.log.append(batch.last_seq)
+        pending = _Pending(
+            batch.last_seq,
+            locator + batch.payload_start,
+            batch.table,
+            self._clock.now(),
+            self._fua,
+            self._cookies,
+            None,
+        )
+        self._pending.append(pending)
+        self._unsubmitted.append(pending)
+        self._times.append((batch.last_seq, time_us))
+        self._cookies, self._fua = [], False
+        for feed in self.feeds:
+            feed.push(batch)
+        self._builder.reset(self.log.epoch, batch.last_seq + 1, batch.end.chain)
+        return batch.end
+
+    # --- acknowledgment
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether the owner may answer now, by its own clock."""
+        return not self.is_released and self._clock.now() < self.lease_until
+
+    def _is_still_leased(self) -> bool:
+        """Asked again after the read: the lease must hold when the answer goes out (P04)."""
+        return self.is_leased
+
+    @property
+    def oldest_pending_age(self) -> float:
+        """Seconds the oldest uncommitted batch has waited; 0 when everything is committed."""
+        return self._clock.now() - self._pending[0].since if self._pending else 0.0
+
+    def settle(self) -> None:
+        """Commit what all members have, answer it, and answer flushes that are durable everywhere."""
+        if self.is_closed or not self.is_leased:
+            return
+        if self.log.advance():
+            self._commit()
+        if self._waiters:
+            self._answer_waiters()
+
+    def _commit(self) -> None:
+        commit, pending = self.log.commit, self._pending
+        volumes = self.volumes
+        answer: Completion | None = None
+        cookies: list[bytes] = []
+        try:
+            while pending and pending[0].last_seq <= commit:
+                entry = pending.popleft()
+                volumes.record(entry.last_seq, entry.table, entry.payload)
+                if entry.completion is None or not entry.cookies:
+                    continue
+                if entry.fua:
+                    self._wait_durable(_Waiter(entry.last_seq, entry.completion, entry.cookies))
+                elif entry.completion is answer:
+                    cookies += entry.cookies
+                else:
+                    if answer is not None:
+                        answer.complete(cookies, COMPLETE_OK)
+                    answer, cookies = entry.completion, entry.cookies
+        except DrsyncError as error:
+            self._on_trouble(error)
+            self.close()
+            return
+        while self._times and self._times[0][0] <= commit:
+            self.commit_time_us = self._times.popleft()[1]
+        if answer is not None:
+            answer.complete(cookies, COMPLETE_OK)
+
+    def _wait_durable(self, waiter: _Waiter) -> None:
+        self._waiters.append(waiter)
+        if self.log.flush_bound() < waiter.seq:
+            for feed in self.feeds:
+                feed.want_durable(waiter.seq)
+            self.wake_sync()
+
+    def _answer_waiters(self) -> None:
+        bound = min(self.log.commit, self.log.flush_bound())
+        waiters = self._waiters
+        for _ in range(len(waiters)):
+            waiter = waiters.popleft()
+            if waiter.seq <= bound:
+                waiter.completion.complete(waiter.cookies, COMPLETE_OK)
+            else:
+                waiters.append(waiter)
+
+    @property
+    def wants_durable(self) -> int:
+        """Highest record somebody waits to become durable here; 0 if nobody waits."""
+        return max((w.seq for w in self._waiters), default=0)
+
+    # --- state
+
+    def freeze(self) -> None:
+        """Take no new writes; what is appended drains (switchover S2). Never thaws (F.A 1)."""
+        self.is_frozen = True
+
+    @property
+    def is_drained(self) -> bool:
+        """Everything appended is committed."""
+        return not self._pending and not self._builder.count
+
+    def release(self) -> None:
+        """Give the lease back: nothing is answered from now on."""
+        self.is_frozen = self.is_released = True
+
+    def close(self) -> None:
+        """End of this epoch here. Unanswered requests stay unanswered: their connections are dropped."""
+        self.is_closed = self.is_frozen = self.is_released = True
+        self._waiters.clear()
+        self.feeds.clear()
+
+
+def _nothing() -> None:
+    """Default for callbacks."""
+
+
+@dataclass(slots=True)
+class OwnerDevice:
+    """One volume of an owner as `ports.volume.BlockDevice`."""
+
+    engine: OwnerEngine
+    volume: int
+    size: int
+    is_read_only: bool = field(default=False)
+
+    def write(self, offset: int, data: memoryview, cookie: bytes, *, fua: bool) -> None:
+        """See BlockDevice."""
+        self.engine.write(self.volume, offset, data, cookie, fua=fua)
+
+    def zero(self, offset: int, length: int, cookie: bytes, *, fua: bool, is_trim: bool) -> None:
+        """See BlockDevice; TRIM and WRITE_ZEROES are the same record."""
+        del is_trim
+        self.engine.zero(self.volume, offset, length, cookie, fua=fua)
+
+    def flush(self, cookie: bytes) -> None:
+        """See BlockDevice."""
+        self.engine.flush(cookie)
+
+    def submit(self, completion: Completion) -> None:
+        """See BlockDevice."""
+        self.engine.submit(completion)
+
+    def read_into(self, offset: int, target: memoryview) -> int:
+        """See BlockDevice."""
+        return self.engine.read_into(self.volume, offset, target)

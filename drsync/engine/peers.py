@@ -1,0 +1,131 @@
+"""Links to the other centers, dialed and kept: one control and one bulk connection to each.
+
+Control answers questions and proves that the peer is alive; bulk carries the log. A lost link is dialed
+again with jittered delays. Nothing here knows what groups are.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from drsync.engine.bulk import BulkChannel
+from drsync.engine.rpc import Endpoint
+from drsync.model.errors import DrsyncError, TransientError
+from drsync.ports.clock import Clock, Random
+from drsync.ports.transport import Link, LinkKind, Transport
+
+RETRY_LOW_S, RETRY_HIGH_S = 0.2, 5.0  # because a returning center should be met in seconds, without a storm
+BULK_WAIT_S = 10.0  # because connecting has its own deadline of that size
+
+MakeEndpoint = Callable[[Link], Endpoint]
+MakeChannel = Callable[[Link], BulkChannel]
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What we know of one peer's links."""
+
+    endpoint: Endpoint | None = None
+    channel: BulkChannel | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    trouble: str = "not connected yet"
+    since: float = 0.0
+
+
+class Peers:
+    """Keeps links to every configured peer for as long as `run` runs."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        transport: Transport,
+        clock: Clock,
+        dice: Random,
+        make_endpoint: MakeEndpoint,
+        make_channel: MakeChannel,
+    ) -> None:
+        self._peers = {name: _Peer() for name in names}
+        self._transport = transport
+        self._clock = clock
+        self._dice = dice
+        self._make_endpoint = make_endpoint
+        self._make_channel = make_channel
+
+    async def run(self) -> None:
+        """Dial and redial everybody until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for name, peer in self._peers.items():
+                tasks.create_task(self._keep_control(name, peer))
+                tasks.create_task(self._keep_bulk(name, peer))
+
+    async def call(
+        self, center: str, method: str, body: dict[str, object], timeout_s: float
+    ) -> dict[str, object]:
+        """Ask a peer.
+
+        Raises:
+            TransientError: no link, or no answer in time.
+            DrsyncError: what the peer answered.
+        """
+        peer = self._peers.get(center)
+        if peer is None or peer.endpoint is None:
+            trouble = peer.trouble if peer is not None else "not configured"
+            raise TransientError(f"{center} is not reached: {trouble}")
+        return await peer.endpoint.call(method, body, timeout_s)
+
+    async def bulk(self, center: str) -> BulkChannel:
+        """The bulk channel to a peer, waiting a little for it.
+
+        Raises:
+            TransientError: there is none.
+        """
+        peer = self._peers.get(center)
+        if peer is None:
+            raise TransientError(f"{center} is not configured here")
+        try:
+            async with asyncio.timeout(BULK_WAIT_S):
+                while peer.channel is None or peer.channel.is_lost:
+                    peer.changed.clear()
+                    await peer.changed.wait()
+        except TimeoutError:
+            raise TransientError(f"no bulk link to {center}: {peer.trouble}") from None
+        return peer.channel
+
+    def status(self) -> Mapping[str, tuple[bool, str]]:
+        """Per peer: whether control is up, and the last trouble."""
+        return {name: (peer.endpoint is not None, peer.trouble) for name, peer in self._peers.items()}
+
+    async def _keep_control(self, name: str, peer: _Peer) -> None:
+        delay = RETRY_LOW_S
+        while True:
+            try:
+                link = await self._transport.connect(name, LinkKind.CONTROL)
+                peer.endpoint, peer.trouble = self._make_endpoint(link), ""
+                delay = RETRY_LOW_S
+                await peer.endpoint.run()
+                peer.trouble = "the control link ended"
+            except DrsyncError as error:
+                peer.trouble = str(error)
+            finally:
+                peer.endpoint = None
+            delay = await self._pause(delay)
+
+    async def _keep_bulk(self, name: str, peer: _Peer) -> None:
+        delay = RETRY_LOW_S
+        while True:
+            try:
+                link = await self._transport.connect(name, LinkKind.BULK)
+                delay = RETRY_LOW_S
+                peer.channel = self._make_channel(link)
+                peer.changed.set()
+                while not peer.channel.is_lost:
+                    await peer.channel.lost_event.wait()
+            except DrsyncError as error:
+                peer.trouble = peer.trouble or str(error)
+            finally:
+                peer.channel = None
+            delay = await self._pause(delay)
+
+    async def _pause(self, delay: float) -> float:
+        await self._clock.sleep_until(self._clock.now() + self._dice.uniform(delay / 2, delay))
+        return min(delay * 2, RETRY_HIGH_S)

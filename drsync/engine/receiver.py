@@ -1,0 +1,251 @@
+"""The replica's end of a stream: verify, append, acknowledge. And the donor's: give away a tail.
+
+Every batch is checked before it is appended: it continues the chain, its hashes are right, its records
+lie inside the volumes. The epoch of every frame is compared with the promise (INV-03): a promise made a
+microsecond ago stops the old owner's next batch.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from drsync.delta.batch import KIND_WRITE, KIND_ZERO, Header, peek, records, split, verify
+from drsync.engine.bulk import BulkChannel
+from drsync.engine.copy import GroupCopy
+from drsync.model.copy import CopyState
+from drsync.model.epoch import Epoch
+from drsync.model.errors import DrsyncError, MalformedError
+from drsync.model.position import Position
+from drsync.wire import data, stream
+from drsync.wire.frames import Frame, FrameType
+
+
+class ReplicaEvents(Protocol):
+    """What a receiver tells the member it belongs to."""
+
+    def copy_troubled(self, error: DrsyncError) -> None:
+        """The copy cannot be written."""
+        ...
+
+    def durable_wanted(self, seq: int) -> None:
+        """The owner asks for records up to `seq` to be made durable."""
+        ...
+
+    def retain_heard(self, seq: int) -> None:
+        """Every member has the log up to here."""
+        ...
+
+
+class Receiver:
+    """Receives one group's log from its owner in one epoch."""
+
+    def __init__(
+        self, copy: GroupCopy, epoch: Epoch, channel: BulkChannel, number: int, events: ReplicaEvents
+    ) -> None:
+        self.copy = copy
+        self.epoch = epoch
+        self.is_lost = False
+        self.received_bytes = 0
+        self._channel = channel
+        self._stream = number
+        self._events = events
+        self._sizes = {volume.index: volume.size for volume in copy.spec.volumes}
+        self._is_ack_due = False
+
+    # --- StreamHandler
+
+    def frame_received(self, frame: Frame) -> None:
+        """See StreamHandler."""
+        match frame.type:
+            case FrameType.BATCHES:
+                self._batches(frame.body)
+            case FrameType.COMMIT:
+                self._commit(data.read_commit(frame.body))
+            case FrameType.SYNC:
+                wanted = data.read_sync(frame.body)
+                if wanted.epoch == self.epoch:
+                    self._events.durable_wanted(wanted.seq)
+            case FrameType.RETAIN:
+                self._events.retain_heard(stream.read_retain(frame.body).seq)
+            case FrameType.DETACH:
+                self._channel.close_stream(self._stream)
+            case FrameType.ATTACH:
+                self._is_ack_due = True
+            case _:
+                raise MalformedError(f"frame {frame.type} does not belong on a replication stream")
+
+    def frames_ended(self) -> None:
+        """See StreamHandler: acknowledge once for everything that arrived together."""
+        if self._is_ack_due:
+            self.acknowledge()
+
+    def pause(self) -> None:
+        """See StreamHandler; acknowledgments are small and go on."""
+
+    def resume(self) -> None:
+        """See StreamHandler."""
+
+    def lost(self, reason: str) -> None:
+        """See StreamHandler."""
+        del reason
+        self.is_lost = True
+
+    # --- records
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this epoch's records may be taken: nothing higher promised, and its history adopted."""
+        durable = self.copy.durable
+        return durable.promised == self.epoch == durable.follow and self.copy.state is CopyState.REPLICA
+
+    def _batches(self, body: bytes) -> None:
+        head, view = data.read_batches(body)
+        if head.epoch != self.epoch or not self.is_current:
+            self.reject()
+            return
+        self.received_bytes += len(view)
+        copy = self.copy
+        try:
+            for at, header in split(view):
+                position = self._checked(view, at, header)
+                batch = view[at : at + header.length]
+                copy.journal.append([batch], header.first_seq, position)
+                if header.count == 1:
+                    copy.note_marks(batch)
+        except MalformedError:
+            raise
+        except DrsyncError as error:
+            self._events.copy_troubled(error)
+            self.reject()
+            return
+        self._is_ack_due = True
+        self._commit(data.Commit(head.epoch, head.commit))
+
+    def _checked(self, view: memoryview, at: int, header: Header) -> Position:
+        position = verify(view, at, header, self.copy.journal.tip)
+        if header.epoch != self.epoch and header.epoch > self.copy.durable.follow:
+            raise MalformedError(f"batch at record {header.first_seq} bears epoch {header.epoch}")
+        check_bounds(view, at, header, self._sizes)
+        return position
+
+    def _commit(self, hint: data.Commit) -> None:
+        if hint.epoch != self.epoch or not self.is_current:
+            return
+        self.copy.commit = max(self.copy.commit, min(hint.commit, self.copy.journal.tip.seq))
+
+    def acknowledge(self) -> None:
+        """Tell the owner how far this copy is."""
+        self._is_ack_due = False
+        if self.is_lost or not self.is_current:
+            return
+        journal = self.copy.journal
+        ack = data.Ack(
+            self.epoch, journal.tip.seq, journal.durable_seq, self.copy.volumes.applied, journal.tip.chain
+        )
+        self._channel.send(FrameType.ACK, self._stream, [data.encode_ack(ack)])
+
+    def reject(self) -> None:
+        """Tell the sender which epoch this copy has promised; nothing of it is taken."""
+        if not self.is_lost:
+            refusal = stream.Reject(self.epoch, self.copy.durable.promised)
+            self._channel.send(FrameType.REJECT, self._stream, [stream.encode_reject(refusal)])
+
+
+def check_bounds(view: memoryview, at: int, header: Header, sizes: dict[int, int]) -> None:
+    """Every record of a batch lies inside a known volume.
+
+    Raises:
+        MalformedError: says which record.
+    """
+    for index, (offset, _hash, length, _at, volume, kind, _reserved, _flags) in enumerate(
+        records(view, at, header)
+    ):
+        if kind in (KIND_WRITE, KIND_ZERO) and offset + length > sizes.get(volume, -1):
+            raise MalformedError(
+                f"record {header.first_seq + index}: {length} bytes at {offset} do not fit volume {volume}"
+            )
+
+
+class Donor:
+    """Gives a candidate the tail it lacks: one FETCH, batches up to a bound, FETCHED."""
+
+    def __init__(self, copy: GroupCopy, channel: BulkChannel, number: int) -> None:
+        self._copy = copy
+        self._channel = channel
+        self._stream = number
+
+    def frame_received(self, frame: Frame) -> None:
+        """See StreamHandler."""
+        if frame.type is not FrameType.FETCH:
+            raise MalformedError(f"frame {frame.type} does not belong on a fetch stream")
+        wanted = stream.read_fetch(frame.body)
+        sent, last = 0, wanted.after_seq
+        while last < wanted.through_seq and sent < FETCH_BYTES_MAX:
+            batches, reached = self._copy.journal.read_batches(last, FETCH_PIECE)
+            if not batches:
+                break
+            head = data.BatchesHeader(self._copy.durable.follow, self._copy.commit, 0, last + 1)
+            self._channel.send(FrameType.BATCHES, self._stream, [data.batches_header(head), batches])
+            sent, last = sent + len(batches), reached
+        self._channel.send(FrameType.FETCHED, self._stream, [stream.encode_fetched(stream.Fetched(last))])
+
+    def frames_ended(self) -> None:
+        """See StreamHandler."""
+
+    def pause(self) -> None:
+        """See StreamHandler; what is sent is bounded by FETCH_BYTES_MAX."""
+
+    def resume(self) -> None:
+        """See StreamHandler."""
+
+    def lost(self, reason: str) -> None:
+        """See StreamHandler."""
+
+
+FETCH_PIECE = 1 << 20  # because a data frame holds that much
+FETCH_BYTES_MAX = 16 << 20  # because the link's buffer must stay bounded; the candidate asks again
+
+
+class Fetcher:
+    """The candidate's end of a fetch: verifies and appends what the donor gives, up to a record."""
+
+    def __init__(self, copy: GroupCopy, through_seq: int, on_end: Callable[[str], None]) -> None:
+        self._copy = copy
+        self._through = through_seq
+        self._on_end = on_end
+        self._sizes = {volume.index: volume.size for volume in copy.spec.volumes}
+
+    def frame_received(self, frame: Frame) -> None:
+        """See StreamHandler."""
+        if frame.type is FrameType.FETCHED:
+            self._on_end("")
+            return
+        if frame.type is not FrameType.BATCHES:
+            raise MalformedError(f"frame {frame.type} does not belong on a fetch stream")
+        _, view = data.read_batches(frame.body)
+        for at, header in split(view):
+            if header.last_seq > self._through:
+                return
+            position = verify(view, at, header, self._copy.journal.tip)
+            check_bounds(view, at, header, self._sizes)
+            batch = view[at : at + header.length]
+            try:
+                self._copy.journal.append([batch], header.first_seq, position)
+            except DrsyncError as error:
+                self._copy.fail(error)
+                self._on_end(str(error))
+                return
+            if peek(batch).count == 1:
+                self._copy.note_marks(batch)
+
+    def frames_ended(self) -> None:
+        """See StreamHandler."""
+
+    def pause(self) -> None:
+        """See StreamHandler."""
+
+    def resume(self) -> None:
+        """See StreamHandler."""
+
+    def lost(self, reason: str) -> None:
+        """See StreamHandler."""
+        self._on_end(reason)

@@ -1,0 +1,365 @@
+"""One term of ownership: from an opening to the end of its epoch at this center.
+
+Runs everything that belongs to an owner beside the hot path: feeding the peers, keeping the in-sync set,
+the lease, syncing, checkpoints. Ends when it is deposed, released or in trouble, and is never resumed:
+going on needs a new epoch.
+"""
+
+import asyncio
+from typing import Protocol
+
+from drsync.core import lease, ownership
+from drsync.core.group_log import GroupLog
+from drsync.delta.batch import Kind
+from drsync.delta.marks import Checkpoint, checkpoint_payload, epoch_payload
+from drsync.engine.attach import Attachment, attach
+from drsync.engine.copy import GroupCopy
+from drsync.engine.lag import Lag, LagLedger
+from drsync.engine.owner import OwnerEngine
+from drsync.engine.peers import Peers
+from drsync.model.charter import Charter
+from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError, TransientError
+from drsync.model.position import Position
+from drsync.ports.charter_store import CasOutcome, CharterStore
+from drsync.ports.clock import Clock, Random
+
+TICK_S = 0.05  # because commit hints ride on it when nothing is written, and 50 ms add little to a drain
+BACKGROUND_SYNC_S = 0.25  # because the durable position bounds what an unclean host restart can lose
+RETRY_LOW_S, RETRY_HIGH_S = 0.2, 3.0  # because a returning peer should be met soon, a dead one seldom
+CONFIRM_TIMEOUT_S = 1.0  # because failsafe confirmations must come well within a lease
+FAILSAFE_AFTER = 0.4  # fraction of the lease left when company is asked, because the store comes first
+
+
+class TermEvents(Protocol):
+    """What the term tells the member it belongs to."""
+
+    def term_troubled(self, error: DrsyncError) -> None:
+        """The copy or the term cannot go on."""
+        ...
+
+    def charter_changed(self, charter: Charter) -> None:
+        """A newer charter was read or written."""
+        ...
+
+
+class OwnerTerm:
+    """The owner's loops in one epoch."""
+
+    def __init__(
+        self,
+        *,
+        copy: GroupCopy,
+        charter: Charter,
+        store: CharterStore,
+        peers: Peers,
+        clock: Clock,
+        dice: Random,
+        events: TermEvents,
+    ) -> None:
+        self.copy = copy
+        self.charter = charter
+        tip = copy.journal.tip.seq
+        log = GroupLog(
+            copy.me.center, charter.epoch, tip, copy.journal.durable_seq, tip, charter.group.policy.durability
+        )
+        self.engine = OwnerEngine(
+            log=log, journal=copy.journal, volumes=copy.volumes, clock=clock, on_trouble=self._trouble
+        )
+        self.engine.wake_sync = self._wake_sync
+        self.insync = ownership.begin(charter)
+        self.attachments: dict[str, Attachment] = {}
+        self.plans: dict[str, str] = {}
+        self.waiting = ""
+        self._store = store
+        self._peers = peers
+        self._clock = clock
+        self._dice = dice
+        self._events = events
+        self._policy = charter.group.policy
+        self._sync_wanted = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._next_checkpoint = clock.now()
+        self._met_durable: dict[str, int] = {}
+        self._ledger = LagLedger()
+        log.set_ack_set(self.insync.ack_set)
+
+    # --- life
+
+    async def run(self) -> None:
+        """Until the term ends. Never raises for trouble of this group: that is told to the member."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                loops = [
+                    tasks.create_task(self._sync_loop()),
+                    tasks.create_task(self._tick_loop()),
+                    tasks.create_task(self._insync_loop()),
+                    tasks.create_task(self._failsafe_loop()),
+                ]
+                loops += [
+                    tasks.create_task(self._peer_loop(member.name))
+                    for member in self.charter.group.members
+                    if member.name != self.copy.me.center
+                ]
+                await self._ended.wait()
+                for loop in loops:
+                    loop.cancel()
+        finally:
+            self.end()
+            for attachment in self.attachments.values():
+                attachment.close()
+
+    def end(self) -> None:
+        """Acknowledge nothing from now on."""
+        self.engine.close()
+        self.copy.commit = max(self.copy.commit, self.engine.log.commit)
+        self._ended.set()
+
+    def start_epoch(self) -> None:
+        """Write the record that explains the epoch to whoever reads the journal without a charter."""
+        start = self.charter.history[-1]
+        self.engine.mark(Kind.EPOCH_START, epoch_payload(start.epoch, start.uuid, start.fork_seq))
+
+    def _trouble(self, error: DrsyncError) -> None:
+        if isinstance(error, FailedCopyError):
+            self.copy.fail(error)
+        self._events.term_troubled(error)
+        self.end()
+
+    # --- the lease
+
+    def renew(self, sent_at: float, seconds: float) -> None:
+        """The store granted a lease asked for at `sent_at`."""
+        self.engine.lease_until = max(self.engine.lease_until, lease.owner_view(sent_at, seconds))
+        self.engine.settle()
+
+    def learn(self, charter: Charter) -> None:
+        """A charter was read. Another epoch or owner ends the term."""
+        self.insync = ownership.learned(self.insync, charter)
+        if self.insync.is_deposed:
+            self.waiting = "deposed"
+            self.end()
+            return
+        self.charter = self.insync.charter
+        self.engine.log.set_ack_set(self.insync.ack_set)
+        self.engine.settle()
+
+    async def _failsafe_loop(self) -> None:
+        """Without the store, go on only in company (F.A 3): ask every same-city member to bind itself."""
+        lease_s = self._policy.lease_s
+        while True:
+            await self._clock.sleep_until(self._clock.now() + lease_s * FAILSAFE_AFTER / 2)
+            left = self.engine.lease_until - self._clock.now()
+            if left > lease_s * FAILSAFE_AFTER or self.engine.is_released or self.engine.is_frozen:
+                continue
+            sent_at = self._clock.now()
+            mates = self.charter.group.mates(self.copy.me.center)
+            asked = mates or tuple(
+                m.name for m in self.charter.group.members if m.name != self.copy.me.center
+            )
+            confirmed = [center for center in asked if await self._is_confirmed(center)]
+            if lease.may_go_on_without_store(self.copy.me.center, mates, confirmed):
+                self.renew(sent_at, lease_s)
+
+    async def _is_confirmed(self, center: str) -> bool:
+        body: dict[str, object] = {
+            "group": self.charter.group.id,
+            "epoch": self.charter.epoch,
+            "seconds": self._policy.lease_s,
+        }
+        try:
+            answer = await self._peers.call(center, "group.confirm", body, CONFIRM_TIMEOUT_S)
+        except DrsyncError:
+            return False
+        return answer.get("confirmed") is True
+
+    # --- durability
+
+    def _wake_sync(self) -> None:
+        self._sync_wanted.set()
+
+    async def _sync_loop(self) -> None:
+        log = self.engine.log
+        while True:
+            await self._sync_wanted.wait()
+            self._sync_wanted.clear()
+            try:
+                log.sync(min(await self.copy.sync(), log.appended))
+            except DrsyncError as error:
+                self._trouble(error)
+                return
+            self.engine.settle()
+            if self.engine.wants_durable > log.durable:
+                self._sync_wanted.set()
+
+    # --- ticks
+
+    async def _tick_loop(self) -> None:
+        background = self._clock.now()
+        while True:
+            await self._clock.sleep_until(self._clock.now() + TICK_S)
+            now = self._clock.now()
+            self.engine.settle()
+            self.copy.commit = max(self.copy.commit, self.engine.log.commit)
+            if now >= background and self.engine.log.durable < self.engine.log.appended:
+                background = now + BACKGROUND_SYNC_S
+                self._wake_sync()
+                for feed in self.engine.feeds:
+                    feed.want_durable(self.engine.log.appended)
+            self._checkpoint_if_due(now)
+            self._ledger.note(self.engine.log.appended, self.engine.stats.write_bytes, now)
+            self._tick_peers(now)
+            if self._is_frozen_too_long():
+                self._trouble(TransientError("frozen for longer than freeze_timeout", code="freeze_timeout"))
+                return
+
+    def _tick_peers(self, now: float) -> None:
+        for center, attachment in list(self.attachments.items()):
+            if attachment.is_lost:
+                continue
+            self._met_durable[center] = max(self._met_durable.get(center, 0), attachment.feed.durable)
+            attachment.tick(self.engine.log.commit, self.retain_seq, now)
+        self._ledger.forget(self.retain_seq)
+
+    def _is_frozen_too_long(self) -> bool:
+        timeout = self._policy.freeze_timeout_s
+        return timeout > 0 and self.engine.oldest_pending_age > timeout
+
+    def _checkpoint_if_due(self, now: float) -> None:
+        engine = self.engine
+        if now < self._next_checkpoint or engine.is_frozen or not engine.is_leased or not engine.is_drained:
+            return
+        self._next_checkpoint = now + self._policy.checkpoint_s
+        self.checkpoint("", is_app_consistent=False)
+
+    def checkpoint(self, name: str, *, is_app_consistent: bool) -> Position:
+        """Append a CHECKPOINT record; returns its position.
+
+        Raises:
+            RefusedError: frozen or without a lease.
+        """
+        if self.engine.is_frozen or not self.engine.is_leased:
+            raise RefusedError(
+                f"{self.copy.me.center} does not take writes now: {self.waiting or 'no lease'}"
+            )
+        position = self.engine.mark(
+            Kind.CHECKPOINT, checkpoint_payload(name, is_app_consistent=is_app_consistent)
+        )
+        self.copy.add_checkpoint(Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent))
+        return position
+
+    @property
+    def retain_seq(self) -> int:
+        """Every member has the log up to here durably; nobody will ask for it again."""
+        others = (member.name for member in self.charter.group.members if member.name != self.copy.me.center)
+        return min([self.engine.log.durable, *(self._met_durable.get(name, 0) for name in others)])
+
+    def lag(self, center: str) -> Lag:
+        """What a member lacks, by what it last confirmed as durable in this term."""
+        log = self.engine.log
+        return self._ledger.lag(
+            self._met_durable.get(center, 0), log.appended, self.engine.stats.write_bytes, self._clock.now()
+        )
+
+    # --- the in-sync set
+
+    async def _insync_loop(self) -> None:
+        """Shrink before acknowledging without a member, grow after it caught up; the charter first."""
+        while True:
+            await self._clock.sleep_until(self._clock.now() + TICK_S)
+            wanted = self._wanted_change()
+            if wanted is not None:
+                await self._change_charter(wanted)
+
+    def _wanted_change(self) -> Charter | None:
+        state, log = self.insync, self.engine.log
+        if state.pending is not None:
+            return state.pending
+        for member in sorted(state.charter.in_sync - {self.copy.me.center}):
+            is_behind = log.peer(member).appended < log.appended
+            if is_behind and self.engine.oldest_pending_age > self._policy.sync_timeout_s:
+                self.insync, wanted = ownership.shrink(state, member)
+                self.waiting = f"{member} has not acknowledged for {self._policy.sync_timeout_s:g} s"
+                return wanted
+        for center, attachment in self.attachments.items():
+            if center not in state.charter.in_sync and not attachment.is_lost and attachment.is_eligible:
+                appended = log.peer(center).appended
+                self.insync, wanted = ownership.grow(state, center, appended, log.commit)
+                if wanted is not None:
+                    log.set_ack_set(self.insync.ack_set)
+                    return wanted
+        return None
+
+    async def _change_charter(self, wanted: Charter) -> None:
+        result = await self._store.compare_and_set(wanted.version - 1, wanted)
+        kind = {
+            CasOutcome.DONE: ownership.CasKind.DONE,
+            CasOutcome.LOST: ownership.CasKind.LOST,
+            CasOutcome.UNKNOWN: ownership.CasKind.UNKNOWN,
+        }[result.outcome]
+        self.insync = ownership.outcome(self.insync, ownership.CasView(kind, result.current))
+        if self.insync.is_deposed:
+            self.end()
+            return
+        if kind is ownership.CasKind.DONE:
+            self.waiting = ""
+        if self.insync.pending is not None:
+            await self._clock.sleep_until(self._clock.now() + RETRY_LOW_S)
+        self.charter = self.insync.charter
+        self._events.charter_changed(self.charter)
+        self.engine.log.set_ack_set(self.insync.ack_set)
+        self.engine.settle()
+
+    # --- peers
+
+    async def _peer_loop(self, center: str) -> None:
+        """Attach a peer, feed it until it is lost, and again."""
+        delay = RETRY_LOW_S
+        while True:
+            try:
+                await self._attach_once(center)
+                delay = RETRY_LOW_S
+            except RefusedError as error:
+                self.plans[center] = str(error)
+                if error.code == "stale_epoch":
+                    self._stale(center)
+            except DrsyncError as error:
+                self.plans[center] = str(error)
+            await self._clock.sleep_until(self._clock.now() + self._dice.uniform(delay / 2, delay))
+            delay = min(delay * 2, RETRY_HIGH_S)
+
+    async def _attach_once(self, center: str) -> None:
+        follow, statement = await attach(center, self.charter, self.copy, self.engine, self._peers)
+        channel = await self._peers.bulk(center)
+        attachment = Attachment(
+            engine=self.engine,
+            copy=self.copy,
+            statement=statement,
+            channel=channel,
+            on_stale=lambda promised: self._stale(center),
+            on_trouble=self._trouble,
+        )
+        self.plans[center] = follow.words
+        self.attachments[center] = attachment
+        attachment.start(self.charter.group.id)
+        try:
+            if attachment.needs_absolution:
+                await self._absolve(center, attachment)
+            await attachment.lost_event.wait()
+        finally:
+            attachment.close()
+        self.plans[center] = attachment.reason
+
+    async def _absolve(self, center: str, attachment: Attachment) -> None:
+        """A member that restarted uncleanly or went back in time is clean once it has caught up."""
+        while attachment.feed.durable < self.engine.log.commit or not attachment.feed.is_live:
+            if attachment.is_lost:
+                return
+            await self._clock.sleep_until(self._clock.now() + TICK_S)
+        body: dict[str, object] = {"group": self.charter.group.id, "epoch": self.charter.epoch}
+        await self._peers.call(center, "group.absolve", body, CONFIRM_TIMEOUT_S)
+        attachment.needs_absolution = False
+
+    def _stale(self, center: str) -> None:
+        """A member has promised a higher epoch: nothing can be acknowledged with it any more."""
+        self.waiting = f"{center} has promised a higher epoch"
+        self._trouble(RefusedError(self.waiting, code="stale_epoch"))

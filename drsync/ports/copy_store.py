@@ -1,0 +1,26 @@
+"""Where a center keeps its copy of a group: superblock, journal, images."""
+
+from typing import Protocol
+
+from drsync.model.group import GroupSpec, VolumeSpec
+from drsync.ports.journal import Image, Journal, Superblock
+
+
+class CopyStore(Protocol):
+    """The files of one copy. Every open is exclusive to this process."""
+
+    def superblock(self) -> Superblock:
+        """The copy's superblock."""
+        ...
+
+    def journal(self, spec: GroupSpec, incarnation: str, durable_hint: int) -> Journal:
+        """Open or create the journal; cuts a torn tail above `durable_hint`.
+
+        Raises:
+            FailedCopyError: damage at or below `durable_hint`; nothing was changed.
+        """
+        ...
+
+    def image(self, volume: VolumeSpec) -> Image:
+        """Open or create the image of a volume at its specified size."""
+        ...

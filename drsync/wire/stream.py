@@ -1,0 +1,115 @@
+"""Binary bodies that open, end and steer streams on a bulk link. Only layouts may live here.
+
+Little endian; `docs/protocol.md` has the same tables. As in `drsync.wire.data`, a body may grow at its end.
+"""
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from drsync.model.epoch import Epoch
+from drsync.model.errors import MalformedError
+
+GROUP_BYTES: Final = 16
+ATTACH: Final = Struct("<Q16s")
+REJECT: Final = Struct("<QQ")
+RETAIN: Final = Struct("<QQ")
+FETCH: Final = Struct("<16sQQ")
+FETCHED: Final = Struct("<Q")
+
+
+class Attach(NamedTuple):
+    """The owner of `epoch` opens its stream for a group (16 bytes of its id)."""
+
+    epoch: Epoch
+    group: bytes
+
+
+class Reject(NamedTuple):
+    """A member takes nothing of `epoch`: it has promised `promised`."""
+
+    epoch: Epoch
+    promised: Epoch
+
+
+class Retain(NamedTuple):
+    """Every member holds records up to `seq` durably: nobody will ask for them again."""
+
+    epoch: Epoch
+    seq: int
+
+
+class Fetch(NamedTuple):
+    """A candidate asks for the records after `after_seq` up to `through_seq` of a group."""
+
+    group: bytes
+    after_seq: int
+    through_seq: int
+
+
+class Fetched(NamedTuple):
+    """The donor has sent what it sends for one FETCH; the last record of it."""
+
+    last_seq: int
+
+
+def encode_attach(attach: Attach) -> bytes:
+    """The body of an ATTACH."""
+    assert len(attach.group) == GROUP_BYTES
+    return ATTACH.pack(*attach)
+
+
+def read_attach(body: bytes) -> Attach:
+    """Raises MalformedError."""
+    epoch, group = ATTACH.unpack(_exactly("ATTACH", ATTACH, body))
+    return Attach(Epoch(epoch), group)
+
+
+def encode_reject(reject: Reject) -> bytes:
+    """The body of a REJECT."""
+    return REJECT.pack(*reject)
+
+
+def read_reject(body: bytes) -> Reject:
+    """Raises MalformedError."""
+    epoch, promised = REJECT.unpack(_exactly("REJECT", REJECT, body))
+    return Reject(Epoch(epoch), Epoch(promised))
+
+
+def encode_retain(retain: Retain) -> bytes:
+    """The body of a RETAIN."""
+    return RETAIN.pack(*retain)
+
+
+def read_retain(body: bytes) -> Retain:
+    """Raises MalformedError."""
+    epoch, seq = RETAIN.unpack(_exactly("RETAIN", RETAIN, body))
+    return Retain(Epoch(epoch), seq)
+
+
+def encode_fetch(fetch: Fetch) -> bytes:
+    """The body of a FETCH."""
+    assert len(fetch.group) == GROUP_BYTES
+    return FETCH.pack(*fetch)
+
+
+def read_fetch(body: bytes) -> Fetch:
+    """Raises MalformedError."""
+    group, after_seq, through_seq = FETCH.unpack(_exactly("FETCH", FETCH, body))
+    return Fetch(group, after_seq, through_seq)
+
+
+def encode_fetched(fetched: Fetched) -> bytes:
+    """The body of a FETCHED."""
+    return FETCHED.pack(*fetched)
+
+
+def read_fetched(body: bytes) -> Fetched:
+    """Raises MalformedError."""
+    (last_seq,) = FETCHED.unpack(_exactly("FETCHED", FETCHED, body))
+    return Fetched(last_seq)
+
+
+def _exactly(name: str, layout: Struct, body: bytes) -> bytes:
+    if len(body) < layout.size:
+        raise MalformedError(f"{name}: {len(body)} bytes, the layout has {layout.size}")
+    return body[: layout.size]
