@@ -1,0 +1,226 @@
+"""One accepted socket: the handshake, then transmission, with back-pressure in both directions."""
+
+import asyncio
+import errno
+import logging
+from typing import Protocol
+
+from typing_extensions import override
+
+from drsync.adapters.nbd.inbox import Inbox
+from drsync.adapters.nbd.negotiation import GREETING_BYTES, Chosen, Negotiation
+from drsync.adapters.nbd.transmission import Transmission
+from drsync.model.errors import MalformedError
+from drsync.ports.volume import Exports
+
+_log = logging.getLogger(__name__)
+
+HANDSHAKE_INBOX_BYTES = 4096  # because a handshake is short, and 256 of them may be pending
+
+UNSENT_BYTES_HIGH = 1 << 20  # because a reader that is this far behind does not need more requests executed
+UNSENT_BYTES_LOW = 256 << 10  # because the socket must not run dry before requests are executed again
+
+
+class House(Protocol):
+    """What a connection needs of its server."""
+
+    @property
+    def exports(self) -> Exports:
+        """What is served."""
+        ...
+
+    @property
+    def handshake_seconds(self) -> float:
+        """How long a handshake may take."""
+        ...
+
+    def admit(self, connection: "Connection") -> bool:
+        """A new socket; False when there are too many that have not chosen an export."""
+        ...
+
+    def may_open(self, name: str) -> bool:
+        """Whether one more connection to this export is welcome."""
+        ...
+
+    def opened(self, connection: "Connection", name: str) -> None:
+        """The connection has chosen its export."""
+        ...
+
+    def left(self, connection: "Connection", name: str | None) -> None:
+        """The connection is gone."""
+        ...
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The protocol object that asyncio or uvloop calls; `Transmission`'s outlet."""
+
+    def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
+        self._house = house
+        self._loop = loop
+        self._inbox = Inbox(HANDSHAKE_INBOX_BYTES)
+        self._negotiation = Negotiation(house.exports, house.may_open)
+        self._transport: asyncio.Transport | None = None
+        self._transmission: Transmission | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._name: str | None = None
+        self._is_reading_paused = False
+        self._is_writing_paused = False
+
+    # --- called by the event loop
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet, or refuse when too many sockets are waiting."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if not self._house.admit(self):
+            self.drop("too many connections that have not chosen an export")
+            return
+        transport.set_write_buffer_limits(high=UNSENT_BYTES_HIGH, low=UNSENT_BYTES_LOW)
+        self._deadline = self._loop.call_later(self._house.handshake_seconds, self._handshake_is_late)
+        transport.write(GREETING_BYTES)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed; `exc` says whether that was an accident."""
+        del exc
+        self._stop_deadline()
+        if self._transmission is not None:
+            self._transmission.abandon()
+        self._house.left(self, self._name)
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to receive."""
+        del sizehint
+        return self._inbox.room()
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        """Some bytes arrived in the buffer."""
+        self._inbox.end += nbytes
+        if self._transmission is not None:
+            self._proceed(self._transmission)
+        else:
+            self._negotiate()
+
+    @override
+    def pause_writing(self) -> None:
+        """The client does not take its replies."""
+        self._is_writing_paused = True
+        if self._transmission is not None:
+            self._transmission.choke()
+            self._regulate(self._transmission)
+
+    @override
+    def resume_writing(self) -> None:
+        """The client does again."""
+        self._is_writing_paused = False
+        if self._transmission is not None:
+            self._transmission.unchoke()
+            self._proceed(self._transmission)
+
+    # --- called by the server
+
+    def shut(self) -> None:
+        """Answer what is outstanding with ESHUTDOWN where the client still listens, then close."""
+        if self._transmission is not None:
+            self._transmission.shut(errno.ESHUTDOWN)
+        if self._transport is not None:
+            if self._is_writing_paused:
+                self._transport.abort()
+            else:
+                self._transport.close()
+
+    def abort(self) -> None:
+        """Close without sending anything more."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- called by the transmission
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send replies."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def wake(self) -> None:
+        """Replies are waiting: send them once this turn of the loop is over, all in one go."""
+        self._loop.call_soon(self._deliver)
+
+    def finish(self) -> None:
+        """All is answered after DISC."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def drop(self, reason: str) -> None:
+        """The client broke the protocol."""
+        _log.info("nbd connection dropped: %s (export %s)", reason, self._name)
+        self.abort()
+
+    # --- inside
+
+    def _deliver(self) -> None:
+        transmission = self._transmission
+        if transmission is not None:
+            transmission.deliver()
+            if self._is_reading_paused:
+                self._proceed(transmission)
+
+    def _proceed(self, transmission: Transmission) -> None:
+        inbox = self._inbox
+        if transmission.is_over:
+            inbox.clear()
+            return
+        inbox.start = transmission.consume(inbox.view, inbox.start, inbox.end)
+        inbox.settle(transmission.need)
+        self._regulate(transmission)
+
+    def _regulate(self, transmission: Transmission) -> None:
+        """Read from the socket only while requests may be executed."""
+        should_pause = transmission.is_blocked and not transmission.is_over
+        if should_pause != self._is_reading_paused and self._transport is not None and not self._is_closing:
+            self._is_reading_paused = should_pause
+            if should_pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def _negotiate(self) -> None:
+        inbox, negotiation = self._inbox, self._negotiation
+        try:
+            replies = negotiation.receive(inbox.view[inbox.start : inbox.end])
+        except MalformedError as error:
+            self.drop(str(error))
+            return
+        inbox.clear()
+        if replies:
+            self.send(replies)
+        if negotiation.has_left:
+            self.finish()
+        elif negotiation.chosen is not None:
+            self._begin(negotiation.chosen)
+
+    def _begin(self, chosen: Chosen) -> None:
+        self._stop_deadline()
+        self._name = chosen.name
+        self._house.opened(self, chosen.name)
+        transmission = Transmission(chosen.device, chosen.size, self, is_read_only=chosen.is_read_only)
+        self._transmission = transmission
+        self._inbox = Inbox()
+        if self._is_writing_paused:
+            transmission.choke()
+        self._inbox.put(self._negotiation.rest)
+        self._proceed(transmission)
+
+    def _handshake_is_late(self) -> None:
+        self.drop("the handshake took too long")
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

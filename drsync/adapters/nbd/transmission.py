@@ -1,0 +1,289 @@
+"""The transmission phase of one connection: requests out of a buffer, replies into an outlet.
+
+The hot path: no task, future or object per request. It knows neither socket nor event loop, so a test can
+feed it bytes. Requests are executed in order of arrival; a run of writes becomes one batch.
+"""
+
+import errno
+from typing import Protocol
+
+from drsync.adapters.nbd import protocol as nbd
+from drsync.adapters.nbd.protocol import (
+    CMD_READ,
+    CMD_WRITE,
+    FLAG_FUA,
+    PAYLOAD_BYTES_MAX,
+    REQUEST,
+    REQUEST_MAGIC,
+)
+from drsync.ports.volume import BlockDevice
+
+IN_FLIGHT_BYTES_MAX = 64 << 20  # because 64 connections of it still fit into the memory of a small host
+_HELD_BYTES_MAX = IN_FLIGHT_BYTES_MAX - PAYLOAD_BYTES_MAX
+"""Above this no further request is begun, so that the largest one still stays within the limit."""
+
+REQUEST_COST = 4096  # because a request without payload also costs memory; bounds them to 8192 in flight
+JOINED_REPLY_BYTES_MAX = 64 << 10  # because copying less than this is cheaper than another system call
+REPLY_CHUNK_BYTES = 1 << 20  # because replies of one buffer full of reads must not pile up before any is sent
+
+_HEADER_BYTES = REQUEST.size
+_REPLY_BYTES = nbd.REPLY.size
+_REPLY_OK = nbd.REPLY.pack(nbd.REPLY_MAGIC, 0, bytes(8))[:8]
+_COMMAND_MASK = 0xFFFF
+
+_WRITES = frozenset({CMD_WRITE, CMD_WRITE | FLAG_FUA})
+_READS = frozenset({CMD_READ, CMD_READ | FLAG_FUA})
+_TRIMS = frozenset({nbd.CMD_TRIM, nbd.CMD_TRIM | FLAG_FUA})
+_ZEROES = frozenset(
+    nbd.CMD_WRITE_ZEROES | fua | hole for fua in (0, FLAG_FUA) for hole in (0, nbd.FLAG_NO_HOLE)
+)
+_FLUSHES = frozenset({nbd.CMD_FLUSH, nbd.CMD_FLUSH | FLAG_FUA})
+
+
+class Outlet(Protocol):
+    """What a transmission needs of its connection."""
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send; may call `Transmission.choke` before it returns."""
+        ...
+
+    def wake(self) -> None:
+        """Call `Transmission.deliver`, then `Transmission.consume`, soon and once."""
+        ...
+
+    def finish(self) -> None:
+        """Everything is answered after DISC: close when it has been sent."""
+        ...
+
+    def drop(self, reason: str) -> None:
+        """The client broke the protocol: close now."""
+        ...
+
+
+class Transmission:
+    """Executes requests against one device; is the `Completion` that the device answers to."""
+
+    def __init__(self, device: BlockDevice, size: int, outlet: Outlet, *, is_read_only: bool) -> None:
+        self.need = _HEADER_BYTES
+        """Bytes of the next request, as far as known."""
+        self._device = device
+        self._size = size
+        self._is_read_only = is_read_only
+        self._outlet = outlet
+        self._pending: dict[bytes, int] = {}
+        """Cost in bytes of each request the device has not answered, by cookie."""
+        self._in_flight = 0
+        self._out: list[bytes | bytearray] = []
+        self._out_bytes = 0
+        self._fault = ""
+        self._has_queued = False
+        self._is_open = True
+        self._is_leaving = False
+        self._is_choked = False
+        self._is_consuming = False
+        self._is_waking = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """No further request is begun for now: too much is unanswered or unsent."""
+        return self._is_choked or self._in_flight > _HELD_BYTES_MAX
+
+    @property
+    def is_over(self) -> bool:
+        """What still arrives is of no interest."""
+        return self._is_leaving or not self._is_open
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Cost of the requests that the device has not answered."""
+        return self._in_flight
+
+    def consume(self, data: memoryview, at: int, end: int) -> int:
+        """Execute the complete requests in ``data[at:end]``; returns where the rest starts."""
+        self._is_consuming = True
+        while True:
+            at, was_stopped = self._execute(data, at, end)
+            self._submit()
+            self._send_replies()
+            if not was_stopped or self.is_blocked or self.is_over:
+                break
+        self._is_consuming = False
+        if self._fault:
+            self._outlet.drop(self._fault)
+        else:
+            self._finish_if_done()
+        return at
+
+    def complete(self, cookies: list[bytes], error: int) -> None:
+        """Answer requests (`drsync.ports.volume.Completion`)."""
+        if not self._is_open:
+            return
+        self._in_flight -= sum(map(self._pending.pop, cookies))
+        prefix = _REPLY_OK if error == 0 else _prefix(error)
+        self._put(prefix + prefix.join(cookies))
+        if not self._is_consuming and not self._is_waking:
+            self._is_waking = True
+            self._outlet.wake()
+
+    def deliver(self) -> None:
+        """Send the replies that gathered since `Outlet.wake` was called."""
+        self._is_waking = False
+        self._send_replies()
+        self._finish_if_done()
+
+    def choke(self) -> None:
+        """The client does not take its replies."""
+        self._is_choked = True
+
+    def unchoke(self) -> None:
+        """It does again."""
+        self._is_choked = False
+
+    def shut(self, error: int) -> None:
+        """Answer everything outstanding with `error` and execute nothing more."""
+        if self._pending:
+            prefix = _prefix(error)
+            self._put(prefix + prefix.join(self._pending))
+        self._send_replies()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """The connection is gone: later completions are for nobody."""
+        self._is_open = False
+        self._is_leaving = True
+        self._pending.clear()
+        self._in_flight = 0
+        self._out.clear()
+
+    def _finish_if_done(self) -> None:
+        if self._is_leaving and self._is_open and not self._pending:
+            self.abandon()
+            self._outlet.finish()
+
+    def _execute(self, data: memoryview, at: int, end: int) -> tuple[int, bool]:
+        """Run through the buffer; the flag says that back-pressure may have stopped it early."""
+        unpack = REQUEST.unpack_from
+        pending = self._pending
+        self.need = _HEADER_BYTES
+        while end - at >= _HEADER_BYTES:
+            if self._is_leaving or self._is_choked or self._in_flight > _HELD_BYTES_MAX:
+                return at, True
+            magic, word, cookie, offset, length = unpack(data, at)
+            if magic != REQUEST_MAGIC or cookie in pending:
+                self._break("request magic is wrong, or the cookie is in use")
+                break
+            command = word & _COMMAND_MASK
+            if command == CMD_WRITE:
+                following = at + _HEADER_BYTES + length
+                if length > PAYLOAD_BYTES_MAX:
+                    self._break(f"a write of {length} bytes")
+                    break
+                if following > end:
+                    self.need = _HEADER_BYTES + length
+                    break
+                self._write(word, cookie, offset, data[at + _HEADER_BYTES : following])
+                at = following
+            else:
+                at += _HEADER_BYTES
+                if command == CMD_READ:
+                    self._read(word, cookie, offset, length)
+                else:
+                    self._other(word, cookie, offset, length)
+        return at, False
+
+    def _break(self, fault: str) -> None:
+        """Framing is lost. What was queued before is still submitted; nothing after it is looked at."""
+        self._fault = fault
+        self._is_leaving = True
+
+    def _write(self, word: int, cookie: bytes, offset: int, payload: memoryview) -> None:
+        length = len(payload)
+        if word not in _WRITES:
+            self._answer(cookie, errno.EINVAL)
+        elif self._is_read_only:
+            self._answer(cookie, errno.EPERM)
+        elif offset + length > self._size:
+            self._answer(cookie, errno.ENOSPC)
+        elif length == 0:
+            self._answer(cookie, 0)
+        else:
+            self._expect(cookie, length)
+            self._device.write(offset, payload, cookie, fua=word != CMD_WRITE)
+
+    def _read(self, word: int, cookie: bytes, offset: int, length: int) -> None:
+        if word not in _READS or length > PAYLOAD_BYTES_MAX or offset + length > self._size:
+            self._answer(cookie, errno.EINVAL)
+            return
+        self._submit()
+        if not self._is_open:
+            return
+        if self._out_bytes + length > REPLY_CHUNK_BYTES:
+            self._send_replies()
+        reply = bytearray(_REPLY_BYTES + length)
+        view = memoryview(reply)
+        error = self._device.read_into(offset, view[_REPLY_BYTES:])
+        if error:
+            self._answer(cookie, error)
+            return
+        reply[:8] = _REPLY_OK
+        reply[8:_REPLY_BYTES] = cookie
+        if length < JOINED_REPLY_BYTES_MAX:
+            self._put(reply)
+        else:
+            self._send_replies()
+            self._outlet.send(view)
+
+    def _other(self, word: int, cookie: bytes, offset: int, length: int) -> None:
+        if word in _FLUSHES:
+            self._expect(cookie, 0)
+            self._device.flush(cookie)
+        elif word in _TRIMS:
+            self._zero(word, cookie, offset, length, past_end=errno.EINVAL)
+        elif word in _ZEROES:
+            self._zero(word, cookie, offset, length, past_end=errno.ENOSPC)
+        elif word & _COMMAND_MASK == nbd.CMD_DISC:
+            self._is_leaving = True
+        else:
+            self._answer(cookie, errno.EINVAL)
+
+    def _zero(self, word: int, cookie: bytes, offset: int, length: int, past_end: int) -> None:
+        if self._is_read_only:
+            self._answer(cookie, errno.EPERM)
+        elif offset + length > self._size:
+            self._answer(cookie, past_end)
+        elif length == 0:
+            self._answer(cookie, 0)
+        else:
+            self._expect(cookie, 0)
+            fua, is_trim = bool(word & FLAG_FUA), word in _TRIMS
+            self._device.zero(offset, length, cookie, fua=fua, is_trim=is_trim)
+
+    def _expect(self, cookie: bytes, length: int) -> None:
+        cost = length + REQUEST_COST
+        self._pending[cookie] = cost
+        self._in_flight += cost
+        self._has_queued = True
+
+    def _submit(self) -> None:
+        if self._has_queued:
+            self._has_queued = False
+            self._device.submit(self)
+
+    def _answer(self, cookie: bytes, error: int) -> None:
+        self._put(_prefix(error) + cookie)
+
+    def _put(self, reply: bytes | bytearray) -> None:
+        self._out.append(reply)
+        self._out_bytes += len(reply)
+
+    def _send_replies(self) -> None:
+        out = self._out
+        if out:
+            self._out = []
+            self._out_bytes = 0
+            self._outlet.send(b"".join(out))
+
+
+def _prefix(error: int) -> bytes:
+    """The first 8 bytes of a reply; the cookie follows."""
+    return nbd.REPLY_MAGIC.to_bytes(4) + nbd.wire_error(error).to_bytes(4)
