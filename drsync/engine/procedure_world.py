@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from drsync.core.lease import LeaseBook
@@ -9,6 +10,8 @@ from drsync.core.observation import LastKnown
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, MalformedError
+from drsync.ports.charter_store import CharterStore
+from drsync.ports.clock import Clock, Random
 from drsync.wire import control
 
 Json = dict[str, object]
@@ -59,6 +62,17 @@ class Desk(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ProcedureWorld:
+    """Everything a procedure touches."""
+
+    store: CharterStore
+    members: Members
+    desk: Desk
+    clock: Clock
+    random: Random
+
+
 def statement_in(body: Json) -> Statement:
     """The statement in an answer: the answer itself, or its field ``statement``. Raises MalformedError."""
     return control.from_json(Statement, body.get("statement", body))
@@ -67,7 +81,7 @@ def statement_in(body: Json) -> Statement:
 async def ask_all(
     members: Members, group_id: str, centers: Iterable[str], timeout_s: float = STATEMENT_TIMEOUT_S
 ) -> dict[str, Statement]:
-    """Ask members for their statements, all at once; who does not answer in time is missing from the result."""
+    """Ask members for their statements, all at once. Who does not answer in time is missing."""
     answers: dict[str, Statement] = {}
 
     async def ask(center: str) -> None:

@@ -31,14 +31,13 @@ from drsync.core.plan import (
 )
 from drsync.core.safety import Reason
 from drsync.engine.procedure_steps import Note, Progress, StepLog
-from drsync.engine.procedure_world import Desk, Json, Members, ask_all, statement_in
+from drsync.engine.procedure_world import Json, ProcedureWorld, ask_all, statement_in
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState, Statement
 from drsync.model.errors import DrsyncError, TransientError
 from drsync.model.operation import OperationState
-from drsync.ports.charter_store import CasOutcome, CharterStore
-from drsync.ports.clock import Clock, Random
+from drsync.ports.charter_store import CasOutcome
 from drsync.wire import control
 
 POLL_S = 0.1  # because draining and leases end within tenths of a second, and asking costs a millisecond
@@ -91,40 +90,32 @@ class ProcedureRunner:
 
     def __init__(
         self,
-        *,
+        world: ProcedureWorld,
         request: Request,
-        store: CharterStore,
-        members: Members,
-        desk: Desk,
-        clock: Clock,
-        random: Random,
         progress: Progress,
+        *,
         has_begun: bool = False,
         steps_before: int = 0,
     ) -> None:
         """Prepare a run.
 
         Args:
+            world: surroundings.
             request: what is wanted; when going on after a restart, the original request.
-            store: the charters.
-            members: the agents.
-            desk: leases and memory.
-            clock: time.
-            random: for epoch identities.
             progress: is told.
             has_begun: its intent was seen in the charter by an earlier runner.
             steps_before: steps that an earlier runner recorded.
         """
         self._request = request
-        self._store = store
-        self._members = members
-        self._desk = desk
-        self._clock = clock
-        self._random = random
+        self._store = world.store
+        self._members = world.members
+        self._desk = world.desk
+        self._clock = world.clock
+        self._random = world.random
         self._progress = progress
         self._has_begun = has_begun
         self._frozen_since: float | None = None
-        self._log = StepLog(clock, progress.stepped, steps_before)
+        self._log = StepLog(world.clock, progress.stepped, steps_before)
 
     async def run(self, seconds: float = PROCEDURE_S) -> Outcome:
         """Go on until it is done, refused, or `seconds` have passed; then take it back as far as possible."""
@@ -232,7 +223,7 @@ class ProcedureRunner:
         return replace(seen, has_begun=self._has_begun)
 
     def _lease(self, charter: Charter, heard: Mapping[str, Statement]) -> LeaseBook:
-        """The lease; over when its holder says that it serves nothing: it opens again only by a new charter."""
+        """The lease; over when its holder says it serves nothing: only a new charter opens it again."""
         lease = self._desk.lease(charter.group.id)
         word = heard.get(lease.holder)
         if word is None or word.state in ANSWERING or lease.holder != charter.owner:

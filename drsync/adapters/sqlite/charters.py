@@ -1,0 +1,139 @@
+"""Charters in SQLite: compare-and-set, full history, and the mark that tells this store from an old copy.
+
+The mark is ``<random of the process>:<count of changes>``. It is committed with every change and, after
+the commit, written to a file in the run directory, which does not survive a boot. A store that starts and
+finds its own mark there (or an older count of the same process) is the one that was used last; any other
+store, such as a restored backup, has to hear from the members first (`core.store_trust`).
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from drsync.adapters.sqlite.database import Database
+from drsync.model.charter import CHARTER_BYTES_MAX, Charter
+from drsync.model.errors import TransientError
+from drsync.ports.charter_store import CasOutcome, CasResult
+from drsync.ports.clock import Clock, Random
+from drsync.wire import control
+
+Guard = Callable[[Charter | None, Charter], str | None]
+"""Asked inside the transaction: why the present charter may not become the new one, None when it may."""
+
+
+def allow(_current: Charter | None, _new: Charter) -> str | None:
+    """The guard that has no objection."""
+    return None
+
+
+class SqliteCharterStore:
+    """Implements `ports.charter_store.CharterStore` for the process that has the file open."""
+
+    def __init__(self, database: Database, run_dir: Path, boot_id: str, clock: Clock, random: Random) -> None:
+        """Take the store over for this process.
+
+        Args:
+            database: the open file.
+            run_dir: where the mark is left for the next process; should not survive a boot.
+            boot_id: of the host; a mark left before the last boot is not believed.
+            clock: for labels in the history.
+            random: for the mark.
+        """
+        self._database = database
+        self._clock = clock
+        self._mark_file = run_dir / "store-mark"
+        self._boot_id = boot_id
+        self.guard: Guard = allow
+        self.is_same_store = self._recognise()
+        """Whether this is the store that the last process on this host used, unchanged since."""
+        self._process = random.hex128()
+        self._changes = 0
+        with database.transaction():
+            self._stamp()
+        self._leave_mark()
+
+    def _recognise(self) -> bool:
+        try:
+            boot_id, process, changes = self._mark_file.read_text().strip().split(":")
+        except (OSError, ValueError):
+            return False
+        known = (self._database.get_meta("mark") or ":-1").split(":")
+        return (boot_id, process) == (self._boot_id, known[0]) and int(known[1]) >= int(changes)
+
+    def _stamp(self) -> None:
+        self._changes += 1
+        self._database.set_meta("mark", f"{self._process}:{self._changes}")
+
+    def _leave_mark(self) -> None:
+        """Only after the commit: a mark ahead of the file would make a good store look old."""
+        temporary = self._mark_file.with_suffix(".new")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(f"{self._boot_id}:{self._process}:{self._changes}\n")
+        temporary.replace(self._mark_file)
+
+    async def read(self, group_id: str) -> Charter | None:
+        """The charter in force."""
+        return self.get(group_id)
+
+    def get(self, group_id: str) -> Charter | None:
+        """The charter in force, without waiting."""
+        found = self._database.rows("SELECT body FROM charters WHERE group_id = ?", group_id)
+        return _decode(found[0][0]) if found else None
+
+    def all(self) -> list[Charter]:
+        """The charters of all groups, in the order of their names."""
+        found = self._database.rows("SELECT body FROM charters")
+        return sorted((_decode(row[0]) for row in found), key=lambda charter: charter.group.name)
+
+    def history(self, group_id: str) -> list[tuple[int, Charter]]:
+        """Every charter the group ever had, oldest first, with the wall clock label of its commit (us)."""
+        found = self._database.rows(
+            "SELECT at_us, body FROM charter_history WHERE group_id = ? ORDER BY version", group_id
+        )
+        return [(int(str(at_us)), _decode(body)) for at_us, body in found]
+
+    async def compare_and_set(self, expected_version: int, charter: Charter) -> CasResult:
+        """See the port; expected version 0 creates. The guard's objection makes it LOST."""
+        assert charter.version == expected_version + 1, (charter.version, expected_version)
+        body = _encode(charter)
+        if len(body) > CHARTER_BYTES_MAX:
+            return CasResult(CasOutcome.LOST, self.get(charter.group.id), "the charter would be too large")
+        try:
+            result = self._swap(expected_version, charter, body)
+        except TransientError as error:
+            return CasResult(CasOutcome.UNKNOWN, None, str(error))
+        if result.outcome is CasOutcome.DONE:
+            self._leave_mark()
+        return result
+
+    def _swap(self, expected_version: int, charter: Charter, body: str) -> CasResult:
+        database = self._database
+        with database.transaction():
+            current = self.get(charter.group.id)
+            version = current.version if current else 0
+            if version != expected_version:
+                return CasResult(
+                    CasOutcome.LOST, current, f"the charter has version {version}, not {expected_version}"
+                )
+            objection = self.guard(current, charter)
+            if objection is not None:
+                return CasResult(CasOutcome.LOST, current, objection)
+            database.execute(
+                "INSERT INTO charters VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body",
+                charter.group.id, charter.version, body,
+            )  # fmt: skip
+            database.execute(
+                "INSERT INTO charter_history VALUES (?, ?, ?, ?)",
+                charter.group.id, charter.version, self._clock.wall_us(), body,
+            )  # fmt: skip
+            self._stamp()
+        return CasResult(CasOutcome.DONE, charter)
+
+
+def _encode(charter: Charter) -> str:
+    return json.dumps(control.to_json(charter), sort_keys=True, separators=(",", ":"))
+
+
+def _decode(body: object) -> Charter:
+    return control.from_json(Charter, json.loads(str(body)))
