@@ -1,0 +1,224 @@
+"""Frames: how a link's bytes are cut into messages. Only the cutting may live here, no meaning and no I/O.
+
+A frame is a header of 24 bytes and a body; everything is little endian; `docs/protocol.md` has the same
+table with an example::
+
+    0 u32 length of body | 4 u16 type | 6 u16 flags | 8 u32 stream | 12 u64 id | 20 u32 crc32 of 0..19
+
+The checksum (`zlib.crc32`) guards the length: a desynchronised stream is noticed at the next header, before
+anything is collected. Bodies need none: SSH authenticates every packet, and batches carry hashes.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from struct import Struct
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
+from zlib import crc32
+
+from drsync.model.errors import MalformedError
+from drsync.wire.compression import decompress
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class FrameType(IntEnum):
+    """What a frame is. Below 16: every link. From 16: bulk links."""
+
+    HELLO = 1
+    WELCOME = 2
+    REQUEST = 3
+    RESPONSE = 4
+    ERROR = 5
+    PING = 6
+    PONG = 7
+    BYE = 8
+    ATTACH = 16
+    ATTACHED = 17
+    BATCHES = 18
+    ACK = 19
+    COMMIT = 20
+    SYNC = 21
+    FETCH = 22
+    FETCHED = 23
+    DETACH = 24
+    REJECT = 25
+    RETAIN = 26
+
+
+CRITICAL: Final = 0x0001
+"""A receiver that does not know the type must end the link instead of skipping the frame."""
+COMPRESSED: Final = 0x0002
+"""The body is a `drsync.wire.compression` body; only after both sides announced it."""
+MORE: Final = 0x0004
+"""The answer goes on in another frame of the same type and id."""
+FLAGS_KNOWN: Final = CRITICAL | COMPRESSED | MORE
+
+HEADER: Final = Struct("<IHHIQ")
+_CRC: Final = Struct("<I")
+HEADER_BYTES: Final = 24
+
+HELLO_BODY_BYTES_MAX: Final = 16 * 1024
+"""Because nothing is known of the peer yet; the largest honest one is below 1 KiB."""
+CONTROL_BODY_BYTES_MAX: Final = 256 * 1024
+"""Because a charter has at most 64 KiB, and an answer to a heartbeat may carry several."""
+DATA_BODY_BYTES_MAX: Final = (1 << 20) + 8192 * 32 + 128 + 64
+"""Because one batch must fit: payload, record table, header; and 64 for what stands before it (F.A 15)."""
+SMALL_BODY_BYTES_MAX: Final = 256
+"""Because acknowledgments, commits and pings have fixed layouts of some 60 bytes, and room to grow."""
+
+BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
+    {
+        FrameType.HELLO: HELLO_BODY_BYTES_MAX,
+        FrameType.WELCOME: HELLO_BODY_BYTES_MAX,
+        FrameType.REQUEST: CONTROL_BODY_BYTES_MAX,
+        FrameType.RESPONSE: CONTROL_BODY_BYTES_MAX,
+        FrameType.ERROR: HELLO_BODY_BYTES_MAX,
+        FrameType.PING: SMALL_BODY_BYTES_MAX,
+        FrameType.PONG: SMALL_BODY_BYTES_MAX,
+        FrameType.BYE: HELLO_BODY_BYTES_MAX,
+        FrameType.ATTACH: CONTROL_BODY_BYTES_MAX,
+        FrameType.ATTACHED: CONTROL_BODY_BYTES_MAX,
+        FrameType.BATCHES: DATA_BODY_BYTES_MAX,
+        FrameType.ACK: SMALL_BODY_BYTES_MAX,
+        FrameType.COMMIT: SMALL_BODY_BYTES_MAX,
+        FrameType.SYNC: SMALL_BODY_BYTES_MAX,
+        FrameType.FETCH: CONTROL_BODY_BYTES_MAX,
+        FrameType.FETCHED: DATA_BODY_BYTES_MAX,
+        FrameType.DETACH: HELLO_BODY_BYTES_MAX,
+        FrameType.REJECT: SMALL_BODY_BYTES_MAX,
+        FrameType.RETAIN: SMALL_BODY_BYTES_MAX,
+    }
+)
+"""Largest body of each type; types without an entry are unknown and may have `CONTROL_BODY_BYTES_MAX`."""
+
+_PIECE_BYTES_SMALL: Final = 512
+"""Because each piece that is kept costs some 40 bytes: smaller ones are joined as they come."""
+
+assert HEADER.size + _CRC.size == HEADER_BYTES
+assert set(BODY_BYTES_MAX) == set(FrameType)
+
+
+class Frame(NamedTuple):
+    """A frame that was read; `body` is never compressed any more."""
+
+    type: FrameType
+    flags: int
+    stream: int
+    id: int
+    body: bytes
+
+
+def frame_header(kind: FrameType, length: int, *, stream: int = 0, id: int = 0, flags: int = 0) -> bytes:  # noqa: A002  # the format's word
+    """The header of a frame whose body of `length` bytes the caller writes after it, without a copy."""
+    assert length <= BODY_BYTES_MAX[kind], (
+        f"{kind.name} of {length} bytes; the limit is {BODY_BYTES_MAX[kind]}"
+    )
+    assert not flags & ~FLAGS_KNOWN
+    head = HEADER.pack(length, kind, flags, stream, id)
+    return head + _CRC.pack(crc32(head))
+
+
+def encode(kind: FrameType, body: bytes = b"", *, stream: int = 0, id: int = 0, flags: int = 0) -> bytes:  # noqa: A002  # the format's word
+    """A whole frame. `body` must be within the limit of its type: that is the caller's promise."""
+    return frame_header(kind, len(body), stream=stream, id=id, flags=flags) + body
+
+
+def encode_parts(kind: FrameType, parts: Iterable[Buffer], *, stream: int = 0, id: int = 0) -> bytes:  # noqa: A002  # the format's word
+    """A whole frame whose body is `parts` in order, joined in one copy."""
+    pieces = list(parts)
+    length = sum(len(piece) for piece in pieces)
+    return b"".join((frame_header(kind, length, stream=stream, id=id), *pieces))
+
+
+class Decoder:
+    """Cuts a stream of bytes into frames. After an error it is broken: the link must be closed.
+
+    Pieces are kept as they come and joined once when their frame is complete, so that a frame that arrives
+    in many pieces costs one copy. Nothing is collected for a frame before its header was checked.
+
+    Attributes:
+        skipped: frames of unknown types that were passed over.
+    """
+
+    __slots__ = ("_have", "_limit", "_may_compress", "_need", "_pieces", "skipped")
+
+    def __init__(self, body_bytes_max: int = DATA_BODY_BYTES_MAX, *, may_compress: bool = False) -> None:
+        """Limits are those of the types, lowered to `body_bytes_max`."""
+        self._limit = body_bytes_max
+        self._may_compress = may_compress
+        self._pieces: list[bytes | bytearray] = []
+        self._have = 0
+        self._need = HEADER_BYTES
+        self.skipped = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes kept of a frame that is not complete."""
+        return self._have
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Frames completed by `data`.
+
+        Raises:
+            MalformedError: names the field of the frame that is wrong.
+        """
+        if self._pieces:
+            self._keep(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._pieces)
+            self._pieces = []
+        frames: list[Frame] = []
+        at = 0
+        end = len(data)
+        self._need = HEADER_BYTES
+        while end - at >= HEADER_BYTES:
+            length, number, flags, stream, ident = self._header(data, at)
+            start = at + HEADER_BYTES
+            if end - start < length:
+                self._need = HEADER_BYTES + length
+                break
+            at = start + length
+            if number in BODY_BYTES_MAX:
+                body = self._open(data[start:at], number, flags)
+                frames.append(Frame(FrameType(number), flags & ~COMPRESSED, stream, ident, body))
+            else:
+                self.skipped += 1
+        self._have = 0
+        if at < end:
+            self._keep(data[at:])
+        return frames
+
+    def _keep(self, data: bytes) -> None:
+        self._have += len(data)
+        if len(data) >= _PIECE_BYTES_SMALL:
+            self._pieces.append(data)
+            return
+        if not self._pieces or not isinstance(self._pieces[-1], bytearray):
+            self._pieces.append(bytearray())
+        last = self._pieces[-1]
+        assert isinstance(last, bytearray)
+        last += data
+
+    def _header(self, data: bytes, at: int) -> tuple[int, int, int, int, int]:
+        (crc,) = _CRC.unpack_from(data, at + HEADER.size)
+        computed = crc32(data[at : at + HEADER.size])
+        if crc != computed:
+            raise MalformedError(f"frame header: crc is {crc:08x}, computed {computed:08x}")
+        fields = length, number, flags, _, _ = HEADER.unpack_from(data, at)
+        if number not in BODY_BYTES_MAX and flags & CRITICAL:
+            raise MalformedError(f"frame header: type {number} is unknown here and critical")
+        if number in BODY_BYTES_MAX and flags & ~FLAGS_KNOWN:
+            raise MalformedError(f"frame header: flags {flags:#06x} of type {number} are unknown here")
+        limit = min(self._limit, BODY_BYTES_MAX.get(number, CONTROL_BODY_BYTES_MAX))
+        if length > limit:
+            raise MalformedError(f"frame header: length {length} of type {number} is above the limit {limit}")
+        return fields
+
+    def _open(self, body: bytes, number: int, flags: int) -> bytes:
+        if not flags & COMPRESSED:
+            return body
+        if not self._may_compress:
+            raise MalformedError(f"frame header: type {number} is compressed, which was not agreed on")
+        return decompress(body, min(self._limit, BODY_BYTES_MAX[number]))
