@@ -1,0 +1,102 @@
+"""Mistakes that only show between two keys.
+
+They look at the raw document, so that they are found in the same run as mistakes in single keys; what has the
+wrong shape is left to the schema.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from drsync.config.problems import nearest
+from drsync.config.toml_lines import Place
+
+Document = Mapping[str, object]
+SHOWN_MAX = 40  # because keys are long and a message is one line
+
+Finding = tuple[Place, str, str]
+"""Where, what is wrong, and the nearest correct value (may be empty)."""
+
+
+def check_agent(document: Document) -> Iterator[Finding]:
+    """An agent does not dial itself, and every key proves one process only."""
+    peers = _table(document, "peers")
+    me = _table(document, "center").get("name")
+    if isinstance(me, str) and me in peers:
+        yield ("peers", me), "is this center itself; list only the others", ""
+    addresses = _values(peers, "peers", "address")
+    own = _table(document, "ssh").get("listen")
+    for place, address in addresses:
+        if address == own:
+            yield place, f"{address} is where this agent itself listens", ""
+    yield from _twice([*addresses, *_of(document, "coordinator", "address")])
+    yield from _twice([*_values(peers, "peers", "client_key"), *_of(document, "coordinator", "client_key")])
+
+
+def check_coordinator(document: Document) -> Iterator[Finding]:
+    """Every agent has a key and a designation of its own."""
+    agents = _table(document, "agents")
+    yield from _twice(_values(agents, "agents", "client_key"))
+    yield from _twice(_values(agents, "agents", "designation"))
+
+
+def check_group(document: Document) -> Iterator[Finding]:
+    """Members and volumes are named once, and the preferred owner is a member."""
+    members = document.get("members")
+    if isinstance(members, list):
+        yield from _twice([(("members", index), name) for index, name in enumerate(members)])
+        owner = document.get("preferred_owner")
+        if isinstance(owner, str) and owner not in members:
+            names = [name for name in members if isinstance(name, str)]
+            yield (
+                ("preferred_owner",),
+                f"{owner!r} is not one of the members ({', '.join(names)})",
+                nearest(owner, names),
+            )
+    volumes = document.get("volumes")
+    if isinstance(volumes, list):
+        yield from _twice(
+            [(("volumes", index, "name"), entry.get("name")) for index, entry in _entries(volumes)]
+        )
+
+
+def _entries(volumes: list[object]) -> Iterator[tuple[int, Document]]:
+    for index, entry in enumerate(volumes):
+        if isinstance(entry, Mapping):
+            yield index, entry
+
+
+def _table(document: Document, key: str) -> Document:
+    value = document.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _of(document: Document, section: str, key: str) -> list[tuple[Place, object]]:
+    value = _table(document, section).get(key)
+    return [] if value is None else [((section, key), value)]
+
+
+def _values(tables: Document, section: str, key: str) -> list[tuple[Place, object]]:
+    found = [((section, name, key), _table(tables, name).get(key)) for name in tables]
+    return [(place, value) for place, value in found if value is not None]
+
+
+def _twice(values: list[tuple[Place, object]]) -> Iterator[Finding]:
+    """Texts that appear more than once, at their later places."""
+    seen: dict[str, Place] = {}
+    for place, value in values:
+        if not isinstance(value, str):
+            continue
+        first = seen.setdefault(value, place)
+        if first != place:
+            yield place, f"{_short(value)} is already {show(first)}", ""
+
+
+def _short(value: str) -> str:
+    return repr(value) if len(value) <= SHOWN_MAX else repr(value[:SHOWN_MAX] + "…")
+
+
+def show(place: Place) -> str:
+    """A place as people write it: ``volumes[1].size``."""
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text

@@ -1,0 +1,251 @@
+"""The shape of the files, section by section, and how each becomes options.
+
+What a field means is said in `options`.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from drsync.config import options
+from drsync.config.fields import (
+    AgentRunDir,
+    Availability,
+    ClusterId,
+    CoordinatorRunDir,
+    Duration,
+    FilePath,
+    ListenAddress,
+    LoopbackAddress,
+    Name,
+    PeerAddress,
+    PrivateKey,
+    PublicKey,
+    Quota,
+    VolumeSize,
+    between,
+)
+from drsync.model.group import Durability, GroupPolicy, Mode, Objectives
+from drsync.model.topology import Center, Designation
+
+MEMBERS_MAX = 3  # because the plan is two sites and three centers
+VOLUMES_MAX = 256  # because every checkpoint names the state of each
+
+_POLICY = GroupPolicy()
+_OBJECTIVES = Objectives()
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cluster(Section):
+    """``[cluster]``: which cluster this process belongs to."""
+
+    id: ClusterId
+
+
+class Log(Section):
+    """``[log]``."""
+
+    level: options.LogLevel = options.LogLevel.INFO
+    format: options.LogFormat = options.LogFormat.AUTO
+
+    def build(self) -> options.LogOptions:
+        """As options."""
+        return options.LogOptions(self.level, self.format)
+
+
+class Ssh(Section):
+    """``[ssh]``: our side of the links."""
+
+    listen: ListenAddress
+    host_key: PrivateKey
+    client_key: PrivateKey
+
+    def build(self) -> options.SshOptions:
+        """As options."""
+        return options.SshOptions(self.listen, self.host_key, self.client_key)
+
+
+class CenterSection(Section):
+    """``[center]``: what this agent speaks for."""
+
+    name: Name
+    designation: Designation
+    site: Name
+
+    def build(self) -> Center:
+        """As a word of the model."""
+        return Center(self.name, self.designation, self.site)
+
+
+class Dialed(Section):
+    """``[coordinator]`` of an agent."""
+
+    address: PeerAddress
+    host_key: PublicKey
+    client_key: PublicKey = ""
+
+    def build(self, name: str) -> options.PeerOptions:
+        """As options."""
+        return options.PeerOptions(name, self.address, self.host_key, self.client_key)
+
+
+class Peer(Section):
+    """``[peers.NAME]`` of an agent: dialed by us, and dialing us."""
+
+    address: PeerAddress
+    host_key: PublicKey
+    client_key: PublicKey
+
+    def build(self, name: str) -> options.PeerOptions:
+        """As options."""
+        return options.PeerOptions(name, self.address, self.host_key, self.client_key)
+
+
+class AgentFile(Section):
+    """The file of `drsync agent run`."""
+
+    state_dir: FilePath
+    run_dir: AgentRunDir
+    cluster: Cluster
+    center: CenterSection
+    ssh: Ssh
+    coordinator: Dialed
+    peers: dict[Name, Peer] = Field(default_factory=dict)
+    log: Log = Log()
+
+    def build(self) -> options.AgentOptions:
+        """As options."""
+        return options.AgentOptions(
+            cluster_id=self.cluster.id,
+            center=self.center.build(),
+            state_dir=self.state_dir,
+            run_dir=self.run_dir,
+            ssh=self.ssh.build(),
+            coordinator=self.coordinator.build("coordinator"),
+            peers=tuple(peer.build(name) for name, peer in self.peers.items()),
+            log=self.log.build(),
+        )
+
+
+class Http(Section):
+    """``[http]``: an address beside the unix socket."""
+
+    listen: LoopbackAddress
+    token_file: FilePath
+
+    def build(self) -> options.HttpOptions:
+        """As options."""
+        return options.HttpOptions(self.listen, self.token_file)
+
+
+class AgentEntry(Section):
+    """``[agents.NAME]`` of a coordinator."""
+
+    designation: Designation
+    site: Name
+    client_key: PublicKey
+    host_key: PublicKey = ""
+
+    def build(self, name: str) -> options.KnownAgent:
+        """As options."""
+        return options.KnownAgent(Center(name, self.designation, self.site), self.client_key, self.host_key)
+
+
+class CoordinatorFile(Section):
+    """The file of `drsync coordinator run`."""
+
+    state_dir: FilePath
+    run_dir: CoordinatorRunDir
+    cluster: Cluster
+    ssh: Ssh
+    agents: Annotated[dict[Name, AgentEntry], Field(min_length=1)]
+    http: Http | None = None
+    log: Log = Log()
+
+    def build(self) -> options.CoordinatorOptions:
+        """As options."""
+        return options.CoordinatorOptions(
+            cluster_id=self.cluster.id,
+            state_dir=self.state_dir,
+            run_dir=self.run_dir,
+            ssh=self.ssh.build(),
+            agents=tuple(entry.build(name) for name, entry in self.agents.items()),
+            http=self.http.build() if self.http else None,
+            log=self.log.build(),
+        )
+
+
+class Volume(Section):
+    """``[[volumes]]`` of a group."""
+
+    name: Name
+    size: VolumeSize
+
+
+class ObjectivesSection(Section):
+    """``[objectives]`` of a group."""
+
+    rpo: Annotated[Duration, between(0, 86400, "between 0 and a day")] = _OBJECTIVES.rpo_s
+    rto: Annotated[Duration, between(1, 86400, "between 1 s and a day")] = _OBJECTIVES.rto_s
+    availability: Availability = _OBJECTIVES.availability
+
+    def build(self) -> Objectives:
+        """As a word of the model."""
+        return Objectives(self.rpo, self.rto, self.availability)
+
+
+class PolicySection(Section):
+    """``[policy]`` of a group."""
+
+    mode: Mode = _POLICY.mode
+    durability: Durability = _POLICY.durability
+    sync_timeout: Annotated[Duration, between(0.1, 60, "between 100 ms and 60 s")] = _POLICY.sync_timeout_s
+    freeze_timeout: Annotated[Duration, between(0, 3600, "between 0 and an hour")] = _POLICY.freeze_timeout_s
+    lease: Annotated[Duration, between(2, 300, "between 2 s and 5 m")] = _POLICY.lease_s
+    checkpoint: Annotated[Duration, between(0.5, 3600, "between 500 ms and an hour")] = _POLICY.checkpoint_s
+    window: Annotated[Duration, between(0, 30 * 86400, "between 0 and 30 d")] = _POLICY.window_s
+    quota: Quota = _POLICY.journal_quota_bytes
+    switchover_freeze: Annotated[Duration, between(0.1, 300, "between 100 ms and 5 m")] = (
+        _POLICY.switchover_freeze_s
+    )
+
+    def build(self) -> GroupPolicy:
+        """As a word of the model."""
+        return GroupPolicy(
+            mode=self.mode,
+            durability=self.durability,
+            sync_timeout_s=self.sync_timeout,
+            freeze_timeout_s=self.freeze_timeout,
+            lease_s=self.lease,
+            checkpoint_s=self.checkpoint,
+            window_s=self.window,
+            journal_quota_bytes=self.quota,
+            switchover_freeze_s=self.switchover_freeze,
+        )
+
+
+class GroupFile(Section):
+    """The file of `drsync group apply`."""
+
+    name: Name
+    preferred_owner: Name
+    members: Annotated[list[Name], Field(min_length=1, max_length=MEMBERS_MAX)]
+    volumes: Annotated[list[Volume], Field(min_length=1, max_length=VOLUMES_MAX)]
+    objectives: ObjectivesSection = ObjectivesSection()
+    policy: PolicySection = PolicySection()
+
+    def build(self) -> options.GroupRequest:
+        """As options."""
+        return options.GroupRequest(
+            name=self.name,
+            preferred_owner=self.preferred_owner,
+            members=tuple(self.members),
+            volumes=tuple(options.VolumeRequest(volume.name, volume.size) for volume in self.volumes),
+            objectives=self.objectives.build(),
+            policy=self.policy.build(),
+        )
