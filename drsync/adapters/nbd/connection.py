@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import logging
-from typing import Protocol
+from typing import Protocol, cast
 
 from typing_extensions import override
 
@@ -71,14 +71,14 @@ class Connection(asyncio.BufferedProtocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, or refuse when too many sockets are waiting."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        stream = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
+        self._transport = stream
         if not self._house.admit(self):
             self.drop("too many connections that have not chosen an export")
             return
-        transport.set_write_buffer_limits(high=UNSENT_BYTES_HIGH, low=UNSENT_BYTES_LOW)
+        stream.set_write_buffer_limits(high=UNSENT_BYTES_HIGH, low=UNSENT_BYTES_LOW)
         self._deadline = self._loop.call_later(self._house.handshake_seconds, self._handshake_is_late)
-        transport.write(GREETING_BYTES)
+        stream.write(GREETING_BYTES)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
