@@ -5,6 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from drsync.model.group import GroupPolicy, Objectives
 from drsync.model.topology import Center
 
@@ -15,7 +17,8 @@ class Address(NamedTuple):
     host: str
     port: int
 
-    def show(self) -> str:
+    @override
+    def __str__(self) -> str:
         """``host:port``, as it is written in the file."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

@@ -40,7 +40,7 @@ def test_an_agent_file_becomes_options(folder: Path) -> None:
     assert agent.peers[0].client_key.startswith("ssh-ed25519 AAAA")
     assert agent.peers[0].client_key.count(" ") == 1, "the comment is no part of the key"
     assert agent.peers[1].address == Address("fd00::5", 7301)
-    assert agent.peers[1].address.show() == "[fd00::5]:7301"
+    assert str(agent.peers[1].address) == "[fd00::5]:7301"
     assert (agent.log.level, agent.log.format) == (LogLevel.DEBUG, LogFormat.JSON)
 
 
