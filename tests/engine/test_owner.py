@@ -1,0 +1,265 @@
+"""The owner's hot path: what is answered, and when. Real journal, no network."""
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from drsync.adapters.segments.journal import SegmentJournal
+from drsync.adapters.segments.layout import Identity
+from drsync.core.group_log import GroupLog
+from drsync.delta.batch import EncodedBatch, Kind
+from drsync.engine.owner import OwnerDevice, OwnerEngine
+from drsync.engine.volumes import GroupVolumes
+from drsync.model.epoch import Epoch
+from drsync.model.errors import DrsyncError
+from drsync.model.group import Durability
+from drsync.ports.journal import Buffer
+
+SIZE = 1 << 20
+EPOCH = Epoch(1)
+
+
+class Hands:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.instant = 100.0
+
+    def now(self) -> float:
+        return self.instant
+
+    def wall_us(self) -> int:
+        return int(self.instant * 1e6)
+
+    async def sleep_until(self, instant: float) -> None:
+        self.instant = max(self.instant, instant)
+
+
+class Client:
+    """Remembers what was answered."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[bytes, int]] = []
+
+    def complete(self, cookies: list[bytes], error: int) -> None:
+        self.answers += [(cookie, error) for cookie in cookies]
+
+
+class Image:
+    """An image in memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(SIZE)
+
+    @property
+    def size(self) -> int:
+        return SIZE
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        target[:] = self.data[offset : offset + len(target)]
+
+    def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        for part in parts:
+            self.data[offset : offset + len(part)] = part
+            offset += len(part)
+
+    def zero(self, offset: int, length: int) -> None:
+        self.data[offset : offset + length] = bytes(length)
+
+    def sync(self) -> None:
+        """Memory is as durable as it gets here."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class Peer:
+    """A feed that only remembers."""
+
+    def __init__(self) -> None:
+        self.batches: list[EncodedBatch] = []
+        self.wanted = 0
+
+    def push(self, batch: EncodedBatch) -> None:
+        self.batches.append(batch)
+
+    def want_durable(self, seq: int) -> None:
+        self.wanted = max(self.wanted, seq)
+
+
+class Bench:
+    """An owner with a client, and a peer that acknowledges when the test says so."""
+
+    def __init__(self, directory: Path, durability: Durability = Durability.APPEND) -> None:
+        self.clock = Hands()
+        self.journal = SegmentJournal(directory, Identity("c" * 32, "a" * 32, "production", "1" * 16), 0)
+        self.image = Image()
+        self.volumes = GroupVolumes({0: self.image}, self.journal, 0)
+        self.troubles: list[DrsyncError] = []
+        self.engine = OwnerEngine(
+            log=GroupLog("production", EPOCH, 0, 0, 0, durability),
+            journal=self.journal,
+            volumes=self.volumes,
+            clock=self.clock,
+            on_trouble=self.troubles.append,
+        )
+        self.engine.lease_until = 200.0
+        self.peer = Peer()
+        self.engine.feeds.append(self.peer)
+        self.client = Client()
+        self.device = OwnerDevice(self.engine, 0, SIZE)
+
+    def in_sync(self, *members: str) -> None:
+        self.engine.log.set_ack_set(frozenset(members))
+
+    def write(self, cookie: bytes, offset: int, data: bytes, *, fua: bool = False) -> None:
+        self.device.write(offset, memoryview(data), cookie, fua=fua)
+        self.device.submit(self.client)
+
+    def flush(self, cookie: bytes) -> None:
+        self.device.flush(cookie)
+        self.device.submit(self.client)
+
+    def acknowledge(self, appended: int, durable: int = 0) -> None:
+        self.engine.log.acknowledge("same_city", "s1", EPOCH, appended, durable)
+        self.engine.settle()
+
+    def sync(self) -> None:
+        self.engine.log.sync(self.journal.sync())
+        self.engine.settle()
+
+    def read(self, offset: int, length: int) -> bytes:
+        target = bytearray(length)
+        assert self.device.read_into(offset, memoryview(target)) == 0
+        return bytes(target)
+
+    @property
+    def answered(self) -> list[bytes]:
+        return [cookie for cookie, error in self.client.answers if error == 0]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "journal")
+
+
+def test_alone_a_write_is_answered_at_once(bench: Bench) -> None:
+    bench.write(b"w1", 0, b"x" * 4096)
+    assert bench.answered == [b"w1"]
+    assert bench.read(0, 4096) == b"x" * 4096
+
+
+def test_a_write_waits_for_every_in_sync_member(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 4096)
+    bench.write(b"w2", 4096, b"y" * 4096)
+    assert bench.answered == []
+    bench.acknowledge(1)
+    assert bench.answered == [b"w1"]
+    bench.acknowledge(2)
+    assert bench.answered == [b"w1", b"w2"]
+
+
+def test_what_is_not_committed_is_not_read(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 4096)
+    assert bench.read(0, 4096) == bytes(4096)
+    bench.acknowledge(1)
+    assert bench.read(0, 4096) == b"x" * 4096
+
+
+def test_a_flush_is_answered_when_durable_everywhere(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 4096)
+    bench.acknowledge(1)
+    bench.flush(b"f1")
+    assert bench.peer.wanted == 1
+    bench.sync()
+    assert b"f1" not in bench.answered
+    bench.acknowledge(1, durable=1)
+    assert bench.answered == [b"w1", b"f1"]
+
+
+def test_a_fua_write_waits_for_durable_everywhere(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 512, fua=True)
+    bench.acknowledge(1)
+    assert bench.answered == []
+    bench.acknowledge(1, durable=1)
+    bench.sync()
+    assert bench.answered == [b"w1"]
+
+
+def test_with_fsync_durability_every_write_waits_for_the_disk(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "journal", Durability.FSYNC)
+    bench.write(b"w1", 0, b"x" * 4096)
+    assert bench.answered == []
+    bench.sync()
+    assert bench.answered == [b"w1"]
+
+
+def test_without_a_lease_nothing_is_answered_or_read(bench: Bench) -> None:
+    bench.clock.instant = 200.0
+    bench.write(b"w1", 0, b"x" * 4096)
+    assert bench.answered == []
+    assert bench.device.read_into(0, memoryview(bytearray(8))) == errno.EAGAIN
+    bench.engine.lease_until = 300.0
+    bench.engine.settle()
+    assert bench.answered == [b"w1"]
+
+
+def test_a_frozen_owner_takes_nothing_and_drains(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 4096)
+    bench.engine.freeze()
+    bench.write(b"w2", 0, b"y" * 4096)
+    assert bench.journal.tip.seq == 1
+    assert not bench.engine.is_drained
+    bench.acknowledge(1)
+    assert bench.engine.is_drained
+    assert bench.answered == [b"w1"]
+
+
+def test_after_the_term_nothing_is_acknowledged_any_more(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 4096)
+    bench.engine.close()
+    bench.acknowledge(1)
+    assert bench.client.answers == []
+
+
+def test_a_write_larger_than_a_batch_is_one_answer(bench: Bench) -> None:
+    data = bytes(range(256)) * (3 << 10)
+    bench.write(b"big", 0, data)
+    assert bench.answered == [b"big"]
+    assert len(bench.peer.batches) == 1
+    assert bench.read(0, len(data)) == data
+
+
+def test_discard_and_zeroes_read_as_zeros_after_the_drain_too(bench: Bench) -> None:
+    bench.write(b"w1", 0, b"x" * 8192)
+    bench.device.zero(4096, 4096, b"z1", fua=False, is_trim=True)
+    bench.device.submit(bench.client)
+    bench.sync()
+    job = bench.volumes.begin_drain(bench.engine.log.apply_bound())
+    assert job is not None
+    job.run()
+    bench.volumes.end_drain(job)
+    assert bench.image.data[:8192] == b"x" * 4096 + bytes(4096)
+    assert bench.read(0, 8192) == b"x" * 4096 + bytes(4096)
+
+
+def test_images_never_get_ahead_of_the_durable_journal(bench: Bench) -> None:
+    bench.write(b"w1", 0, b"x" * 4096)
+    assert bench.volumes.begin_drain(bench.engine.log.apply_bound()) is None
+    bench.sync()
+    assert bench.volumes.begin_drain(bench.engine.log.apply_bound()) is not None
+
+
+def test_marks_travel_like_writes(bench: Bench) -> None:
+    position = bench.engine.mark(Kind.CHECKPOINT, b"{}")
+    assert position.seq == 1
+    assert bench.engine.log.commit == 1
+    assert [batch.last_seq for batch in bench.peer.batches] == [1]
