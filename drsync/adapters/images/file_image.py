@@ -1,0 +1,162 @@
+"""A volume image as a sparse file: `FileImage`."""
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from drsync.adapters.images.files import Files, OsFiles
+from drsync.model.errors import FailedCopyError, PermanentError
+from drsync.ports.journal import Buffer
+
+IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
+ZEROS_BYTES = 1 << 20  # because larger writes gain nothing and this much is kept in memory for good
+_ZEROS = memoryview(bytes(ZEROS_BYTES))
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+class FileImage:
+    """`drsync.ports.journal.Image` on a sparse file, created or grown to `size`.
+
+    Args:
+        path: of the image.
+        size: bytes.
+        files: system calls, replaced by tests.
+
+    Raises:
+        PermanentError: the file is larger than `size`; shrinking would drop data.
+        FailedCopyError: it cannot be opened or grown.
+    """
+
+    def __init__(self, path: Path, size: int, files: Files | None = None) -> None:
+        self._path = path
+        self._size = size
+        self._files: Files = OsFiles() if files is None else files
+        self._may_punch = True
+        self._failed = ""
+        self._fd = -1
+        try:
+            self._open()
+        except OSError as error:
+            raise self._fail("open", error) from error
+
+    def _open(self) -> None:
+        is_new = not self._path.exists()
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = os.fstat(self._fd).st_size
+        if held > self._size:
+            self.close()
+            raise PermanentError(
+                f"image {self._path.name} has {held} bytes, its volume {self._size}: shrinking drops data",
+                code="image_too_large",
+                remedy="give the volume its former size",
+            )
+        if held < self._size:
+            self._files.truncate(self._fd, self._size)
+            self._files.fsync(self._fd)
+        if is_new:
+            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._files.fsync(directory)
+            finally:
+                os.close(directory)
+
+    @property
+    def size(self) -> int:
+        """See the port."""
+        return self._size
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """See the port. Raises FailedCopyError."""
+        assert 0 <= offset <= offset + len(target) <= self._size
+        done = 0
+        reason = "the file is shorter than the volume"
+        try:
+            while done < len(target) and (
+                got := self._files.preadv(self._fd, [target[done:]], offset + done)
+            ):
+                done += got
+        except OSError as error:
+            reason = str(error)
+        if done != len(target):
+            raise FailedCopyError(
+                f"image {self._path.name}, byte {offset + done}: {reason}", code="unreadable"
+            )
+
+    def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        """See the port."""
+        self._check()
+        assert offset >= 0
+        try:
+            for first in range(0, len(parts), IOV_MAX):
+                offset = self._write(offset, parts[first : first + IOV_MAX])
+        except OSError as error:
+            raise self._fail("write", error) from error
+
+    def _write(self, offset: int, parts: Sequence[Buffer]) -> int:
+        length = sum(map(len, parts))
+        end = offset + length
+        assert end <= self._size
+        written = self._files.pwritev(self._fd, parts, offset)
+        if written < length:
+            rest = memoryview(b"".join(parts))
+            while written < length:
+                count = self._files.pwritev(self._fd, [rest[written:]], offset + written)
+                if not count:
+                    raise OSError(errno.EIO, "nothing was written")
+                written += count
+        return end
+
+    def zero(self, offset: int, length: int) -> None:
+        """See the port. Writes zeros where the file system cannot punch holes."""
+        self._check()
+        assert 0 <= offset <= offset + length <= self._size
+        if not length:
+            return
+        try:
+            if self._may_punch and self._punch(offset, length):
+                return
+            end = offset + length
+            while offset < end:
+                offset = self._write(offset, [_ZEROS[: min(ZEROS_BYTES, end - offset)]])
+        except OSError as error:
+            raise self._fail("zero", error) from error
+
+    def _punch(self, offset: int, length: int) -> bool:
+        try:
+            self._files.punch(self._fd, offset, length)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            self._may_punch = False
+        return self._may_punch
+
+    def sync(self) -> None:
+        """See the port."""
+        self._check()
+        try:
+            self._files.fdatasync(self._fd)
+        except OSError as error:
+            raise self._fail("sync", error) from error
+
+    def close(self) -> None:
+        """See the port."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._failed = self._failed or "it was closed"
+
+    def _check(self) -> None:
+        if self._failed:
+            raise self._refuse()
+
+    def _fail(self, what: str, error: OSError) -> FailedCopyError:
+        """Never try again: after a write or fsync error the page cache may have dropped data (P33)."""
+        self._failed = f"{what}: {error}"
+        return self._refuse()
+
+    def _refuse(self) -> FailedCopyError:
+        return FailedCopyError(
+            f"image {self._path.name} cannot be used: {self._failed}",
+            remedy="look at the disk, then rebuild this copy from another center",
+        )

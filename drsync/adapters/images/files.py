@@ -1,0 +1,66 @@
+"""The system calls an image makes, as an object that tests can replace."""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from drsync.ports.journal import Buffer
+
+FALLOC_FL_KEEP_SIZE = 0x01  # linux/falloc.h
+FALLOC_FL_PUNCH_HOLE = 0x02
+
+
+class Files(Protocol):
+    """System calls on an open file; all raise OSError."""
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        """Write buffers; may write less than asked."""
+        ...
+
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """Fill buffers; may read less than asked."""
+        ...
+
+    def punch(self, fd: int, offset: int, length: int) -> None:
+        """Make a range a hole; EOPNOTSUPP where the file system has none."""
+        ...
+
+    def truncate(self, fd: int, length: int, /) -> None:
+        """Set a file's length; new bytes read as zeros."""
+        ...
+
+    def fdatasync(self, fd: int, /) -> None:
+        """Make the data of a file durable."""
+        ...
+
+    def fsync(self, fd: int, /) -> None:
+        """Make data and metadata of a file, or the entries of a directory, durable."""
+        ...
+
+
+_fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_fallocate.restype = ctypes.c_int
+
+
+class OsFiles:
+    """The real ones."""
+
+    pwritev = staticmethod(os.pwritev)
+    preadv = staticmethod(os.preadv)
+    truncate = staticmethod(os.ftruncate)
+
+    def punch(self, fd: int, offset: int, length: int) -> None:
+        """See `Files`. The standard library has no fallocate with a mode, so libc is called."""
+        if _fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    def fdatasync(self, fd: int, /) -> None:
+        """See `Files`."""
+        os.fdatasync(fd)
+
+    def fsync(self, fd: int, /) -> None:
+        """See `Files`."""
+        os.fsync(fd)

@@ -1,0 +1,247 @@
+"""Journal and superblock that live in memory: reference and fake.
+
+They keep the promises of `drsync.ports.journal`, and can be told to fail (`fail`) and to lose what was not
+synced (`crash`). Both survive being closed, as a disk survives a process: `reopen` them.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from drsync.model.errors import FailedCopyError, MalformedError
+from drsync.model.position import ORIGIN, EpochRun, Position, Runs
+from drsync.ports.journal import BatchPlace, Buffer, Locator
+
+VALUE_BYTES_MAX = 120 << 10  # because the port promises that much and not more
+
+
+class _Batch(NamedTuple):
+    number: int
+    first_seq: int
+    end: Position
+    data: bytes
+
+
+class MemoryJournal:
+    """`drsync.ports.journal.Journal` in memory. Each batch is a segment of its own.
+
+    Args:
+        start: position before the first record, for a journal that does not begin the log.
+    """
+
+    def __init__(self, start: Position = ORIGIN) -> None:
+        self._batches: list[_Batch] = []
+        self._prior = start
+        self._number = 0
+        self._durable_seq = start.seq
+        self._failed = ""
+        self._fail_in: dict[str, int] = {}
+        self.forks: dict[str, tuple[Position, tuple[bytes, ...]]] = {}
+        """Exported tails by name: the position before them and their batches."""
+
+    # -- what tests do to it ---------------------------------------------------------------------------
+
+    def fail(self, call: str, calls_before: int = 0) -> None:
+        """Let a coming ``append``, ``sync`` or ``cut`` fail, after so many that still work."""
+        self._fail_in[call] = calls_before
+
+    def crash(self, kept: int = 0) -> None:
+        """The host died: of the batches that were not synced only the first `kept` survive. Then `reopen`."""
+        survivors = bisect_right(self._batches, self._durable_seq, key=_last_seq) + kept
+        del self._batches[survivors:]
+        self.close()
+
+    def reopen(self) -> None:
+        """A new process opened it: what is there is durable now, and old failures are forgotten."""
+        self._failed = ""
+        self._fail_in.clear()
+        self._durable_seq = self.tip.seq
+
+    # -- the port --------------------------------------------------------------------------------------
+
+    @property
+    def tip(self) -> Position:
+        """See the port."""
+        return self._batches[-1].end if self._batches else self._prior
+
+    @property
+    def first_seq(self) -> int:
+        """See the port."""
+        return self._prior.seq + 1
+
+    @property
+    def durable_seq(self) -> int:
+        """See the port."""
+        return self._durable_seq
+
+    @property
+    def runs(self) -> Runs:
+        """See the port."""
+        runs: list[EpochRun] = []
+        for _, first_seq, end, _ in self._batches:
+            if runs and runs[-1].epoch == end.epoch:
+                runs[-1] = EpochRun(end.epoch, runs[-1].first_seq, end.seq, end.chain)
+            else:
+                runs.append(EpochRun(end.epoch, first_seq, end.seq, end.chain))
+        return tuple(runs)
+
+    @property
+    def held_bytes(self) -> int:
+        """See the port."""
+        return sum(len(batch.data) for batch in self._batches)
+
+    def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
+        """See the port."""
+        self._check("append")
+        assert first_seq == self.tip.seq + 1, "batches follow each other without a gap"
+        self._number += 1
+        self._batches.append(_Batch(self._number, first_seq, end, b"".join(parts)))
+        return self._number << 32
+
+    def sync(self) -> int:
+        """See the port."""
+        self._check("sync")
+        self._durable_seq = self.tip.seq
+        return self._durable_seq
+
+    def read(self, locator: Locator, length: int) -> bytes:
+        """See the port."""
+        self._check("read")
+        index = bisect_left(self._batches, locator >> 32, key=_number)
+        at = locator & 0xFFFFFFFF
+        if index == len(self._batches) or self._batches[index].number != locator >> 32:
+            raise MalformedError(f"locator {locator:#x}: not held (trimmed or cut)")
+        data = self._batches[index].data[at : at + length]
+        if len(data) != length:
+            raise MalformedError(f"locator {locator:#x}: {length} bytes do not lie in one batch")
+        return data
+
+    def read_into(self, locator: Locator, target: memoryview) -> None:
+        """See the port."""
+        target[:] = self.read(locator, len(target))
+
+    def read_batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:
+        """See the port."""
+        self._check("read")
+        found: list[bytes] = []
+        size = 0
+        for batch in self._batches[self._index_after(after_seq) :]:
+            if found and size + len(batch.data) > bytes_max:
+                break
+            found.append(batch.data)
+            size += len(batch.data)
+            after_seq = batch.end.seq
+        return b"".join(found), after_seq
+
+    def places(self, after_seq: int) -> Iterator[BatchPlace]:
+        """See the port."""
+        self._check("read")
+        for batch in self._batches[self._index_after(after_seq) :]:
+            yield BatchPlace(batch.first_seq, batch.end.seq, batch.number << 32, len(batch.data))
+
+    def position_at(self, seq: int) -> Position | None:
+        """See the port."""
+        found = self.batch_end_at_or_below(seq)
+        if found.seq == seq:
+            return found
+        return ORIGIN if seq == 0 else None
+
+    def batch_end_at_or_below(self, seq: int) -> Position:
+        """See the port."""
+        self._check("read")
+        index = bisect_right(self._batches, seq, key=_last_seq)
+        return self._batches[index - 1].end if index else self._prior
+
+    def cut(self, after_seq: int) -> None:
+        """See the port."""
+        self._check("cut")
+        del self._batches[self._index_after(after_seq) :]
+        self._durable_seq = min(self._durable_seq, after_seq)
+
+    def export_tail(self, after_seq: int, name: str) -> str:
+        """See the port."""
+        self._check("export")
+        if name not in self.forks:
+            tail = self._batches[self._index_after(after_seq) :]
+            self.forks[name] = (self.batch_end_at_or_below(after_seq), tuple(batch.data for batch in tail))
+        return f"memory/{name}"
+
+    def trim(self, through_seq: int) -> int:
+        """See the port."""
+        self._check("trim")
+        count = min(
+            bisect_right(self._batches, min(through_seq, self._durable_seq), key=_last_seq),
+            max(len(self._batches) - 1, 0),
+        )
+        if count:
+            self._prior = self._batches[count - 1].end
+            del self._batches[:count]
+        return self.first_seq
+
+    def close(self) -> None:
+        """See the port."""
+        self._failed = self._failed or "it was closed"
+
+    def _index_after(self, after_seq: int) -> int:
+        index = bisect_right(self._batches, after_seq, key=_last_seq)
+        end = self._batches[index - 1].end if index else self._prior
+        if end.seq != after_seq:
+            raise MalformedError(f"seq {after_seq} is no batch end of {self.first_seq} to {self.tip.seq}")
+        return index
+
+    def _check(self, call: str) -> None:
+        if not self._failed and call in self._fail_in:
+            self._fail_in[call] -= 1
+            if self._fail_in[call] < 0:
+                self._failed = f"{call}: told to fail"
+        if self._failed:
+            raise FailedCopyError(f"journal in memory cannot be used: {self._failed}")
+
+
+def _number(batch: _Batch) -> int:
+    return batch.number
+
+
+def _last_seq(batch: _Batch) -> int:
+    return batch.end.seq
+
+
+class MemorySuperblock:
+    """`drsync.ports.journal.Superblock` in memory. Every value that was stored survives a crash."""
+
+    def __init__(self) -> None:
+        self._value: bytes | None = None
+        self._fail_in: int | None = None
+        self._failed = ""
+        self.stores = 0
+        """How often `store` succeeded."""
+
+    def fail(self, calls_before: int = 0) -> None:
+        """Let a coming `store` fail, after so many that still work."""
+        self._fail_in = calls_before
+
+    def damage(self) -> None:
+        """Make every stored copy invalid."""
+        self._failed = "no copy is valid"
+
+    def reopen(self) -> None:
+        """A new process opened it; damage remains."""
+        self._fail_in = None
+
+    def load(self) -> bytes | None:
+        """See the port."""
+        if self._failed:
+            raise FailedCopyError(f"superblock: {self._failed}")
+        return self._value
+
+    def store(self, value: bytes) -> None:
+        """See the port."""
+        assert len(value) <= VALUE_BYTES_MAX
+        if self._fail_in is not None:
+            self._fail_in -= 1
+            if self._fail_in < 0:
+                raise FailedCopyError("superblock: told to fail")
+        if self._failed:
+            raise FailedCopyError(f"superblock: {self._failed}")
+        self._value = bytes(value)
+        self.stores += 1

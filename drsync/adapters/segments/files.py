@@ -1,0 +1,162 @@
+"""The few system calls that journal and superblock make, as an object that tests can replace.
+
+Every call that can lose data goes through here, so that a test can make any one of them fail.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from drsync.model.errors import FailedCopyError
+from drsync.ports.journal import Buffer
+
+IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
+PAGE = 4096
+
+
+class Files(Protocol):
+    """System calls on files; all raise OSError."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Open or create (mode 0600); the descriptor is closed on exec."""
+        ...
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        ...
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        """Write buffers; may write less than asked."""
+        ...
+
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """Fill buffers; may read less than asked."""
+        ...
+
+    def fdatasync(self, fd: int, /) -> None:
+        """Make the data of a file durable."""
+        ...
+
+    def fsync(self, fd: int, /) -> None:
+        """Make data and metadata of a file, or the entries of a directory, durable."""
+        ...
+
+    def truncate(self, fd: int, length: int, /) -> None:
+        """Set a file's length; new bytes read as zeros."""
+        ...
+
+    def allocate(self, fd: int, offset: int, length: int, /) -> None:
+        """Reserve disk space; new bytes read as zeros."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename, replacing the target."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        ...
+
+
+class OsFiles:
+    """The real ones."""
+
+    pwritev = staticmethod(os.pwritev)
+    preadv = staticmethod(os.preadv)
+    truncate = staticmethod(os.ftruncate)
+    allocate = staticmethod(os.posix_fallocate)
+    close: Callable[[int], None] = staticmethod(os.close)
+
+    def open(self, path: Path, flags: int) -> int:
+        """See `Files`."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def fdatasync(self, fd: int, /) -> None:
+        """See `Files`."""
+        os.fdatasync(fd)
+
+    def fsync(self, fd: int, /) -> None:
+        """See `Files`."""
+        os.fsync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files`."""
+        source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        """See `Files`."""
+        path.unlink()
+
+
+def write_all(files: Files, fd: int, parts: Sequence[Buffer], offset: int) -> int:
+    """Write all of `parts` from `offset`, however many there are; returns the bytes written."""
+    start = offset
+    for first in range(0, len(parts), IOV_MAX):
+        left = list(parts[first : first + IOV_MAX])
+        while left:
+            written = files.pwritev(fd, left, offset)
+            if written <= 0 and any(left):
+                raise OSError(5, "nothing was written")
+            offset += written
+            left = _without(left, written)
+    return offset - start
+
+
+def _without(parts: list[Buffer], written: int) -> list[Buffer]:
+    """What is left of `parts` after their first `written` bytes."""
+    for index, part in enumerate(parts):
+        if written < len(part):
+            return [memoryview(part)[written:], *parts[index + 1 :]]
+        written -= len(part)
+    return []
+
+
+def read_up_to(files: Files, fd: int, length: int, offset: int) -> bytearray:
+    """`length` bytes at `offset`, or what there is before the end of the file."""
+    buffer = bytearray(length)
+    done = read_into(files, fd, memoryview(buffer), offset)
+    del buffer[done:]
+    return buffer
+
+
+def read_into(files: Files, fd: int, target: memoryview, offset: int) -> int:
+    """Fill `target` from `offset`; returns the bytes read, less than asked only at the end of the file."""
+    done = 0
+    while done < len(target):
+        got = files.preadv(fd, [target[done:]], offset + done)
+        if not got:
+            break
+        done += got
+    return done
+
+
+def sync_directory(files: Files, directory: Path) -> None:
+    """Make the entries of `directory` durable."""
+    fd = files.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        files.fsync(fd)
+    finally:
+        files.close(fd)
+
+
+class CorruptJournalError(FailedCopyError):
+    """Bytes that were durable are damaged or gone (F.A 13); nothing was cut, another center has them.
+
+    Attributes:
+        segment: file name of the segment.
+        offset: byte offset in it.
+        seq: the record that should be there.
+    """
+
+    code = "corrupt_journal"
+
+    def __init__(self, segment: str, offset: int, seq: int, reason: str, durable_hint: int) -> None:
+        super().__init__(
+            f"segment {segment}, byte {offset}, seq {seq}: {reason}; "
+            f"records up to {durable_hint} were durable",
+            remedy="repair this copy from another center",
+        )
+        self.segment = segment
+        self.offset = offset
+        self.seq = seq

@@ -1,0 +1,491 @@
+"""The journal of one group as a directory of segment files: `SegmentJournal`.
+
+Order of durability, which is the argument for safety:
+
+* append: bytes of the batch (page cache), then the tip.
+* sync: data of every segment with new batches, directory entries, then `durable_seq`; only then footers.
+* cut: later segments are unlinked from the last one backwards, each made durable, then the segment is
+  truncated and made durable. Whatever is left after a crash in between is a prefix of the log. The caller
+  lowers its persisted durable position before it cuts.
+* trim: files are unlinked oldest first, each made durable, by the next `sync`.
+"""
+
+import errno
+import fcntl
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from drsync.adapters.segments.directory import BatchDirectory
+from drsync.adapters.segments.files import IOV_MAX, Files, OsFiles, sync_directory, write_all
+from drsync.adapters.segments.layout import (
+    HEADER_BYTES,
+    TRAILER_BYTES,
+    Identity,
+    SegmentHeader,
+    encode_header,
+)
+from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, refuse_loss
+from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
+from drsync.adapters.segments.shelf import Shelf
+from drsync.model.errors import FailedCopyError, MalformedError, RefusedError
+from drsync.model.position import ORIGIN, Position, Runs
+from drsync.ports.journal import BatchPlace, Buffer, Locator
+
+SEGMENT_BYTES = 64 << 20  # because space comes back in such pieces, and a crash scans at most one
+SEGMENT_BYTES_MIN = 64 << 10  # because a segment must hold more than its header
+SEGMENT_BYTES_MAX = (
+    256 << 20
+)  # because offsets in locators and footers have 32 bits, and an opening scans one
+SPARE_SUFFIX = ".spare"
+FORKS = "forks"
+
+
+def no_label() -> int:
+    """The creation label of a journal without a clock."""
+    return 0
+
+
+class SegmentJournal:
+    """`drsync.ports.journal.Journal` on files. See the port for what survives after each call.
+
+    Args:
+        directory: created if missing; locked against other processes until `close`.
+        identity: whose journal it is; cluster, group and center must match existing segments.
+        durable_hint: persisted durable position. Above it a torn tail is cut, at or below it damage is
+            corruption and nothing is touched.
+        segment_bytes: size of a segment, 64 KiB to 256 MiB.
+        start: position before the first record, for a journal that does not begin the log.
+        wall_us: label for new segments.
+        files: system calls, replaced by tests.
+
+    Raises:
+        CorruptJournalError: records up to `durable_hint` are not all there.
+        RefusedError: another process has the journal open.
+        FailedCopyError: reading or repairing the directory failed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        durable_hint: int,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        start: Position = ORIGIN,
+        wall_us: Callable[[], int] = no_label,
+        files: Files | None = None,
+    ) -> None:
+        assert SEGMENT_BYTES_MIN <= segment_bytes <= SEGMENT_BYTES_MAX
+        self._directory = directory
+        self._identity = identity
+        self._segment_bytes = segment_bytes
+        self._wall_us = wall_us
+        self._files: Files = OsFiles() if files is None else files
+        self._failed = ""
+        self._syncing = threading.Lock()  # held by sync, cut and close: they never overlap
+        self._is_directory_dirty = False  # these four are guarded by self._shelf.shared
+        self._spare: tuple[Path, int] | None = None
+        self._spares_made = 0
+        self._doomed: list[Path] = []
+        self._active: Segment | None = None
+        self._lock_fd = -1
+        self.cut_when_opened: BadPlace | None = None
+        """The torn place that was cut when the journal was opened."""
+        opened = Opened(start)
+        self._shelf = Shelf(self._files, opened.segments, opened.runs, start)
+        try:
+            self._lock()
+            opened = read_directory(self._files, directory, start, identity)
+            refuse_loss(opened, durable_hint)
+            self._shelf = Shelf(self._files, opened.segments, opened.runs, opened.tip)
+            self._repair(opened.doomed)
+        except OSError as error:
+            self.close()
+            raise self._fail("open", error) from error
+        except BaseException:
+            self.close()
+            raise
+        self.cut_when_opened = opened.bad
+        self._durable_seq = opened.tip.seq
+
+    def _lock(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._lock_fd = self._files.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RefusedError(
+                f"journal {self._directory} is open in another process", code="busy"
+            ) from error
+
+    def _repair(self, doomed: list[Path]) -> None:
+        """Remove what does not continue the log, make durable what does, and get ready for appends."""
+        for path in self._directory.glob(f"*{SPARE_SUFFIX}"):
+            self._files.unlink(path)
+        for path in reversed(doomed):
+            self._files.unlink(path)
+            self._files.fsync(self._lock_fd)
+        for segment in self._shelf.segments[:-1]:
+            if not segment.is_sealed:
+                self._files.fsync(self._shelf.reopen(segment))
+                self._shelf.unsynced.append(segment)
+        if self._shelf.segments:
+            self._activate(self._shelf.segments[-1])
+        self._files.fsync(self._lock_fd)
+
+    def _activate(self, segment: Segment) -> None:
+        """Make the last segment ready for appends: durably nothing but zeros after its batches."""
+        directory = self._shelf.directory(segment)
+        fd = self._shelf.reopen(segment)
+        empty_after(self._files, fd, segment.end, segment.capacity)
+        segment.is_sealed = False
+        segment.directory = directory
+        segment.file_bytes = max(segment.end, segment.capacity)
+        self._active = segment
+        with self._shelf.shared:
+            if segment not in self._shelf.unsynced:
+                self._shelf.unsynced.append(segment)
+
+    # -- what it holds ---------------------------------------------------------------------------------
+
+    @property
+    def tip(self) -> Position:
+        """See the port."""
+        return self._shelf.tip
+
+    @property
+    def first_seq(self) -> int:
+        """See the port."""
+        return self._shelf.first_seq
+
+    @property
+    def durable_seq(self) -> int:
+        """See the port."""
+        return self._durable_seq
+
+    @property
+    def runs(self) -> Runs:
+        """See the port."""
+        return self._shelf.runs.all()
+
+    @property
+    def held_bytes(self) -> int:
+        """See the port. Counts reserved space; files still to be unlinked by `sync` count no more."""
+        spare = self._segment_bytes if self._spare is not None else 0
+        return sum(segment.file_bytes for segment in self._shelf.segments) + spare
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
+        """See the port."""
+        if self._failed:
+            raise self._refuse()
+        shelf = self._shelf
+        assert first_seq == shelf.tip.seq + 1, "batches follow each other without a gap"
+        length = sum(map(len, parts))
+        segment = self._active
+        try:
+            if segment is None or segment.end + length > segment.capacity - TRAILER_BYTES:
+                segment = self._roll(length)
+            at = segment.end
+            assert segment.fd is not None
+            written = self._files.pwritev(segment.fd, parts, at) if len(parts) <= IOV_MAX else 0
+            if written != length:
+                write_all(self._files, segment.fd, parts, at)
+        except OSError as error:
+            raise self._fail("append", error) from error
+        assert segment.directory is not None
+        segment.directory.add(first_seq, at, end.chain)
+        segment.end = at + length
+        segment.last = end
+        shelf.runs.note(first_seq, end)
+        shelf.tip = end
+        return segment.number << 32 | at
+
+    def _roll(self, length: int) -> Segment:
+        """Start the next segment. Its header and name become durable with the next `sync`."""
+        shelf = self._shelf
+        prior = shelf.tip
+        capacity = max(self._segment_bytes, HEADER_BYTES + length + TRAILER_BYTES)
+        path = self._directory / file_name(prior.seq + 1)
+        with shelf.shared:
+            spare, self._spare = self._spare, None
+        source, fd = spare or self._make_spare()
+        if capacity > self._segment_bytes:
+            self._files.allocate(fd, 0, capacity)
+        header = SegmentHeader(shelf.next_number, capacity, self._wall_us(), prior, self._identity)
+        write_all(self._files, fd, [encode_header(header)], 0)
+        self._files.rename(source, path)
+        segment = Segment(
+            path, header.number, prior, capacity, HEADER_BYTES, prior, capacity, BatchDirectory(), fd
+        )
+        shelf.add(segment)
+        with shelf.shared:
+            shelf.unsynced.append(segment)
+            self._is_directory_dirty = True
+        self._active = segment
+        return segment
+
+    def _make_spare(self) -> tuple[Path, int]:
+        """A reserved file without a header, so that the next roll need not wait for the disk."""
+        with self._shelf.shared:
+            self._spares_made += 1
+            path = self._directory / f"{self._spares_made:08d}{SPARE_SUFFIX}"
+        fd = self._files.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            self._files.allocate(fd, 0, self._segment_bytes)
+        except OSError:
+            self._files.close(fd)
+            self._files.unlink(path)
+            raise
+        return path, fd
+
+    def sync(self) -> int:
+        """See the port. Also writes footers of full segments, unlinks trimmed ones and prepares the next."""
+        with self._syncing:
+            if self._failed:
+                raise self._refuse()
+            with self._shelf.shared:
+                target = self._shelf.tip.seq
+                dirty = list(self._shelf.unsynced)
+                is_directory_dirty, self._is_directory_dirty = self._is_directory_dirty, False
+                doomed, self._doomed = self._doomed, []
+            try:
+                if target > self._durable_seq or is_directory_dirty:
+                    self._sync_data(dirty, is_directory_dirty=is_directory_dirty)
+                    self._durable_seq = target
+                self._tidy(dirty[:-1], doomed)
+            except OSError as error:
+                raise self._fail("sync", error) from error
+            return self._durable_seq
+
+    def _sync_data(self, dirty: list[Segment], *, is_directory_dirty: bool) -> None:
+        for segment in dirty:
+            assert segment.fd is not None
+            self._files.fdatasync(segment.fd)
+        if is_directory_dirty:
+            self._files.fsync(self._lock_fd)
+
+    def _tidy(self, full: list[Segment], doomed: list[Path]) -> None:
+        """Work that waits for durable data: footers, unlinking, the next spare."""
+        for segment in full:
+            seal(self._files, segment, self._shelf.runs.between(segment.first_seq, segment.last))
+            with self._shelf.shared:
+                self._shelf.unsynced.remove(segment)
+        for path in doomed:
+            self._files.unlink(path)
+            self._files.fsync(self._lock_fd)
+        if self._spare is None and self._active is not None:
+            self._prepare_spare()
+
+    def _prepare_spare(self) -> None:
+        try:
+            spare = self._make_spare()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return  # the present segment still has room; an append that has none will say so
+            raise
+        with self._shelf.shared:
+            self._spare = spare
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def read(self, locator: Locator, length: int) -> bytes:
+        """See the port."""
+        buffer = bytearray(length)
+        self.read_into(locator, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, locator: Locator, target: memoryview) -> None:
+        """See the port."""
+        if self._failed:
+            raise self._refuse()
+        segment, at = self._shelf.find(locator, len(target))
+        self._shelf.fill(segment, at, target)
+
+    def read_batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:
+        """See the port. Never crosses from one segment into the next."""
+        if self._failed:
+            raise self._refuse()
+        if after_seq == self._shelf.tip.seq:
+            return b"", after_seq
+        index, batch = self._shelf.locate(after_seq)
+        segment = self._shelf.segments[index]
+        directory = self._shelf.directory(segment)
+        start = directory.offsets[batch]
+        stop, last_seq = segment.end, segment.last.seq
+        if stop - start > bytes_max:
+            following = max(bisect_right(directory.offsets, start + bytes_max) - 1, batch + 1)
+            if following < len(directory):
+                stop, last_seq = directory.offsets[following], directory.first_seqs[following] - 1
+        buffer = bytearray(stop - start)
+        self._shelf.fill(segment, start, memoryview(buffer))
+        return bytes(buffer), last_seq
+
+    def places(self, after_seq: int) -> Iterator[BatchPlace]:
+        """See the port."""
+        if self._failed:
+            raise self._refuse()
+        if after_seq == self._shelf.tip.seq:
+            return
+        index, batch = self._shelf.locate(after_seq)
+        for segment in self._shelf.segments[index:]:
+            directory = self._shelf.directory(segment)
+            count = len(directory)
+            for i in range(batch, count):
+                first_seq, at = directory.first_seqs[i], directory.offsets[i]
+                is_last = i + 1 == count
+                end = segment.end if is_last else directory.offsets[i + 1]
+                last_seq = segment.last.seq if is_last else directory.first_seqs[i + 1] - 1
+                yield BatchPlace(first_seq, last_seq, segment.number << 32 | at, end - at)
+            batch = 0
+
+    def position_at(self, seq: int) -> Position | None:
+        """See the port."""
+        found = self.batch_end_at_or_below(seq)
+        if found.seq == seq:
+            return found
+        return ORIGIN if seq == 0 else None
+
+    def batch_end_at_or_below(self, seq: int) -> Position:
+        """See the port."""
+        if self._failed:
+            raise self._refuse()
+        return self._shelf.end_at_or_below(seq)
+
+    # -- removing --------------------------------------------------------------------------------------
+
+    def cut(self, after_seq: int) -> None:
+        """See the port. Persist a durable position of at most `after_seq` before calling this."""
+        with self._syncing:
+            position = self.position_at(after_seq)
+            if position is None or after_seq < self.first_seq - 1:
+                raise MalformedError(f"seq {after_seq} is no held batch end, nothing was cut")
+            if after_seq == self._shelf.tip.seq:
+                return
+            try:
+                self._cut(position)
+            except OSError as error:
+                raise self._fail("cut", error) from error
+
+    def _cut(self, position: Position) -> None:
+        shelf = self._shelf
+        kept = max(shelf.index_of(position.seq) + 1, 1)
+        for segment in reversed(shelf.segments[kept:]):
+            self._files.unlink(segment.path)
+            self._files.fsync(self._lock_fd)
+            shelf.drop([segment])
+        segment = shelf.segments[-1]
+        directory = shelf.directory(segment)
+        if position.seq < segment.last.seq:
+            count = directory.index_of(position.seq + 1)
+            segment.end = directory.offsets[count]
+            directory.keep(count)
+            segment.last = position
+        self._activate(segment)
+        shelf.runs.cut(position)
+        shelf.tip = position
+        self._durable_seq = min(self._durable_seq, position.seq)
+
+    def trim(self, through_seq: int) -> int:
+        """See the port. The last segment always stays, so that the tip survives a restart."""
+        if self._failed:
+            raise self._refuse()
+        shelf = self._shelf
+        with shelf.shared:
+            busy = set(shelf.unsynced)
+        count = 0
+        for segment in shelf.segments[:-1]:
+            if segment.last.seq > through_seq or segment in busy:
+                break
+            count += 1
+        gone = shelf.segments[:count]
+        shelf.drop(gone)
+        shelf.runs.trim(shelf.first_seq)
+        with shelf.shared:
+            self._doomed.extend(segment.path for segment in gone)
+        return shelf.first_seq
+
+    def export_tail(self, after_seq: int, name: str) -> str:
+        """See the port. The fork is a journal directory of its own, under ``forks/<name>``."""
+        if not name or name.startswith(".") or "/" in name:
+            raise MalformedError(f"{name!r} is no name for a fork")
+        position = self.position_at(after_seq)
+        target = self._directory / FORKS / name
+        if target.exists():
+            return str(target)
+        if position is None:
+            raise MalformedError(f"seq {after_seq} is no held batch end, nothing was exported")
+        try:
+            self._export(position, target)
+        except OSError as error:
+            raise self._fail("export", error) from error
+        return str(target)
+
+    def _export(self, position: Position, target: Path) -> None:
+        files = self._files
+        partial = target.with_name(f".{target.name}.partial")
+        if partial.exists():
+            for path in partial.iterdir():
+                files.unlink(path)
+        fork = SegmentJournal(
+            partial, self._identity, 0, segment_bytes=self._segment_bytes, start=position,
+            wall_us=self._wall_us, files=files,
+        )  # fmt: skip
+        try:
+            for place in self.places(position.seq):
+                end = self.position_at(place.last_seq)
+                assert end is not None
+                fork.append([self.read(place.locator, place.length)], place.first_seq, end)
+            fork.finish()
+        finally:
+            fork.close()
+        files.rename(partial, target)
+        sync_directory(files, target.parent)
+        sync_directory(files, self._directory)
+
+    def finish(self) -> None:
+        """Sync, seal the last segment and give back the space it had reserved. Appending starts a new one.
+
+        Raises:
+            FailedCopyError: a write or fsync failed; the journal is failed.
+        """
+        self.sync()
+        with self._syncing:
+            self._active = None
+            try:
+                self._tidy([segment for segment in self._shelf.unsynced if segment.directory], [])
+            except OSError as error:
+                raise self._fail("finish", error) from error
+
+    def close(self) -> None:
+        """See the port."""
+        with self._syncing:
+            self._shelf.close_all()
+            if self._spare is not None:
+                path, fd = self._spare
+                self._spare = None
+                self._files.close(fd)
+                with suppress(OSError):  # the next opening removes it
+                    self._files.unlink(path)
+            if self._lock_fd >= 0:
+                self._files.close(self._lock_fd)
+                self._lock_fd = -1
+            self._failed = self._failed or "it was closed"
+
+    # -- failing ---------------------------------------------------------------------------------------
+
+    def _fail(self, what: str, error: OSError) -> FailedCopyError:
+        """Never try again: after a write or fsync error the page cache may have dropped data (P33)."""
+        self._failed = f"{what}: {error}"
+        return self._refuse()
+
+    def _refuse(self) -> FailedCopyError:
+        return FailedCopyError(
+            f"journal {self._directory} cannot be used: {self._failed}",
+            remedy="look at the disk, then rebuild this copy from another center",
+        )

@@ -1,0 +1,51 @@
+"""The real clock and dice. The only place that asks the operating system for time or chance."""
+
+import asyncio
+import random
+import secrets
+import time
+from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class SystemClock:
+    """`drsync.ports.clock.Clock` by CLOCK_BOOTTIME."""
+
+    def now(self) -> float:
+        """See the port."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wall_us(self) -> int:
+        """See the port."""
+        return time.time_ns() // 1000
+
+    async def sleep_until(self, instant: float) -> None:
+        """See the port. The loop's clock stands still during suspend, so the rest is computed anew."""
+        rest = instant - self.now()
+        while rest > 0:
+            await asyncio.sleep(rest)
+            rest = instant - self.now()
+
+
+class SystemRandom:
+    """`drsync.ports.clock.Random` by the kernel's generator."""
+
+    def __init__(self) -> None:
+        self._dice = random.SystemRandom()
+
+    def hex128(self) -> str:
+        """See the port."""
+        return secrets.token_hex(16)
+
+    def uniform(self, low: float, high: float) -> float:
+        """See the port."""
+        return low + (high - low) * self._dice.random()
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot, 32 hex digits; another one means that the host restarted.
+
+    A snapshot that is restored keeps it, so it does not notice that (F.A 7).
+    """
+    return BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
