@@ -99,7 +99,7 @@ class Attachment:
         if self.feed.unacknowledged_bytes == 0 or self.feed.appended > self._progress[0]:
             self._progress = (self.feed.appended, now)
         elif now - self._progress[1] > NO_PROGRESS_S:
-            self._channel.link.close(f"no progress for {NO_PROGRESS_S:g} s")
+            self._channel.close(f"no progress for {NO_PROGRESS_S:g} s")
             return
         if commit > self._told_commit:
             hint = data.Commit(self._engine.log.epoch, commit)

@@ -14,13 +14,13 @@ from drsync.engine.copy import Durable, GroupCopy
 from drsync.engine.threads import in_thread
 from drsync.engine.views import Views
 from drsync.engine.volumes import LAYER_BLOCKS_MAX
-from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.model.errors import DrsyncError
 from drsync.ports.clock import Clock
 
 if TYPE_CHECKING:
     from drsync.engine.term import OwnerTerm
+    from drsync.model.charter import Charter
 
 FOLD_INTERVAL_S = 0.5  # because images that trail by half a second keep an opening's index small
 STORE_INTERVAL_S = 1.0  # because the superblock's hints may be this old after a crash
@@ -40,7 +40,7 @@ class Folder:
         self, copy: GroupCopy, views: Views, clock: Clock, on_trouble: Callable[[DrsyncError], None]
     ) -> None:
         self.lock = asyncio.Lock()
-        self.term: "OwnerTerm | None" = None
+        self.term: OwnerTerm | None = None
         self.newest: Charter | None = None
         self.retain = 0
         self._copy = copy

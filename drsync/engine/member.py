@@ -45,7 +45,7 @@ class MemberEvents(Protocol):
         """Something the coordinator should hear soon."""
         ...
 
-    def log(self, member: "Member", event: str, reason: str) -> None:
+    def log_member(self, member: "Member", event: str, reason: str) -> None:
         """A line for the night shift."""
         ...
 
@@ -103,7 +103,7 @@ class Member:
             self._gone.set()
         if self.copy.state in (CopyState.OWNER, CopyState.FROZEN):
             self.copy.state = CopyState.REPLICA
-        self._events.log(self, "term_ended", term.waiting or "released")
+        self._events.log_member(self, "term_ended", term.waiting or "released")
         self._events.exports_changed(self)
         self._events.word_changed(self)
 
@@ -235,7 +235,7 @@ class Member:
         name = f"fork-{epochs.show(self.copy.durable.follow)}-{fork}" if keep else ""
         async with self.folder.lock:
             await self.copy.cut(fork, name)
-        self._events.log(
+        self._events.log_member(
             self, "log_cut", f"records after {fork} do not belong to the history; kept as {name or 'nothing'}"
         )
 
@@ -252,7 +252,7 @@ class Member:
                 if self.copy.journal.tip.seq == before:
                     break
         except TransientError as error:
-            self._events.log(self, "donor_silent", f"{donor}: {error}")
+            self._events.log_member(self, "donor_silent", f"{donor}: {error}")
 
     async def _fetch_once(self, channel: BulkChannel, through: int) -> None:
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -336,7 +336,7 @@ class Member:
         self.folder.term = self.term
         self.term.start_epoch()
         self._opened.set()
-        self._events.log(
+        self._events.log_member(
             self, "opened", f"epoch {epochs.show(charter.epoch)} at record {self.copy.journal.tip.seq}"
         )
         self._events.exports_changed(self)
@@ -401,7 +401,7 @@ class Member:
             if after_seq < self.copy.journal.tip.seq:
                 async with self.folder.lock:
                     await self.copy.cut(after_seq, fork)
-                self._events.log(
+                self._events.log_member(
                     self, "log_cut", f"after record {after_seq}" + (f", kept as {fork}" if fork else "")
                 )
             await self.copy.store(lambda d: replace(d, follow=epoch, history=charter.history))
@@ -443,7 +443,7 @@ class Member:
     def copy_troubled(self, error: DrsyncError) -> None:
         """See ReplicaEvents."""
         self.copy.fail(error)
-        self._events.log(self, "copy_failed", str(error))
+        self._events.log_member(self, "copy_failed", str(error))
         self._events.word_changed(self)
 
     def durable_wanted(self, seq: int) -> None:
@@ -461,7 +461,7 @@ class Member:
         """See TermEvents."""
         if self.term is not None:
             self.term.waiting = str(error)
-        self._events.log(self, "term_troubled", str(error))
+        self._events.log_member(self, "term_troubled", str(error))
 
     def charter_changed(self, charter: Charter) -> None:
         """See TermEvents: remembered durably by the fold loop's next store."""

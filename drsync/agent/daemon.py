@@ -1,0 +1,332 @@
+"""The agent: composition root of one center's daemon. Wiring and supervision; no decisions."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from drsync import __version__
+from drsync.adapters.charter_remote import RemoteCharterStore
+from drsync.adapters.ssh import PeerKeys, SshTransport
+from drsync.adapters.system import SystemClock, SystemRandom, boot_id
+from drsync.agent.copy_store import FileCopyStore, copies_in
+from drsync.agent.exports import Sockets
+from drsync.agent.headquarters import COORDINATOR, Headquarters
+from drsync.agent.requests import Requests, unknown_group
+from drsync.agent.view_desk import ViewDesk
+from drsync.config.options import AgentOptions
+from drsync.engine.bulk import BulkChannel, StreamHandler
+from drsync.engine.copy import Durable, GroupCopy, Self
+from drsync.engine.member import Member, World
+from drsync.engine.peers import Peers
+from drsync.engine.rpc import Endpoint, hello
+from drsync.model import epoch as epochs
+from drsync.model.charter import Charter
+from drsync.model.errors import DrsyncError, TransientError
+from drsync.ports.transport import Call, Link, LinkKind
+from drsync.wire.frames import Frame, FrameType
+from drsync.wire.stream import read_attach, read_fetch
+
+Json = dict[str, object]
+
+log = structlog.get_logger()
+
+
+class Agent:
+    """One center: its groups, its links, its sockets."""
+
+    def __init__(self, options: AgentOptions) -> None:
+        self._options = options
+        self._name = options.center.name
+        self._clock = SystemClock()
+        self._dice = SystemRandom()
+        self._me = Self(self._name, self._dice.hex128(), boot_id())
+        self._members: dict[str, Member] = {}
+        self._adopting = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._sockets = Sockets(options.run_dir, self.log)
+        self._requests = Requests(self, ViewDesk(self._sockets, self._dice))
+        self._transport = SshTransport(
+            me=self._name,
+            host_key=options.ssh.host_key,
+            client_key=options.ssh.client_key,
+            listen=(options.ssh.listen.host, options.ssh.listen.port),
+            peers={
+                peer.name: PeerKeys((peer.address.host, peer.address.port), peer.host_key, peer.client_key)
+                for peer in (*options.peers, options.coordinator)
+            },
+        )
+        self._peers = Peers(
+            tuple(peer.name for peer in options.peers),
+            self._transport,
+            self._clock,
+            self._dice,
+            lambda link, channel: self._endpoint(
+                link, self._requests.for_peer(link.peer), channel, is_dialed=True
+            ),
+        )
+        self._headquarters = Headquarters(
+            self,
+            self._transport,
+            self._clock,
+            self._dice,
+            lambda link: self._endpoint(link, self._requests.for_coordinator(), None, is_dialed=True),
+        )
+
+    # --- life
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; then close every copy cleanly."""
+        for group_id in copies_in(self._options.state_dir):
+            await self._reopen(group_id)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                for member in self._members.values():
+                    tasks.create_task(self._run_member(member))
+                self.log("listening", await self._transport.listen(self._accept))
+                tasks.create_task(self._peers.run())
+                tasks.create_task(self._headquarters.run())
+                tasks.create_task(_end_with(stop))
+        except* _StoppedError:
+            self.log("stopping", "asked to")
+        finally:
+            await self._close()
+
+    async def _run_member(self, member: Member) -> None:
+        """A bug stops its group, which then serves nothing; the other groups go on."""
+        try:
+            await member.run()
+        except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug of that group alone
+            for error in errors.exceptions:
+                self._bug(f"group {member.copy.spec.name}", error)
+            member.copy.fail(DrsyncError(f"stopped by a bug: {errors.exceptions[0]!r}", code="bug"))
+            await self._sockets.serve_group(member)
+
+    async def _close(self) -> None:
+        await self._sockets.close()
+        await self._transport.close()
+        for member in self._members.values():
+            try:
+                await asyncio.to_thread(member.copy.close)
+            except DrsyncError as error:
+                self._log_group(member, "close_failed", str(error))
+
+    def _store(self, group_id: str) -> FileCopyStore:
+        directory = self._options.state_dir / "groups" / group_id
+        return FileCopyStore(directory, self._options.cluster_id, self._name)
+
+    async def _reopen(self, group_id: str) -> None:
+        store = self._store(group_id)
+        try:
+            raw = store.superblock().load()
+            charter = Durable.decode(raw).charter if raw is not None else None
+            if charter is None:
+                self.log("copy_skipped", f"{group_id} has no charter yet")
+                return
+            await self._open_copy(charter)
+        except DrsyncError as error:
+            self.log("copy_failed", f"{group_id}: {error}")
+
+    async def _open_copy(self, charter: Charter) -> Member:
+        spec = charter.group
+        copy = await asyncio.to_thread(
+            GroupCopy.open, self._me, spec, self._store(spec.id), self._dice.hex128()
+        )
+        world = World(
+            store=RemoteCharterStore(self._headquarters.ask),
+            peers=self._peers,
+            clock=self._clock,
+            dice=self._dice,
+            cluster=self._options.cluster_id,
+        )
+        member = Member(copy, world, self)
+        self._members[spec.id] = member
+        self._log_group(
+            member, "copy_opened", f"record {copy.journal.tip.seq}, images at {copy.volumes.applied}"
+        )
+        return member
+
+    # --- Groups, Host
+
+    def members(self) -> list[Member]:
+        """See `headquarters.Host`."""
+        return list(self._members.values())
+
+    def member(self, group_id: str) -> Member:
+        """See `requests.Groups`."""
+        member = self._members.get(group_id)
+        if member is None:
+            raise unknown_group(group_id, self._name)
+        return member
+
+    async def adopt(self, charter: Charter) -> Member:
+        """See `requests.Groups`: a center that is no member of the group gets no copy."""
+        async with self._adopting:
+            member = self._members.get(charter.group.id)
+            if member is None:
+                if all(center.name != self._name for center in charter.group.members):
+                    raise unknown_group(charter.group.id, self._name)
+                member = await self._open_copy(charter)
+                assert self._tasks is not None
+                self._tasks.create_task(self._run_member(member))
+        await member.adopt(charter)
+        return member
+
+    def registration(self) -> Json:
+        """See `headquarters.Host`."""
+        return {
+            "center": self._name,
+            "session": self._me.session,
+            "boot_id": self._me.boot_id,
+            "software": __version__,
+            "address": str(self._options.ssh.listen),
+            "state_dir": str(self._options.state_dir),
+        }
+
+    def report(self, member: Member) -> Json | None:
+        """See `headquarters.Host`: what only the owner knows."""
+        term = member.term
+        if term is None:
+            return None
+        log, copy = term.engine.log, member.copy
+        return {
+            "epoch": term.charter.epoch,
+            "version": term.charter.version,
+            "tip": copy.journal.tip.seq,
+            "commit": log.commit,
+            "time_us": term.engine.commit_time_us,
+            "serving": term.engine.is_leased and not term.engine.is_frozen,
+            "waiting": term.waiting,
+            "writes": term.engine.stats.writes,
+            "write_bytes": term.engine.stats.write_bytes,
+            "peers": {
+                center.name: self._peer_report(member, center.name)
+                for center in copy.spec.members
+                if center.name != self._name
+            },
+            "nbd": self._sockets.uris(member),
+        }
+
+    def _peer_report(self, member: Member, center: str) -> Json:
+        term = member.term
+        assert term is not None
+        attachment = term.attachments.get(center)
+        lag = term.lag(center)
+        is_connected = attachment is not None and not attachment.is_lost
+        return {
+            "connected": is_connected,
+            "appended": attachment.feed.appended if attachment is not None else 0,
+            "durable": attachment.feed.durable if attachment is not None else 0,
+            "lag_records": lag.records,
+            "lag_bytes": lag.bytes,
+            "rpo_s": round(lag.seconds, 3),
+            "plan": term.plans.get(center, ""),
+            "sent_bytes": attachment.feed.sent_bytes if attachment is not None else 0,
+        }
+
+    # --- MemberEvents
+
+    def exports_changed(self, member: Member) -> None:
+        """See MemberEvents."""
+        assert self._tasks is not None
+        self._tasks.create_task(self._sockets.serve_group(member))
+
+    def word_changed(self, member: Member) -> None:
+        """See MemberEvents."""
+        del member
+        self._headquarters.beat_soon()
+
+    def log(self, event: str, reason: str) -> None:
+        """See `headquarters.Host`."""
+        log.info(event, center=self._name, reason=reason)
+
+    def log_member(self, member: Member, event: str, reason: str) -> None:
+        """See MemberEvents."""
+        self._log_group(member, event, reason)
+
+    def _log_group(self, member: Member, event: str, reason: str) -> None:
+        follow = member.copy.durable.follow
+        log.info(
+            event, group=member.copy.spec.name, center=self._name, epoch=epochs.show(follow), reason=reason
+        )
+
+    # --- links
+
+    def _endpoint(
+        self, link: Link, handlers: Mapping[str, Call], channel: BulkChannel | None, *, is_dialed: bool
+    ) -> Endpoint:
+        me = hello(
+            cluster=self._options.cluster_id,
+            center=self._name,
+            session=self._me.session,
+            kind=link.kind,
+            software=__version__,
+        )
+        return Endpoint(
+            link,
+            self._clock,
+            handlers,
+            me,
+            dialed=is_dialed,
+            on_bug=self._bug,
+            on_frame=channel.frame_received if channel is not None else None,
+            on_pause=channel.paused if channel is not None else None,
+        )
+
+    def _bug(self, where: str, error: Exception) -> None:
+        log.error("bug", center=self._name, reason=f"{where}: {error!r}", exc_info=error)
+
+    def _accept(self, link: Link) -> None:
+        assert self._tasks is not None
+        if link.peer == COORDINATOR:
+            link.close("the coordinator is dialed, it does not dial")
+        else:
+            self._tasks.create_task(self._serve(link))
+
+    async def _serve(self, link: Link) -> None:
+        if link.kind is LinkKind.CONTROL:
+            handlers = self._requests.for_peer(link.peer)
+            reason = await self._endpoint(link, handlers, None, is_dialed=False).run()
+        else:
+            channel = BulkChannel(link.peer, self._stream_opened)
+            reason = await channel.serve(self._endpoint(link, {}, channel, is_dialed=False))
+        self.log("link_ended", f"{link.kind} from {link.peer}: {reason}")
+
+    def _stream_opened(self, channel: BulkChannel, frame: Frame) -> StreamHandler | None:
+        peer = channel.peer
+        if frame.type is FrameType.ATTACH:
+            attach = read_attach(frame.body)
+            member = self._members.get(attach.group.hex())
+            return member.accept_stream(peer, attach, channel, frame.stream) if member is not None else None
+        if frame.type is FrameType.FETCH:
+            member = self._members.get(read_fetch(frame.body).group.hex())
+            return member.accept_fetch(channel, frame.stream) if member is not None else None
+        return None
+
+
+class _StoppedError(Exception):
+    """Ends the task group on a clean stop."""
+
+
+async def _end_with(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _StoppedError
+
+
+def _make_directories(options: AgentOptions) -> None:
+    for directory in (options.state_dir, options.run_dir):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TransientError(f"cannot use {directory}: {error.strerror}") from error
+
+
+async def run(options: AgentOptions, stop: asyncio.Event) -> None:
+    """Run an agent until `stop` is set.
+
+    Raises:
+        TransientError: an address or a directory cannot be used now.
+    """
+    _make_directories(options)
+    await Agent(options).run(stop)

@@ -1,0 +1,155 @@
+"""The agent's link to the coordinator: register, heartbeats, leases, the charter store."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from drsync.engine.member import Member
+from drsync.engine.rpc import Endpoint
+from drsync.model.charter import Charter
+from drsync.model.errors import DrsyncError, TransientError
+from drsync.ports.clock import Clock, Random
+from drsync.ports.transport import Link, LinkKind, Transport
+from drsync.wire import control
+
+Json = dict[str, object]
+
+COORDINATOR = "coordinator"
+HEARTBEAT_MAX_S = 1.0  # because status, RPO and leases are told with it
+HEARTBEATS_PER_LEASE = 5  # because two may be lost without the lease lapsing
+HEARTBEAT_TIMEOUT_S = 3.0  # because a later answer would not renew the lease in time anyway
+RETRY_LOW_S, RETRY_HIGH_S = 0.2, 3.0  # because a restarted coordinator should hear its members soon
+
+
+class Host(Protocol):
+    """The agent, as this link needs it."""
+
+    def members(self) -> list[Member]:
+        """All groups with a copy here."""
+        ...
+
+    async def adopt(self, charter: Charter) -> Member:
+        """Create the copy when there is none, and remember the charter."""
+        ...
+
+    def report(self, member: Member) -> Json | None:
+        """What the owner tells beside its statement; None at a replica."""
+        ...
+
+    def registration(self) -> Json:
+        """Who this process is."""
+        ...
+
+    def log(self, event: str, reason: str) -> None:
+        """A line for the night shift."""
+        ...
+
+
+class Headquarters:
+    """Keeps the link for as long as `run` runs."""
+
+    def __init__(
+        self,
+        host: Host,
+        transport: Transport,
+        clock: Clock,
+        dice: Random,
+        make_endpoint: Callable[[Link], Endpoint],
+    ) -> None:
+        self._host = host
+        self._transport = transport
+        self._clock = clock
+        self._dice = dice
+        self._make_endpoint = make_endpoint
+        self._endpoint: Endpoint | None = None
+        self._soon = asyncio.Event()
+        self.trouble = "not connected yet"
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the coordinator has registered us."""
+        return self._endpoint is not None and not self.trouble
+
+    def beat_soon(self) -> None:
+        """Send a heartbeat now: something changed that the coordinator waits for."""
+        self._soon.set()
+
+    async def ask(self, method: str, body: Json, timeout_s: float) -> Json:
+        """Ask the coordinator. Raises TransientError without a link."""
+        if self._endpoint is None:
+            raise TransientError(f"the coordinator is not reached: {self.trouble}")
+        return await self._endpoint.call(method, body, timeout_s)
+
+    async def run(self) -> None:
+        """Dial, register, beat; again when the link is lost. Until cancelled."""
+        delay = RETRY_LOW_S
+        while True:
+            try:
+                endpoint = self._make_endpoint(await self._transport.connect(COORDINATOR, LinkKind.CONTROL))
+                async with asyncio.TaskGroup() as tasks:
+                    running = tasks.create_task(endpoint.run())
+                    await endpoint.ready()
+                    beating = tasks.create_task(self._serve(endpoint))
+                    reason = str(await running)
+                    self.trouble = self.trouble or reason
+                    beating.cancel()
+            except* DrsyncError as errors:
+                self.trouble = str(errors.exceptions[0])
+            finally:
+                self._endpoint = None
+            self._host.log("coordinator_lost", self.trouble)
+            await self._clock.sleep_until(self._clock.now() + self._dice.uniform(delay / 2, delay))
+            delay = min(delay * 2, RETRY_HIGH_S)
+
+    async def _serve(self, endpoint: Endpoint) -> None:
+        try:
+            await self._register(endpoint)
+            self._endpoint, self.trouble = endpoint, ""
+            self._host.log("coordinator_found", "registered")
+            while True:
+                await self._beat(endpoint)
+                await self._pause()
+        except DrsyncError as error:
+            self.trouble = str(error)
+            endpoint.close(f"giving up this link: {error}")
+
+    async def _register(self, endpoint: Endpoint) -> None:
+        body = self._host.registration()
+        body["groups"] = {m.copy.spec.id: control.to_json(m.statement()) for m in self._host.members()}
+        answer = await endpoint.call("register", body, HEARTBEAT_TIMEOUT_S)
+        await self._learn(answer)
+        token = answer.get("token")
+        for member in self._host.members():
+            member.checked(token if isinstance(token, int) else 0)
+
+    async def _beat(self, endpoint: Endpoint) -> None:
+        self._soon.clear()
+        sent_at = self._clock.now()
+        groups: Json = {}
+        for member in self._host.members():
+            groups[member.copy.spec.id] = {
+                "statement": control.to_json(member.statement()),
+                "report": self._host.report(member),
+                "version": member.charter.version if member.charter else 0,
+            }
+        answer = await endpoint.call("heartbeat", {"sent_at": sent_at, "groups": groups}, HEARTBEAT_TIMEOUT_S)
+        leases = answer.get("leases")
+        for member in self._host.members():
+            grant = leases.get(member.copy.spec.id) if isinstance(leases, dict) else None
+            if isinstance(grant, dict) and grant.get("granted") is True:
+                member.lease_granted(sent_at, float(grant["seconds"]))
+        await self._learn(answer)
+
+    async def _learn(self, answer: Json) -> None:
+        charters = answer.get("charters")
+        for body in charters.values() if isinstance(charters, dict) else ():
+            await self._host.adopt(control.from_json(Charter, body))
+
+    async def _pause(self) -> None:
+        leases = [m.copy.spec.policy.lease_s for m in self._host.members() if m.term is not None]
+        interval = min([HEARTBEAT_MAX_S, *(lease / HEARTBEATS_PER_LEASE for lease in leases)])
+        try:
+            async with asyncio.timeout(interval):
+                await self._soon.wait()
+        except TimeoutError:
+            return

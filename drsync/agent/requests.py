@@ -1,0 +1,252 @@
+"""The requests an agent answers: who may ask what, and what is read from their bodies.
+
+The coordinator may change a group; another center may only ask what an owner or a candidate needs.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from drsync.engine.member import Member
+from drsync.model.charter import Charter
+from drsync.model.epoch import EPOCH_MAX, Epoch
+from drsync.model.errors import MalformedError, RefusedError, UsageError
+from drsync.ports.transport import Call
+from drsync.wire import control
+
+Json = dict[str, object]
+Handler = Callable[[Json], Awaitable[Json]]
+
+
+class Groups(Protocol):
+    """The members of this agent."""
+
+    def member(self, group_id: str) -> Member:
+        """The member of a group. Raises UsageError when there is none."""
+        ...
+
+    async def adopt(self, charter: Charter) -> Member:
+        """The member, created when this center has no copy yet."""
+        ...
+
+
+class ViewDesk(Protocol):
+    """Opens and closes isolated views."""
+
+    async def checkpoint(self, member: Member, name: str, *, is_held: bool) -> Json:
+        """Write a named checkpoint; with `is_held` keep a view of it."""
+        ...
+
+    async def open_view(self, member: Member, view_id: str, seq: int | None) -> Json:
+        """Serve a recovery point; the newest when `seq` is None."""
+        ...
+
+    async def hash_view(self, member: Member, view_id: str) -> Json:
+        """Content hashes of a view."""
+        ...
+
+    async def probe_view(self, member: Member, view_id: str) -> Json:
+        """Read the served view through its socket, as an application would."""
+        ...
+
+    async def close_view(self, member: Member, view_id: str) -> Json:
+        """Give a view up; what was removed."""
+        ...
+
+
+class Requests:
+    """Handlers for the coordinator and for peers."""
+
+    def __init__(self, groups: Groups, views: ViewDesk) -> None:
+        self._groups = groups
+        self._views = views
+
+    def for_coordinator(self) -> Mapping[str, Call]:
+        """What the coordinator may ask."""
+        return _calls(
+            {
+                "group.adopt": self._adopt,
+                "group.statement": self._statement,
+                "group.seal": self._seal,
+                "group.freeze": self._freeze,
+                "group.release": self._release,
+                "group.prepare": self._prepare,
+                "group.open": self._open,
+                "group.checkpoint": self._checkpoint,
+                "group.points": self._points,
+                "view.open": self._view_open,
+                "view.hash": self._view_hash,
+                "view.probe": self._view_probe,
+                "view.close": self._view_close,
+            }
+        )
+
+    def for_peer(self, peer: str) -> Mapping[str, Call]:
+        """What the center `peer` may ask."""
+        return _calls(
+            {
+                "group.statement": self._statement,
+                "group.attach": lambda body: self._attach(peer, body),
+                "group.follow": lambda body: self._follow(peer, body),
+                "group.confirm": lambda body: self._confirm(peer, body),
+                "group.absolve": lambda body: self._absolve(peer, body),
+            }
+        )
+
+    # --- the coordinator
+
+    async def _adopt(self, body: Json) -> Json:
+        member = await self._groups.adopt(_charter(body))
+        return _stated(member)
+
+    async def _statement(self, body: Json) -> Json:
+        return _stated(self._member(body))
+
+    async def _seal(self, body: Json) -> Json:
+        member = self._member(body)
+        await member.seal(_epoch(body))
+        return _stated(member)
+
+    async def _freeze(self, body: Json) -> Json:
+        member = self._member(body)
+        member.freeze()
+        return _stated(member)
+
+    async def _release(self, body: Json) -> Json:
+        member = self._member(body)
+        await member.release(_epoch(body))
+        return _stated(member)
+
+    async def _prepare(self, body: Json) -> Json:
+        member = self._member(body)
+        donors = body.get("donors")
+        if not isinstance(donors, list):
+            raise MalformedError("donors: a list was expected")
+        history = control.history_from_json(body.get("history"))
+        await member.prepare(_epoch(body), history, tuple(str(donor) for donor in donors))
+        return _stated(member)
+
+    async def _open(self, body: Json) -> Json:
+        charter = _charter(body)
+        member = self._groups.member(charter.group.id)
+        await member.open(charter)
+        return _stated(member)
+
+    async def _checkpoint(self, body: Json) -> Json:
+        is_held = body.get("hold") is True
+        return await self._views.checkpoint(self._member(body), str(body.get("name", "")), is_held=is_held)
+
+    async def _points(self, body: Json) -> Json:
+        points = self._member(body).copy.points()
+        return {
+            "points": [
+                {"seq": p.seq, "time_us": p.time_us, "name": p.name, "app": p.is_app_consistent}
+                for p in points[-POINTS_MAX:]
+            ]
+        }
+
+    async def _view_open(self, body: Json) -> Json:
+        seq = _whole(body, "seq") if body.get("seq") is not None else None
+        return await self._views.open_view(self._member(body), _text(body, "id"), seq)
+
+    async def _view_hash(self, body: Json) -> Json:
+        return await self._views.hash_view(self._member(body), _text(body, "id"))
+
+    async def _view_probe(self, body: Json) -> Json:
+        return await self._views.probe_view(self._member(body), _text(body, "id"))
+
+    async def _view_close(self, body: Json) -> Json:
+        return await self._views.close_view(self._member(body), _text(body, "id"))
+
+    # --- other centers
+
+    async def _attach(self, peer: str, body: Json) -> Json:
+        charter = _charter(body)
+        if charter.owner != peer:
+            raise RefusedError(f"{peer} is not the owner in the charter it shows", code="not_owner")
+        member = await self._groups.adopt(charter)
+        return await member.attach(peer, charter)
+
+    async def _follow(self, peer: str, body: Json) -> Json:
+        member = self._owned_by(peer, body)
+        chain = _text(body, "chain")
+        try:
+            raw = bytes.fromhex(chain)
+        except ValueError as error:
+            raise MalformedError(f"chain: {error}") from error
+        fork = _text(body, "fork")
+        if fork and not all(c.isalnum() or c in "-." for c in fork):
+            raise MalformedError("fork: letters, digits, '-' and '.' only")
+        await member.follow(_epoch(body), _whole(body, "version"), _whole(body, "after_seq"), raw, fork)
+        return _stated(member)
+
+    async def _confirm(self, peer: str, body: Json) -> Json:
+        seconds = body.get("seconds")
+        if not isinstance(seconds, int | float) or not seconds > 0:
+            raise MalformedError("seconds: a positive number was expected")
+        return {"confirmed": await self._member(body).confirm(peer, _epoch(body), float(seconds))}
+
+    async def _absolve(self, peer: str, body: Json) -> Json:
+        member = self._owned_by(peer, body)
+        await member.absolve(_epoch(body))
+        return _stated(member)
+
+    # --- bodies
+
+    def _member(self, body: Json) -> Member:
+        return self._groups.member(_text(body, "group"))
+
+    def _owned_by(self, peer: str, body: Json) -> Member:
+        member = self._member(body)
+        if member.charter is None or member.charter.owner != peer:
+            raise RefusedError(
+                f"{peer} does not own {member.copy.spec.name} as far as is known here", code="not_owner"
+            )
+        return member
+
+
+POINTS_MAX = 2000  # because an answer has a limit of 256 KiB and a point takes about 100 bytes
+
+
+def _calls(handlers: Mapping[str, Handler]) -> Mapping[str, Call]:
+    def call(handler: Handler) -> Call:
+        async def answer(method: str, body: Json) -> Json:
+            del method
+            return await handler(body)
+
+        return answer
+
+    return {method: call(handler) for method, handler in handlers.items()}
+
+
+def _stated(member: Member) -> Json:
+    return {"statement": control.to_json(member.statement())}
+
+
+def _text(body: Json, key: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or len(value) > TEXT_MAX:
+        raise MalformedError(f"{key}: a text of at most {TEXT_MAX} characters was expected")
+    return value
+
+
+TEXT_MAX = 255  # because ids, names and chains are shorter
+
+
+def _whole(body: Json, key: str) -> int:
+    value = body.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= EPOCH_MAX:
+        raise MalformedError(f"{key}: a whole number from 0 was expected")
+    return value
+
+
+def _epoch(body: Json) -> Epoch:
+    return Epoch(_whole(body, "epoch"))
+
+
+def _charter(body: Json) -> Charter:
+    return control.from_json(Charter, body.get("charter"))
+
+
+def unknown_group(group_id: str, center: str) -> UsageError:
+    """The error for a group that has no copy here."""
+    return UsageError(f"{center} holds no copy of group {group_id[:32]}", code="unknown_group")

@@ -1,0 +1,117 @@
+"""Isolated views served over NBD, for drills and for people: hold, serve, hash, probe, close."""
+
+from drsync.adapters.nbd.client import NbdClient
+from drsync.agent.exports import Sockets
+from drsync.engine.member import Member
+from drsync.engine.views import GroupView
+from drsync.model.errors import PermanentError, RefusedError, UsageError
+from drsync.ports.clock import Random
+
+Json = dict[str, object]
+
+EXT_MAGIC_AT = 1024 + 56
+EXT_MAGIC = b"\x53\xef"
+PROBE_BYTES = 128 << 10  # because file systems describe themselves in the first 64 KiB and a little
+SIGNATURES = ((EXT_MAGIC_AT, EXT_MAGIC, "ext4"), (0, b"XFSB", "xfs"), (0x10040, b"_BHRfS_M", "btrfs"))
+"""Where a file system leaves its mark: offset, bytes, name (the on-disk formats' own documentation)."""
+
+
+class ViewDesk:
+    """Views of all groups of an agent."""
+
+    def __init__(self, sockets: Sockets, dice: Random) -> None:
+        self._sockets = sockets
+        self._dice = dice
+
+    async def checkpoint(self, member: Member, name: str, *, is_held: bool) -> Json:
+        """See `requests.ViewDesk`. The pin is set before anything later can be applied."""
+        term = member.term
+        if term is None:
+            raise RefusedError(
+                f"{member.copy.me.center} does not own {member.copy.spec.name}", code="not_owner"
+            )
+        position = term.checkpoint(name, is_app_consistent=False)
+        view_id: str | None = None
+        if is_held:
+            view_id = self._dice.hex128()
+            view = member.views.hold(view_id, position.seq)
+            await view.build()
+        return {
+            "seq": position.seq,
+            "time_us": member.copy.checkpoints[-1].time_us,
+            "epoch": position.epoch,
+            "view": view_id,
+        }
+
+    async def open_view(self, member: Member, view_id: str, seq: int | None) -> Json:
+        """See `requests.ViewDesk`."""
+        points = member.copy.points()
+        if seq is None:
+            if not points:
+                raise RefusedError(
+                    f"{member.copy.me.center} has no recovery point of {member.copy.spec.name} yet",
+                    code="no_such_point",
+                    remedy="wait for the next checkpoint",
+                )
+            seq = points[-1].seq
+        mark = next((p for p in points if p.seq == seq), None)
+        if mark is None:
+            raise RefusedError(
+                f"record {seq} is no recovery point at {member.copy.me.center}",
+                code="no_such_point",
+                remedy="drsync points lists them",
+            )
+        view = member.views.hold(view_id, seq)
+        await view.build()
+        uris = await self._sockets.serve_view(view)
+        return {"id": view_id, "seq": seq, "time_us": mark.time_us, "volumes": uris}
+
+    async def hash_view(self, member: Member, view_id: str) -> Json:
+        """See `requests.ViewDesk`."""
+        view = _found(member, view_id)
+        hashes = await view.hash()
+        return {"volumes": hashes, "bytes": sum(v.size for v in view.spec.volumes), "seq": view.seq}
+
+    async def probe_view(self, member: Member, view_id: str) -> Json:
+        """See `requests.ViewDesk`: connect, read, name the file system, write a block and take it back."""
+        view = _found(member, view_id)
+        found: dict[str, str] = {}
+        read = 0
+        for name, uri in (await self._sockets.serve_view(view)).items():
+            client = await NbdClient.connect(uri)
+            try:
+                head = await client.read(0, min(PROBE_BYTES, client.size))
+                found[name] = _filesystem(head)
+                stamp = view_id.encode().ljust(4096, b"\0")
+                last = client.size - len(stamp)
+                before = await client.read(last, len(stamp))
+                await client.write(last, stamp)
+                if await client.read(last, len(stamp)) != stamp:
+                    raise PermanentError(f"{name}: what was written to the view was not read back")
+                await client.write(last, before)
+                read += len(head) + len(stamp)
+            finally:
+                await client.close()
+        return {
+            "ok": True,
+            "read_bytes": read,
+            "filesystem": ", ".join(f or "unknown" for f in found.values()),
+        }
+
+    async def close_view(self, member: Member, view_id: str) -> Json:
+        """See `requests.ViewDesk`. Closing twice removes nothing."""
+        removed = await self._sockets.drop_view(view_id)
+        if member.views.release(view_id):
+            removed.append(f"view {view_id}")
+        return {"removed": removed, "open": member.views.ids()}
+
+
+def _found(member: Member, view_id: str) -> GroupView:
+    view = member.views.find(view_id)
+    if view is None:
+        raise UsageError(f"view {view_id[:32]} is not open at {member.copy.me.center}", code="unknown_view")
+    return view
+
+
+def _filesystem(head: bytes) -> str:
+    return next((name for at, mark, name in SIGNATURES if head[at : at + len(mark)] == mark), "")
