@@ -1,0 +1,78 @@
+"""`drsync agent run` and `drsync coordinator run`: read the file, set the log up, run until told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from drsync.cli.errors import EXIT_CODES
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def agent() -> None:
+    """The daemon of a center."""
+
+
+@click.group()
+def coordinator() -> None:
+    """The daemon that decides and acts."""
+
+
+@agent.command("run", epilog=EXIT_CODES)
+@click.option("--config", type=FILE, required=True, help="The agent's file.")
+def run_agent(config: Path) -> None:
+    """Serve and protect the groups of one center, until SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      drsync agent run --config /etc/drsync/agent.toml
+    """
+    from drsync.agent.daemon import run
+    from drsync.cli import logs
+    from drsync.config.load import load_agent
+
+    options = load_agent(config)
+    logs.set_up(options.log)
+    serve(lambda stop: run(options, stop))
+
+
+@coordinator.command("run", epilog=EXIT_CODES)
+@click.option("--config", type=FILE, required=True, help="The coordinator's file.")
+def run_coordinator(config: Path) -> None:
+    """Watch the centers, run procedures and answer people, until SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      drsync coordinator run --config /etc/drsync/coordinator.toml
+    """
+    from drsync.cli import logs
+    from drsync.config.load import load_coordinator
+    from drsync.coordinator.daemon import run
+
+    options = load_coordinator(config)
+    logs.set_up(options.log)
+    serve(lambda stop: run(options, stop))
+
+
+def serve(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run a daemon on uvloop; SIGTERM and SIGINT ask it to stop, a second one ends it at once."""
+    import uvloop
+
+    async def until_told() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def told(number: signal.Signals) -> None:
+            stop.set()
+            loop.remove_signal_handler(number)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told, number)
+        await run(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_told())
