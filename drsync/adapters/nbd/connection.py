@@ -171,9 +171,13 @@ class Connection(asyncio.BufferedProtocol):
         inbox = self._inbox
         if transmission.is_over:
             inbox.clear()
-            return
-        inbox.start = transmission.consume(inbox.view, inbox.start, inbox.end)
-        inbox.settle(transmission.need)
+        else:
+            try:
+                inbox.start = transmission.consume(inbox.view, inbox.start, inbox.end)
+            except BaseException:  # a bug in the device: nobody may wait for an answer that will not come
+                self.abort()
+                raise
+            inbox.settle(transmission.need)
         self._regulate(transmission)
 
     def _regulate(self, transmission: Transmission) -> None:
