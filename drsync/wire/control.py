@@ -410,7 +410,7 @@ def history_from_json(body: object) -> History:
 
 
 class Hello(Message):
-    """First frame of whoever opened the link; the answer WELCOME has the same facts about the other side.
+    """First frame of either side of a control link.
 
     Attributes:
         protocol_min, protocol_max: versions spoken.
@@ -418,7 +418,7 @@ class Hello(Message):
         critical_features: extras the other side must know.
         software: version, for people.
         cluster: id of the cluster; both must be equal.
-        center: who speaks; empty for a coordinator. Believed only if the pinned key says the same.
+        center: who speaks, by the name its key is pinned under; `agree` compares the two.
         session: random per process start.
         incarnation: random per formatted store; empty for a coordinator.
         kind: of the link, ``control`` or ``bulk``.
@@ -441,11 +441,10 @@ class Hello(Message):
 
 
 class Welcome(Message):
-    """Answer to HELLO: the version and features in use, and the answerer's own facts."""
+    """Answer to HELLO: the version and features in use. Both sides say it, and both must say the same."""
 
     protocol: Annotated[int, Field(ge=1, le=0xFFFF)]
     features: Annotated[tuple[Name, ...], Strict(strict=False), Field(max_length=256)]
-    hello: Hello
 
 
 class Request(Message):
@@ -459,19 +458,3 @@ class Response(Message):
     """The answer to the request of the same id."""
 
     body: Annotated[Json, Field(max_length=ITEMS_MAX)]
-
-
-class Attach(Message):
-    """On a bulk link: the owner opens the stream of a group."""
-
-    group: Name
-    epoch: U64
-    history: HistoryForm
-    charter_version: U64
-    owner_session: Name
-
-
-class Attached(Message):
-    """The member's word before the first batch: from its tip the stream goes on."""
-
-    statement: StatementForm

@@ -9,7 +9,7 @@ The checksum (`zlib.crc32`) guards the length: a desynchronised stream is notice
 anything is collected. Bodies need none: SSH authenticates every packet, and batches carry hashes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from struct import Struct
 from types import MappingProxyType
@@ -65,7 +65,7 @@ CONTROL_BODY_BYTES_MAX: Final = 256 * 1024
 DATA_BODY_BYTES_MAX: Final = (1 << 20) + 8192 * 32 + 128 + 64
 """Because one batch must fit: payload, record table, header; and 64 for what stands before it (F.A 15)."""
 SMALL_BODY_BYTES_MAX: Final = 256
-"""Because acknowledgments, commits and pings have fixed layouts of some 60 bytes, and room to grow."""
+"""Because acknowledgments, pings and what steers a stream have layouts below 64 bytes, and room to grow."""
 
 BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
     {
@@ -77,14 +77,14 @@ BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
         FrameType.PING: SMALL_BODY_BYTES_MAX,
         FrameType.PONG: SMALL_BODY_BYTES_MAX,
         FrameType.BYE: HELLO_BODY_BYTES_MAX,
-        FrameType.ATTACH: CONTROL_BODY_BYTES_MAX,
-        FrameType.ATTACHED: CONTROL_BODY_BYTES_MAX,
+        FrameType.ATTACH: SMALL_BODY_BYTES_MAX,
+        FrameType.ATTACHED: SMALL_BODY_BYTES_MAX,
         FrameType.BATCHES: DATA_BODY_BYTES_MAX,
         FrameType.ACK: SMALL_BODY_BYTES_MAX,
         FrameType.COMMIT: SMALL_BODY_BYTES_MAX,
         FrameType.SYNC: SMALL_BODY_BYTES_MAX,
-        FrameType.FETCH: CONTROL_BODY_BYTES_MAX,
-        FrameType.FETCHED: DATA_BODY_BYTES_MAX,
+        FrameType.FETCH: SMALL_BODY_BYTES_MAX,
+        FrameType.FETCHED: SMALL_BODY_BYTES_MAX,
         FrameType.DETACH: HELLO_BODY_BYTES_MAX,
         FrameType.REJECT: SMALL_BODY_BYTES_MAX,
         FrameType.RETAIN: SMALL_BODY_BYTES_MAX,
@@ -141,11 +141,21 @@ class Decoder:
         skipped: frames of unknown types that were passed over.
     """
 
-    __slots__ = ("_have", "_limit", "_may_compress", "_need", "_pieces", "skipped")
+    __slots__ = ("_first", "_have", "_limit", "_may_compress", "_need", "_pieces", "skipped")
 
-    def __init__(self, body_bytes_max: int = DATA_BODY_BYTES_MAX, *, may_compress: bool = False) -> None:
-        """Limits are those of the types, lowered to `body_bytes_max`."""
+    def __init__(
+        self,
+        body_bytes_max: int = DATA_BODY_BYTES_MAX,
+        *,
+        first: Collection[int] = (),
+        may_compress: bool = False,
+    ) -> None:
+        """Limits are those of the types, lowered to `body_bytes_max`.
+
+        `first`: types the first frame may have, so that nothing else is collected of a stranger.
+        """
         self._limit = body_bytes_max
+        self._first = first
         self._may_compress = may_compress
         self._pieces: list[bytes | bytearray] = []
         self._have = 0
@@ -180,6 +190,7 @@ class Decoder:
                 self._need = HEADER_BYTES + length
                 break
             at = start + length
+            self._first = ()
             if number in BODY_BYTES_MAX:
                 body = self._open(data[start:at], number, flags)
                 frames.append(Frame(FrameType(number), flags & ~COMPRESSED, stream, ident, body))
@@ -207,6 +218,8 @@ class Decoder:
         if crc != computed:
             raise MalformedError(f"frame header: crc is {crc:08x}, computed {computed:08x}")
         fields = length, number, flags, _, _ = HEADER.unpack_from(data, at)
+        if self._first and number not in self._first:
+            raise MalformedError(f"frame header: type {number} came before HELLO and WELCOME")
         if number not in BODY_BYTES_MAX and flags & CRITICAL:
             raise MalformedError(f"frame header: type {number} is unknown here and critical")
         if number in BODY_BYTES_MAX and flags & ~FLAGS_KNOWN:
