@@ -6,15 +6,35 @@ from typing import NoReturn
 
 import click
 
+from drsync.adapters.api_client.failures import (
+    DONE,
+    FAILED,
+    NOT_REACHED,
+    REFUSED,
+    USAGE,
+    WAITING_FOR_APPROVAL,
+    ApprovalError,
+    error_for,
+    exit_code,
+)
 from drsync.cli.text import clean
-from drsync.model.errors import DrsyncError, PermanentError, RefusedError, TransientError, UsageError
+from drsync.model.errors import DrsyncError
 
-DONE = 0
-FAILED = 1
-USAGE = 2
-REFUSED = 3
-NOT_REACHED = 4
-WAITING_FOR_APPROVAL = 5
+__all__ = [
+    "DONE",
+    "EXIT_CODES",
+    "FAILED",
+    "NOT_REACHED",
+    "REFUSED",
+    "USAGE",
+    "WAITING_FOR_APPROVAL",
+    "ApprovalError",
+    "end_with",
+    "error_for",
+    "exit_code",
+    "show",
+]
+
 INTERRUPTED = 130  # what shells use for SIGINT
 
 EXIT_CODES = """\b
@@ -26,34 +46,6 @@ Exit codes:
   4  not reached, or timed out
   5  waiting for approval
 """
-
-
-class ApprovalError(DrsyncError):
-    """The coordinator keeps the request until somebody else approves it."""
-
-    code = "waiting_for_approval"
-
-
-_BY_EXIT: dict[int, type[DrsyncError]] = {
-    FAILED: PermanentError,
-    USAGE: UsageError,
-    REFUSED: RefusedError,
-    NOT_REACHED: TransientError,
-    WAITING_FOR_APPROVAL: ApprovalError,
-}
-
-
-def error_for(exit_code: int, message: str, code: str, remedy: str) -> DrsyncError:
-    """The error that a coordinator's answer stands for."""
-    return _BY_EXIT.get(exit_code, PermanentError)(message, code=code, remedy=remedy)
-
-
-def exit_code(error: DrsyncError) -> int:
-    """The exit code of a command that ends with `error`."""
-    for code, kind in _BY_EXIT.items():
-        if isinstance(error, kind):
-            return code
-    return FAILED
 
 
 def end_with(error: DrsyncError, *, as_json: bool) -> NoReturn:

@@ -1,0 +1,1 @@
+"""The coordinator's HTTP interface from the other side: for commands and for the lab."""
