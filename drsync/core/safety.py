@@ -87,8 +87,8 @@ def not_in_sync(name: str, in_sync: tuple[str, ...], behind: str) -> Reason:
     """The copy may lack acknowledged writes, and nobody in sync can be asked."""
     return Reason(
         "not_in_sync",
-        f"{name} is not in the in-sync set ({', '.join(in_sync) or 'empty'}), no cleanly running member of it "
-        f"can be reached to complete it, and {behind}: acknowledged writes may be lost.",
+        f"{name} is not in the in-sync set ({', '.join(in_sync) or 'empty'}), no clean member of it "
+        f"can be reached to complete it, and {behind}: writes may be lost.",
         f"Bring back one of {', '.join(in_sync)}, or accept the loss by name.",
         ACCEPT_LOSS,
     )
@@ -109,7 +109,7 @@ def left_behind(name: str, donor: str, missing: int) -> Reason:
     """A reachable member holds more, but its journal no longer starts where the candidate ends."""
     return Reason(
         "left_behind",
-        f"{donor} holds {missing} records that {name} lacks, but its journal starts after the last of {name}.",
+        f"{donor} holds {missing} records that {name} lacks, but its journal starts too late for {name}.",
         f"Name {donor} instead, or let {name} resync first.",
         ACCEPT_LOSS,
     )
@@ -139,4 +139,20 @@ def too_far_behind(name: str, lag_records: int, limit_records: int) -> Reason:
         "too_far_behind",
         f"{name} is {lag_records} records behind the owner; a switchover starts below {limit_records}.",
         "Wait until it has caught up.",
+    )
+
+
+def not_following(name: str, owner: str) -> Reason:
+    """The target of a switchover is not connected to the owner."""
+    return Reason(
+        "not_following", f"{name} does not follow {owner}.", f"Wait until {name} is connected to {owner}."
+    )
+
+
+def aborted(target: str, owner: str, epoch: Epoch) -> Reason:
+    """The procedure ended without its aim."""
+    return Reason(
+        "aborted",
+        f"The way to {target} was given up; {owner or 'nobody'} is the owner in epoch {show(epoch)}.",
+        "Ask again.",
     )

@@ -1,0 +1,146 @@
+"""Opening a group at a center: the first opening, a restart, the end of a switchover, a failover (F.13).
+
+Level-triggered: every round looks at the observation alone and names the next commands, so it does not
+matter which coordinator did the earlier ones or where it died::
+
+    record the intent -> seal everybody reachable -> cut, complete and sync the candidate
+        -> wait for the lease -> commit the charter -> open -> finish the intent
+
+Before the commit nothing is lost by stopping: promises stay, and the next opening mints a higher epoch.
+"""
+
+from dataclasses import replace
+
+from drsync.core import eligibility, lineage, ownership, safety
+from drsync.core.eligibility import Verdict
+from drsync.core.loss import known_lost
+from drsync.core.observation import Observation
+from drsync.core.plan import (
+    Act,
+    CommitCharter,
+    Done,
+    FinishIntent,
+    OpenGroup,
+    Plan,
+    Prepare,
+    RecordIntent,
+    Refuse,
+    Release,
+    Seal,
+    VoidIntent,
+    Wait,
+)
+from drsync.model import epoch as epochs
+from drsync.model.charter import Charter, IntentKind
+from drsync.model.copy import Statement
+from drsync.model.epoch import Epoch
+from drsync.model.position import EpochStart, Loss
+
+
+def plan(seen: Observation) -> Plan:
+    """The next step towards `seen.target` owning the group. Never opens with an unaccepted loss."""
+    if seen.store_ready:
+        return Wait(seen.store_ready)
+    if seen.is_open:
+        return finish(seen)
+    if seen.has_begun and not seen.is_recorded:
+        return Refuse((safety.aborted(seen.target, seen.charter.owner, seen.charter.epoch),))
+    word = seen.candidate
+    if word is not None and seen.is_recorded and ownership.may_open(seen.charter, word):
+        return Act((OpenGroup(seen.target, seen.charter),))
+    verdict = eligibility.judge(seen)
+    if seen.is_recorded and word is None:
+        return Wait(f"{seen.target} cannot be reached")
+    if verdict.reasons:
+        return Refuse(verdict.reasons)
+    return _go_on(seen, verdict) if _is_intended(seen) else _record(seen)
+
+
+def finish(seen: Observation) -> Plan:
+    """The target serves: take the intent out of the charter."""
+    if not seen.is_recorded:
+        return Done(f"{seen.target} owns the group in epoch {epochs.show(seen.charter.epoch)}")
+    return Act((FinishIntent(seen.charter.version, without_intent(seen.charter)),))
+
+
+def give_up(seen: Observation) -> Plan:
+    """Take the intent back. Safe at any step: promises stay, nobody thaws, the next opening is higher."""
+    if not seen.is_recorded:
+        return Done("there is no intent to take back")
+    return Act((VoidIntent(seen.charter.version, without_intent(seen.charter)),))
+
+
+def without_intent(charter: Charter) -> Charter:
+    """The next version of the charter, with no procedure in progress."""
+    return replace(charter, version=charter.version + 1, intent=None)
+
+
+def next_epoch(seen: Observation, loss: Loss) -> Epoch:
+    """The epoch to seal with: a promise nobody used yet if there is one, else a new one above all.
+
+    A promise above the charter's epoch was never opened, since the charter's epoch only rises: so a
+    coordinator that takes over goes on with the seals of the one that died.
+    """
+    used = max(seen.charter.epoch, epochs.make(seen.charter.generation, 0, 0))
+    top = max([used, *(word.promised for word in seen.statements.values())])
+    if loss is Loss.FORCED:
+        return top if top >> epochs.TERM_BITS > used >> epochs.TERM_BITS else lineage.mint_forced((top,))
+    return top if top > used else lineage.mint((top,))
+
+
+def _is_intended(seen: Observation) -> bool:
+    """Whether the charter bears exactly this request."""
+    intent = seen.charter.intent
+    if intent is None or intent.id != seen.intent_id:
+        return False
+    return (intent.kind, intent.target, intent.accept_loss) == (seen.kind, seen.target, seen.accept_loss)
+
+
+def _record(seen: Observation) -> Plan:
+    """Say in the charter what will be done. Only a failover takes over from a smaller procedure."""
+    other = seen.charter.intent
+    if other is not None and other.id != seen.intent_id:
+        is_above = seen.kind is IntentKind.FAILOVER and other.kind is not IntentKind.FAILOVER
+        if not is_above:
+            return Refuse((safety.intent_in_progress(other.kind.value, other.target, other.actor),))
+    return Act((RecordIntent(seen.intent()),))
+
+
+def _go_on(seen: Observation, verdict: Verdict) -> Plan:
+    epoch = next_epoch(seen, verdict.loss)
+    heard = eligibility.voices(seen)
+    unsealed = [name for name, word in heard.items() if word.promised != epoch]
+    if unsealed:
+        return Act(tuple(Seal(name, epoch) for name in unsealed))
+    target = heard[seen.target]
+    if not _is_prepared(seen, target, verdict):
+        return Act((Prepare(seen.target, epoch, seen.charter.history, verdict.donors),))
+    return _commit(seen, target, epoch, verdict)
+
+
+def _is_prepared(seen: Observation, target: Statement, verdict: Verdict) -> bool:
+    """Nothing foreign in its log, nothing missing that somebody reachable could give, all of it durable."""
+    own = eligibility.belongs(seen.charter, target)
+    return not verdict.donors and own == target.appended == target.durable
+
+
+def _commit(seen: Observation, target: Statement, epoch: Epoch, verdict: Verdict) -> Plan:
+    lost = known_lost(seen, target.appended) if verdict.loss is Loss.FORCED else 0
+    start = EpochStart(epoch, seen.uuid, target.appended, target.tip.chain, verdict.loss, lost)
+    charter = replace(
+        seen.charter,
+        version=seen.charter.version + 1,
+        owner=seen.target,
+        owner_session=target.session,
+        epoch=epoch,
+        in_sync=frozenset((seen.target,)),
+        history=lineage.append_start(seen.charter.history, start),
+    )
+    if seen.lease.may_change_owner(seen.charter, charter, seen.now):
+        return Act((CommitCharter(seen.charter.version, charter),))
+    holder = seen.lease.holder
+    word = seen.statements.get(holder)
+    if word is not None and word.promised >= epoch:
+        # It answered after its promise: whatever it was, it answers nothing in the old epoch any more.
+        return Act((Release(holder, epoch),))
+    return Wait(f"{holder} holds its lease", seen.lease.until)
