@@ -1,0 +1,38 @@
+"""The loss statement of a failover, as people read it before they decide."""
+
+from drsync.adapters.api_client.doc import Doc
+from drsync.cli.output import BAD, GOOD, console, line, row, table
+from drsync.cli.text import clock, format_size, plural
+
+WORDS = {
+    "none": "Nothing that was acknowledged is lost.",
+    "volatile": "Writes that were acknowledged but never flushed may be lost: all restarted uncleanly.",
+    "forced": "Acknowledged writes may be lost.",
+}
+
+
+def show(statement: Doc) -> None:
+    """Print what opening at the target gives up, and what each center says."""
+    target = statement.text("target", "the target")
+    is_loss = statement.flag("may_lose_acknowledged")
+    line(f"Loss statement: opening at {target} at record {statement.text('position', '?')}", "bold")
+    line(f"  {WORDS.get(statement.text('loss'), statement.text('loss'))}", BAD if is_loss else GOOD)
+    if is_loss:
+        records = plural(statement.whole("records_at_least"), "record")
+        line(f"  Known to be lost: at least {records}; {_size(statement)}.")
+    if statement.whole("from_us"):
+        line(f"  Nothing written before {clock(statement.whole('from_us'))} is lost.")
+    if statement.whole("until_us"):
+        line(f"  The newest write known to be lost was made at {clock(statement.whole('until_us'))}.")
+    centers = statement.docs("centers")
+    if centers:
+        what = table(["center", "says"])
+        for center in centers:
+            row(what, center.text("center"), center.text("text"))
+        console().print(what)
+
+
+def _size(statement: Doc) -> str:
+    if not statement.has("bytes_lost"):
+        return "their size is not known"
+    return format_size(statement.whole("bytes_lost"))
