@@ -16,6 +16,7 @@ from drsync.adapters.nbd.protocol import (
     REQUEST,
     REQUEST_MAGIC,
 )
+from drsync.adapters.nbd.replies import ReplyPool
 from drsync.ports.volume import BlockDevice
 
 IN_FLIGHT_BYTES_MAX = 64 << 20  # because 64 connections of it still fit into the memory of a small host
@@ -44,7 +45,7 @@ class Outlet(Protocol):
     """What a transmission needs of its connection."""
 
     def send(self, data: bytes | memoryview) -> None:
-        """Send; may call `Transmission.choke` before it returns."""
+        """Send; may call `Transmission.choke` before it returns. Holds on to a view until it is sent."""
         ...
 
     def wake(self) -> None:
@@ -73,7 +74,8 @@ class Transmission:
         self._pending: dict[bytes, int] = {}
         """Cost in bytes of each request the device has not answered, by cookie."""
         self._in_flight = 0
-        self._out: list[bytes | bytearray] = []
+        self._pool = ReplyPool()
+        self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
         self._fault = ""
         self._has_queued = False
@@ -219,19 +221,22 @@ class Transmission:
             return
         if self._out_bytes + length > REPLY_CHUNK_BYTES:
             self._send_replies()
-        reply = bytearray(_REPLY_BYTES + length)
-        view = memoryview(reply)
-        error = self._device.read_into(offset, view[_REPLY_BYTES:])
+        is_large = length >= JOINED_REPLY_BYTES_MAX
+        reply = (
+            self._pool.lend(_REPLY_BYTES + length)
+            if is_large
+            else memoryview(bytearray(_REPLY_BYTES + length))
+        )
+        error = self._device.read_into(offset, reply[_REPLY_BYTES:])
         if error:
             self._answer(cookie, error)
             return
-        reply[:8] = _REPLY_OK
-        reply[8:_REPLY_BYTES] = cookie
-        if length < JOINED_REPLY_BYTES_MAX:
-            self._put(reply)
-        else:
+        reply[:_REPLY_BYTES] = _REPLY_OK + cookie
+        if is_large:
             self._send_replies()
-            self._outlet.send(view)
+            self._outlet.send(reply)
+        else:
+            self._put(reply)
 
     def _other(self, word: int, cookie: bytes, offset: int, length: int) -> None:
         if word in _FLUSHES:
@@ -272,7 +277,7 @@ class Transmission:
     def _answer(self, cookie: bytes, error: int) -> None:
         self._put(_prefix(error) + cookie)
 
-    def _put(self, reply: bytes | bytearray) -> None:
+    def _put(self, reply: bytes | memoryview) -> None:
         self._out.append(reply)
         self._out_bytes += len(reply)
 

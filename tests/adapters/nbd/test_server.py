@@ -82,6 +82,23 @@ async def test_large_and_pipelined_requests_keep_their_data_apart(server: Server
     await until(lambda: server.connections("disk") == 0)
 
 
+@pytest.mark.parametrize("length", [8192, 65_536, 131_072, MIB])
+async def test_replies_stay_apart_when_many_reads_wait_for_a_slow_socket(
+    server: Server, disk: MemoryDevice, length: int
+) -> None:
+    disk.data[:] = os.urandom(8 * MIB)
+    client = await connect(server)
+
+    async def check(offset: int) -> None:
+        for _ in range(4):
+            assert await client.read(offset, length) == disk.data[offset : offset + length]
+
+    async with asyncio.TaskGroup() as group:
+        for offset in range(0, 4 * MIB, 131_072):
+            group.create_task(check(offset))
+    await client.close()
+
+
 async def test_errors_have_their_class(server: Server) -> None:
     client, reader = await connect(server), await connect(server, "frozen")
 
