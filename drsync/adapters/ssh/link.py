@@ -1,0 +1,90 @@
+"""A link over one SSH channel: `drsync.ports.transport.Link` on asyncssh's callbacks."""
+
+import asyncio
+
+import asyncssh
+
+from drsync.adapters.ssh import policy
+from drsync.ports.transport import LinkHandler, LinkKind
+
+Channel = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
+
+
+class SshLink:
+    """See the port. What arrives before there is a handler is kept, and the channel stops reading."""
+
+    def __init__(self, peer: str, kind: LinkKind, channel: Channel) -> None:
+        self._peer = peer
+        self._kind = kind
+        self._channel = channel
+        self._handler: LinkHandler | None = None
+        self._early: list[bytes] = []
+        self._is_paused = False
+        self._is_lost = False
+        self._reason = ""
+
+    @property
+    def peer(self) -> str:
+        """See the port."""
+        return self._peer
+
+    @property
+    def kind(self) -> LinkKind:
+        """See the port."""
+        return self._kind
+
+    def set_handler(self, handler: LinkHandler) -> None:
+        """See the port."""
+        self._handler = handler
+        early, self._early = self._early, []
+        for data in early:
+            handler.data_received(data)
+        if self._is_lost:
+            handler.connection_lost(self._reason)
+            return
+        if self._is_paused:
+            handler.pause_writing()
+        self._channel.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """See the port."""
+        if not self._is_lost and not self._channel.is_closing():
+            self._channel.write(data)
+
+    def close(self, reason: str) -> None:
+        """See the port. What was written is sent first, for at most `CLOSE_GRACE_S`."""
+        if self._is_lost or self._reason:
+            return
+        self._reason = reason or "closed"
+        self._channel.resume_reading()  # a channel that does not read would not notice the end either
+        self._channel.close()
+        connection = self._channel.get_connection()
+        asyncio.get_running_loop().call_later(policy.CLOSE_GRACE_S, connection.abort)
+
+    # --- for the session
+
+    def received(self, data: bytes) -> None:
+        """The channel has data."""
+        if self._handler is not None:
+            self._handler.data_received(data)
+            return
+        self._early.append(data)
+        self._channel.pause_reading()
+
+    def paused(self, *, is_paused: bool) -> None:
+        """The channel's buffer is full, or has drained."""
+        self._is_paused = is_paused
+        if self._handler is not None:
+            if is_paused:
+                self._handler.pause_writing()
+            else:
+                self._handler.resume_writing()
+
+    def lost(self, error: Exception | None) -> None:
+        """The channel is gone."""
+        if self._is_lost:
+            return
+        self._is_lost = True
+        self._reason = self._reason or (str(error) if error is not None else f"{self._peer} closed the link")
+        if self._handler is not None:
+            self._handler.connection_lost(self._reason)
