@@ -8,7 +8,7 @@ import structlog
 from drsync import __version__
 from drsync.adapters.charter_remote import RemoteCharterStore
 from drsync.adapters.ssh import PeerKeys, SshTransport
-from drsync.adapters.system import SystemClock, SystemRandom, boot_id
+from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
 from drsync.agent.headquarters import COORDINATOR, Headquarters
@@ -19,10 +19,10 @@ from drsync.engine.bulk import BulkChannel, StreamHandler
 from drsync.engine.copy import Durable, GroupCopy, Self
 from drsync.engine.member import Member, World
 from drsync.engine.peers import Peers
-from drsync.engine.rpc import Endpoint, hello
+from drsync.engine.rpc import Endpoint, Me
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
-from drsync.model.errors import DrsyncError, TransientError
+from drsync.model.errors import DrsyncError, MalformedError, TransientError
 from drsync.ports.transport import Call, Link, LinkKind
 from drsync.wire.frames import Frame, FrameType
 from drsync.wire.stream import read_attach, read_fetch
@@ -61,16 +61,15 @@ class Agent:
             self._transport,
             self._clock,
             self._dice,
-            lambda link, channel: self._endpoint(
-                link, self._requests.for_peer(link.peer), channel, is_dialed=True
-            ),
+            lambda link: self._endpoint(link, self._requests.for_peer(link.peer)),
+            lambda link: BulkChannel(link, None, self._malformed),
         )
         self._headquarters = Headquarters(
             self,
             self._transport,
             self._clock,
             self._dice,
-            lambda link: self._endpoint(link, self._requests.for_coordinator(), None, is_dialed=True),
+            lambda link: self._endpoint(link, self._requests.for_coordinator()),
         )
 
     # --- life
@@ -253,26 +252,18 @@ class Agent:
 
     # --- links
 
-    def _endpoint(
-        self, link: Link, handlers: Mapping[str, Call], channel: BulkChannel | None, *, is_dialed: bool
-    ) -> Endpoint:
-        me = hello(
+    def _endpoint(self, link: Link, handlers: Mapping[str, Call]) -> Endpoint:
+        me = Me(
             cluster=self._options.cluster_id,
             center=self._name,
             session=self._me.session,
-            kind=link.kind,
+            incarnation="",
             software=__version__,
         )
-        return Endpoint(
-            link,
-            self._clock,
-            handlers,
-            me,
-            dialed=is_dialed,
-            on_bug=self._bug,
-            on_frame=channel.frame_received if channel is not None else None,
-            on_pause=channel.paused if channel is not None else None,
-        )
+        return Endpoint(link, self._clock, handlers, me, on_bug=self._bug)
+
+    def _malformed(self, peer: str, error: MalformedError) -> None:
+        log.warning("malformed", center=self._name, peer=peer, reason=str(error))
 
     def _bug(self, where: str, error: Exception) -> None:
         log.error("bug", center=self._name, reason=f"{where}: {error!r}", exc_info=error)
@@ -281,17 +272,16 @@ class Agent:
         assert self._tasks is not None
         if link.peer == COORDINATOR:
             link.close("the coordinator is dialed, it does not dial")
+        elif link.kind is LinkKind.CONTROL:
+            self._tasks.create_task(self._serve_control(link))
         else:
-            self._tasks.create_task(self._serve(link))
+            BulkChannel(link, self._stream_opened, self._malformed)
 
-    async def _serve(self, link: Link) -> None:
-        if link.kind is LinkKind.CONTROL:
-            handlers = self._requests.for_peer(link.peer)
-            reason = await self._endpoint(link, handlers, None, is_dialed=False).run()
-        else:
-            channel = BulkChannel(link.peer, self._stream_opened)
-            reason = await channel.serve(self._endpoint(link, {}, channel, is_dialed=False))
-        self.log("link_ended", f"{link.kind} from {link.peer}: {reason}")
+    async def _serve_control(self, link: Link) -> None:
+        try:
+            await self._endpoint(link, self._requests.for_peer(link.peer)).run()
+        except DrsyncError as error:
+            self.log("link_ended", f"control from {link.peer}: {error}")
 
     def _stream_opened(self, channel: BulkChannel, frame: Frame) -> StreamHandler | None:
         peer = channel.peer

@@ -87,14 +87,11 @@ class Headquarters:
             try:
                 endpoint = self._make_endpoint(await self._transport.connect(COORDINATOR, LinkKind.CONTROL))
                 async with asyncio.TaskGroup() as tasks:
-                    running = tasks.create_task(endpoint.run())
+                    tasks.create_task(endpoint.run())
                     await endpoint.ready()
-                    beating = tasks.create_task(self._serve(endpoint))
-                    reason = str(await running)
-                    self.trouble = self.trouble or reason
-                    beating.cancel()
+                    tasks.create_task(self._serve(endpoint))
             except* DrsyncError as errors:
-                self.trouble = str(errors.exceptions[0])
+                self.trouble = self.trouble or str(errors.exceptions[0])
             finally:
                 self._endpoint = None
             self._host.log("coordinator_lost", self.trouble)

@@ -1,17 +1,18 @@
 """A bulk link shared by many groups: one stream number per group and direction.
 
 The side that dialed opens streams with an ATTACH or FETCH frame; the other side answers on the same
-stream. Frames that arrive together are answered together: `frames_ended` comes once per turn of the loop.
+stream. Frames that arrive together are answered together. A malformed frame closes the link: nothing after it
+can be trusted.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from drsync.engine.rpc import Endpoint
-from drsync.model.errors import DrsyncError
+from drsync.model.errors import MalformedError
 from drsync.ports.journal import Buffer
-from drsync.wire.frames import Frame, FrameType
+from drsync.ports.transport import Link
+from drsync.wire.frames import Decoder, Frame, FrameType, encode_parts
 
 STREAMS_MAX = 64  # because an agent holds tens of groups
 
@@ -44,40 +45,36 @@ Accept = Callable[["BulkChannel", Frame], StreamHandler | None]
 """A peer opened a stream with this frame; None refuses it."""
 
 
+OnMalformed = Callable[[str, MalformedError], None]
+"""Called with the peer's name when it broke a format; its link is closed."""
+
+
 class BulkChannel:
-    """The streams of one bulk link. Hand its methods to an `Endpoint`, then call `serve`.
+    """The streams of one bulk link; its LinkHandler.
+
+    A bulk link says no HELLO: the peer is known by its key, and an ATTACH names a group by its random id.
 
     Attributes:
         peer: the other side.
         lost_event: set when the link has ended.
     """
 
-    def __init__(self, peer: str, accept: Accept | None) -> None:
-        self.peer = peer
+    def __init__(self, link: Link, accept: Accept | None, on_malformed: OnMalformed) -> None:
+        self.peer = link.peer
         self.lost_event = asyncio.Event()
+        self._link = link
         self._accept = accept
-        self._endpoint: Endpoint | None = None
+        self._on_malformed = on_malformed
+        self._decoder = Decoder()
         self._streams: dict[int, StreamHandler] = {}
-        self._touched: dict[int, StreamHandler] = {}
         self._next = 1
         self._is_paused = False
+        link.set_handler(self)
 
     @property
     def is_lost(self) -> bool:
         """Whether the link has ended."""
         return self.lost_event.is_set()
-
-    async def serve(self, endpoint: Endpoint) -> DrsyncError:
-        """Run the endpoint until its link ends; returns why."""
-        self._endpoint = endpoint
-        try:
-            reason = await endpoint.run()
-        finally:
-            self.lost_event.set()
-            streams, self._streams = self._streams, {}
-            for handler in streams.values():
-                handler.lost("the bulk link ended")
-        return reason
 
     def open_stream(self, handler: StreamHandler) -> int:
         """A new stream of ours; its number goes into every frame."""
@@ -94,28 +91,27 @@ class BulkChannel:
 
     def send(self, kind: FrameType, stream: int, parts: Sequence[Buffer]) -> None:
         """Send one frame whose body is `parts` joined."""
-        if self._endpoint is not None:
-            self._endpoint.send(kind, *parts, stream=stream)
+        self._link.write(encode_parts(kind, parts, stream=stream))
 
     def close(self, reason: str) -> None:
         """End the link."""
-        if self._endpoint is not None:
-            self._endpoint.close(reason)
+        self._link.close(reason)
 
-    # --- the endpoint's callbacks
+    # --- LinkHandler
 
-    def frame_received(self, frame: Frame) -> None:
-        """A frame from type 16 on. Raises MalformedError."""
-        handler = self._streams.get(frame.stream) or self._opened(frame)
-        if handler is None:
+    def data_received(self, data: bytes) -> None:
+        """See LinkHandler."""
+        touched: dict[int, StreamHandler] = {}
+        try:
+            for frame in self._decoder.feed(data):
+                handler = self._streams.get(frame.stream) or self._opened(frame)
+                if handler is not None:
+                    handler.frame_received(frame)
+                    touched[frame.stream] = handler
+        except MalformedError as error:
+            self._on_malformed(self.peer, error)
+            self._link.close(f"malformed: {error}")
             return
-        handler.frame_received(frame)
-        if not self._touched:
-            asyncio.get_running_loop().call_soon(self._frames_ended)
-        self._touched[frame.stream] = handler
-
-    def _frames_ended(self) -> None:
-        touched, self._touched = self._touched, {}
         for handler in touched.values():
             handler.frames_ended()
 
@@ -127,11 +123,21 @@ class BulkChannel:
             self._streams[frame.stream] = handler
         return handler
 
-    def paused(self, is_paused: bool) -> None:  # noqa: FBT001  # the endpoint's callback
-        """The link asks to stop writing, or to go on."""
-        self._is_paused = is_paused
+    def pause_writing(self) -> None:
+        """See LinkHandler."""
+        self._is_paused = True
         for handler in list(self._streams.values()):
-            if is_paused:
-                handler.pause()
-            else:
-                handler.resume()
+            handler.pause()
+
+    def resume_writing(self) -> None:
+        """See LinkHandler."""
+        self._is_paused = False
+        for handler in list(self._streams.values()):
+            handler.resume()
+
+    def connection_lost(self, reason: str) -> None:
+        """See LinkHandler."""
+        self.lost_event.set()
+        streams, self._streams = self._streams, {}
+        for handler in streams.values():
+            handler.lost(reason)

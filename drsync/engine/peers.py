@@ -17,8 +17,8 @@ from drsync.ports.transport import Link, LinkKind, Transport
 RETRY_LOW_S, RETRY_HIGH_S = 0.2, 5.0  # because a returning center should be met in seconds, without a storm
 BULK_WAIT_S = 10.0  # because connecting has its own deadline of that size
 
-MakeEndpoint = Callable[[Link, BulkChannel | None], Endpoint]
-"""Makes the endpoint of a link we dialed; a bulk link's frames go to the channel."""
+MakeEndpoint = Callable[[Link], Endpoint]
+MakeChannel = Callable[[Link], BulkChannel]
 
 
 @dataclass(slots=True)
@@ -42,12 +42,14 @@ class Peers:
         clock: Clock,
         dice: Random,
         make_endpoint: MakeEndpoint,
+        make_channel: MakeChannel,
     ) -> None:
         self._peers = {name: _Peer() for name in names}
         self._transport = transport
         self._clock = clock
         self._dice = dice
         self._make_endpoint = make_endpoint
+        self._make_channel = make_channel
 
     async def run(self) -> None:
         """Dial and redial everybody until cancelled."""
@@ -97,12 +99,11 @@ class Peers:
         delay = RETRY_LOW_S
         while True:
             try:
-                endpoint = self._make_endpoint(await self._transport.connect(name, LinkKind.CONTROL), None)
+                endpoint = self._make_endpoint(await self._transport.connect(name, LinkKind.CONTROL))
                 async with asyncio.TaskGroup() as tasks:
-                    running = tasks.create_task(endpoint.run())
+                    tasks.create_task(endpoint.run())
                     await endpoint.ready()
                     peer.endpoint, peer.trouble, delay = endpoint, "", RETRY_LOW_S
-                    peer.trouble = str(await running)
             except* DrsyncError as errors:
                 peer.trouble = str(errors.exceptions[0])
             finally:
@@ -113,15 +114,12 @@ class Peers:
         delay = RETRY_LOW_S
         while True:
             try:
-                channel = BulkChannel(name, None)
-                endpoint = self._make_endpoint(await self._transport.connect(name, LinkKind.BULK), channel)
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(channel.serve(endpoint))
-                    await endpoint.ready()
-                    peer.channel, delay = channel, RETRY_LOW_S
-                    peer.changed.set()
-            except* DrsyncError as errors:
-                peer.trouble = peer.trouble or str(errors.exceptions[0])
+                channel = self._make_channel(await self._transport.connect(name, LinkKind.BULK))
+                peer.channel, delay = channel, RETRY_LOW_S
+                peer.changed.set()
+                await channel.lost_event.wait()
+            except DrsyncError as error:
+                peer.trouble = peer.trouble or str(error)
             finally:
                 peer.channel = None
             delay = await self._pause(delay)
