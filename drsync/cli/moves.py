@@ -60,11 +60,17 @@ def failover(
     """
     talk = Talk.here()
     body: Json = {"to": to, "accept_loss": accept_loss, "reason": reason, "actor": actor, "dry_run": dry_run}
-    if accept_loss and not yes and not dry_run and sys.stdin.isatty() and sys.stderr.isatty():
+    is_asked = accept_loss and not yes and not dry_run and sys.stdin.isatty() and sys.stderr.isatty()
+    if is_asked:
         _confirm(run(_fail_over(talk, group, {**body, "dry_run": True}, "loss statement")), group, to)
     title = f"{'trying' if dry_run else 'failover of'} {group} to {to}"
     operation = run(_fail_over(talk, group, body, title))
-    finish(operation, as_json=talk.as_json, report=lambda ended: _report(ended, group, to, is_dry=dry_run))
+    finish(
+        operation,
+        as_json=talk.as_json,
+        report=lambda ended: _report(ended, group, to, is_dry=dry_run),
+        knows_loss=is_asked,
+    )
 
 
 @coordinator_options

@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import click
 
@@ -17,9 +17,6 @@ from drsync.cli import loss
 from drsync.cli.client import Client
 from drsync.cli.output import print_json
 from drsync.cli.text import clean, format_duration
-
-if TYPE_CHECKING:
-    from rich.status import Status
 
 
 class Progress(Protocol):
@@ -43,39 +40,45 @@ class Progress(Protocol):
 
 
 class Spinner:
-    """For a terminal: a line for each step, and one that moves."""
+    """For a terminal: a line for each step, and below them one that moves and counts the seconds."""
 
     def __init__(self) -> None:
-        self._status: Status | None = None
-        self._title = ""
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._bar: Bar = Bar(*columns, console=self._console, transient=True)
+        self._task = self._bar.add_task("working", total=None)
 
     def started(self, operation: str, title: str) -> None:
         """See Progress."""
-        from rich.console import Console
-
-        self._title = title
-        click.echo(f"{title}  (operation {operation[:8]})", err=True)
-        self._status = Console(stderr=True, highlight=False).status("working …", spinner="dots")
-        self._status.start()
+        self._console.print(f"{clean(title)}  (operation {clean(operation[:8])})")
+        self._bar.start()
 
     def step(self, step: Doc) -> None:
         """See Progress."""
+        from rich.text import Text
+
         outcome = step.text("outcome", "done")
-        style = {"done": ("green", False), "failed": ("red", True)}.get(outcome, ("yellow", False))
-        mark = click.style(clean(outcome).ljust(7), fg=style[0], bold=style[1])
+        style = {"done": "green", "failed": "bold red"}.get(outcome, "yellow")
         name, center = clean(step.text("name")), clean(step.text("center") or "-")
         took, detail = step.number("seconds"), clean(step.text("detail"))
-        click.echo(f"  {mark} {took:7.2f} s  {name:18} {center:12} {detail}".rstrip(), err=True)
+        line = Text("  ")
+        line.append(clean(outcome).ljust(7), style=style)
+        line.append(f" {took:7.2f} s  {name:18} {center:12} {detail}".rstrip())
+        self._console.print(line, soft_wrap=True)
+        self._bar.update(self._task, description=f"after {name}")
 
     def waiting(self, reason: str) -> None:
         """See Progress."""
-        if self._status is not None:
-            self._status.update(clean(reason) or "working …")
+        if reason:
+            self._bar.update(self._task, description=clean(reason))
 
     def ended(self) -> None:
         """See Progress."""
-        if self._status is not None:
-            self._status.stop()
+        self._bar.stop()
 
 
 class Lines:
@@ -149,7 +152,7 @@ async def ask(client: Client, path: str, body: Json, title: str, show: Progress)
         show.ended()
 
 
-def finish(operation: Doc, *, as_json: bool, report: Callable[[Doc], None]) -> None:
+def finish(operation: Doc, *, as_json: bool, report: Callable[[Doc], None], knows_loss: bool = False) -> None:
     """Show how an operation ended; one that did not end well becomes the error it stands for."""
     error = failure(operation)
     if as_json:
@@ -157,7 +160,7 @@ def finish(operation: Doc, *, as_json: bool, report: Callable[[Doc], None]) -> N
             dict(operation.items())
         )  # also of a refusal: the loss statement in it is what was asked for
     else:
-        if operation.has("loss"):
+        if operation.has("loss") and not knows_loss:
             loss.show(operation.doc("loss"))
         if error is None:
             report(operation)

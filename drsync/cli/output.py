@@ -39,10 +39,10 @@ def table(headings: Sequence[str]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for heading in headings:
         is_right = heading.startswith(">")
-        result.add_column(heading.lstrip(">"), justify="right" if is_right else "left")
+        result.add_column(heading.lstrip(">"), justify="right" if is_right else "left", overflow="fold")
     return result
 
 

@@ -35,8 +35,8 @@ def ago(time_us: int, now_us: int) -> str:
 
 
 def count(number: float) -> str:
-    """A number with thin groups of three: ``12 345``."""
-    return f"{number:,.0f}".replace(",", "\u202f")
+    """A number in groups of three: ``12,345``."""
+    return f"{number:,.0f}"
 
 
 def plural(number: int, one: str, many: str = "") -> str:

@@ -51,38 +51,37 @@ def _headline(found: Doc) -> "Text":
 
 
 def _groups(found: Doc) -> "Table":
-    what = table(["group", "center", "role", "state", ">record", ">lag", "rpo now / target", "in sync"])
+    what = table(["group", "center", "is", ">record", ">lag", ">RPO now, target"])
     for name, group in found.table("groups"):
-        target = group.doc("objectives").number("rpo_s")
-        first: list[Cell] = [(name, "bold"), *_cells(group, *_owner(group), target)]
-        rows = [first]
-        for center, state in group.table("centers"):
-            if center != group.text("owner"):
-                rows.append(["", *_cells(group, center, state, target)])
-        for cells in rows:
-            row(what, *cells)
-        what.add_section()
+        owner = group.text("owner")
+        centers = list(group.table("centers"))
+        centers.sort(
+            key=lambda entry: entry[0] != owner
+        )  # stable: the owner, then as the coordinator lists them
+        if not owner:
+            row(what, (name, "bold"), ("no owner", BAD))
+        for index, (center, state) in enumerate(centers):
+            title: Cell = (name, "bold") if index == 0 and owner else ""
+            row(what, title, center, *_cells(group, center, state))
     return what
 
 
-def _owner(group: Doc) -> tuple[str, Doc]:
-    owner = group.text("owner")
-    return owner or "(no owner)", dict(group.table("centers")).get(owner, Doc())
+def _cells(group: Doc, center: str, state: Doc) -> list[Cell]:
+    """What the center is, its record, its lag, its RPO."""
+    if center == group.text("owner"):
+        return [_role(group, center, state), _record(state)]
+    return [_role(group, center, state), _record(state), _lag(state), _rpo(group, state)]
 
 
-def _cells(group: Doc, center: str, state: Doc, target_s: float) -> list[Cell]:
-    """Center, role, state, record, lag, RPO, in sync."""
-    role = state.text("role", "-")
-    is_connected = state.flag("connected") or not state.has("connected")
-    condition: Cell = state.text("state", "-") if is_connected else ("not connected", BAD)
-    if role == "owner" and not group.doc("intent") and group.has("ready"):
-        condition = condition if not isinstance(condition, str) else _owner_state(group, condition)
-    in_sync = "yes" if center in group.texts("in_sync") else "no"
-    return [center, role, condition, _record(state), _lag(role, state), _rpo(role, state, target_s), in_sync]
-
-
-def _owner_state(group: Doc, condition: str) -> Cell:
-    return (condition, GOOD) if group.flag("ready") else (f"{condition}, not ready", BAD)
+def _role(group: Doc, center: str, state: Doc) -> Cell:
+    if state.has("connected") and not state.flag("connected"):
+        return "not connected", BAD
+    role, condition = state.text("role", "-"), state.text("state")
+    if condition and condition not in {role, "replica", "owner"}:
+        return f"{role}, {condition}", "yellow"
+    if role == "owner":
+        return role, GOOD if group.flag("ready") else ""
+    return (f"{role}, in sync", GOOD) if center in group.texts("in_sync") else f"{role}, async"
 
 
 def _record(state: Doc) -> str:
@@ -91,21 +90,20 @@ def _record(state: Doc) -> str:
     return count(seq)
 
 
-def _lag(role: str, state: Doc) -> Cell:
-    if role == "owner":
-        return "-", DIM
-    records, size = state.whole("lag_records"), state.whole("lag_bytes")
-    if not records and not size:
+def _lag(state: Doc) -> Cell:
+    size, seconds = state.whole("lag_bytes"), state.number("lag_seconds")
+    if not state.whole("lag_records") and not size:
         return "none"
-    return f"{count(records)} rec, {format_size(size)}, {format_duration(state.number('lag_seconds'))}"
+    return f"{format_size(size)}, {format_duration(seconds)}"
 
 
-def _rpo(role: str, state: Doc, target_s: float) -> Cell:
-    if role == "owner" or not state.has("rpo_actual_s"):
+def _rpo(group: Doc, state: Doc) -> Cell:
+    if not state.has("rpo_actual_s"):
         return "-", DIM
-    actual = state.number("rpo_actual_s")
-    text = f"{format_duration(actual)} / {format_duration(target_s)}"
-    return (text, GOOD) if actual <= target_s else (f"{text} MISSED", BAD)
+    actual, target = state.number("rpo_actual_s"), group.doc("objectives").number("rpo_s")
+    if actual <= target:
+        return f"{format_duration(actual)} of {format_duration(target)}", GOOD
+    return f"{format_duration(actual)} OVER {format_duration(target)}", BAD
 
 
 def _remarks(name: str, group: Doc) -> list[tuple[str, str]]:

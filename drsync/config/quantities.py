@@ -18,6 +18,7 @@ SIZE_UNITS = {
 }
 TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+SHOWN_MIN = 0.005  # because less would be shown as "0.00 s"
 TENTHS_BELOW = 9.95  # because 9.96 s would be shown as "10.0 s"
 TEXT_MAX = 64  # because no quantity needs more, and a pasted file should not be echoed
 SIZE_MAX = 1 << 62  # because sizes travel as signed 64-bit numbers
@@ -107,7 +108,7 @@ def format_duration(seconds: float) -> str:
     if seconds < 0:
         return "-" + format_duration(-seconds)
     if seconds < 1:
-        return f"{seconds:.2f} s"
+        return f"{seconds:.2f} s" if seconds >= SHOWN_MIN else "0 s"
     if seconds < TENTHS_BELOW:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     whole = round(seconds)

@@ -29,7 +29,7 @@ def find_lines(text: str) -> dict[Place, int]:
             continue
         if depth == 0:
             header = _HEADER.fullmatch(line)
-            if header is not None:
+            if header is not None and _keys(header["keys"]):
                 table = _open_table(_keys(header["keys"]), tables, is_array=header["open"] == "[[")
                 lines.setdefault(table, number)
                 continue
