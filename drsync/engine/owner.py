@@ -101,6 +101,7 @@ class OwnerEngine:
         self._unsubmitted: list[_Pending] = []
         self._pending: deque[_Pending] = deque()
         self._waiters: deque[_Waiter] = deque()
+        self._parked: list[Completion] = []
         self._times: deque[tuple[int, int]] = deque()
         self._restart_batch()
 
@@ -171,6 +172,15 @@ class OwnerEngine:
             self._on_trouble(error)
             return errno.EIO
         return 0 if self._is_still_leased() else errno.EAGAIN
+
+    def park(self, completion: Completion) -> None:
+        """Remember whose reads wait for the lease."""
+        self._parked.append(completion)
+
+    def _unpark(self) -> None:
+        parked, self._parked = self._parked, []
+        for completion in parked:
+            completion.resume()
 
     # --- records the engine writes itself
 
@@ -243,6 +253,8 @@ class OwnerEngine:
             self._commit()
         if self._waiters:
             self._answer_waiters()
+        if self._parked:
+            self._unpark()
 
     def _commit(self) -> None:
         commit, pending = self.log.commit, self._pending
@@ -313,6 +325,7 @@ class OwnerEngine:
         """End of this epoch here. Unanswered requests stay unanswered: their connections are dropped."""
         self.is_closed = self.is_frozen = self.is_released = True
         self._waiters.clear()
+        self._parked.clear()
         self.feeds.clear()
 
 
@@ -349,3 +362,7 @@ class OwnerDevice:
     def read_into(self, offset: int, target: memoryview) -> int:
         """See BlockDevice."""
         return self.engine.read_into(self.volume, offset, target)
+
+    def park(self, completion: Completion) -> None:
+        """See BlockDevice."""
+        self.engine.park(completion)

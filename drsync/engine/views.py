@@ -171,6 +171,10 @@ class ViewDevice:
         if refused:
             completion.complete(refused, errno.ENOSPC)
 
+    def park(self, completion: Completion) -> None:
+        """See BlockDevice; a view never asks for it."""
+        completion.resume()
+
     def read_into(self, offset: int, target: memoryview) -> int:
         """See BlockDevice."""
         self.view.read_into(offset, target)

@@ -16,6 +16,10 @@ class Completion(Protocol):
         """
         ...
 
+    def resume(self) -> None:
+        """Parked reads may be tried again; called once per `BlockDevice.park`."""
+        ...
+
 
 class BlockDevice(Protocol):
     """One export. All calls come from the event loop; `data` views are valid only during the call.
@@ -56,8 +60,13 @@ class BlockDevice(Protocol):
     def read_into(self, offset: int, target: memoryview) -> int:
         """Fill `target` with committed data; returns an errno (0 = done).
 
-        May not be called between `write` and `submit`.
+        May not be called between `write` and `submit`. EAGAIN means that nothing may be read at the moment:
+        keep the request, call `park`, and try again when told.
         """
+        ...
+
+    def park(self, completion: Completion) -> None:
+        """Have `completion.resume` called when reads may be tried again (or never, if the export goes away)."""
         ...
 
 

@@ -42,9 +42,13 @@ class Client:
 
     def __init__(self) -> None:
         self.answers: list[tuple[bytes, int]] = []
+        self.resumed = 0
 
     def complete(self, cookies: list[bytes], error: int) -> None:
         self.answers += [(cookie, error) for cookie in cookies]
+
+    def resume(self) -> None:
+        self.resumed += 1
 
 
 class Image:
@@ -205,9 +209,11 @@ def test_without_a_lease_nothing_is_answered_or_read(bench: Bench) -> None:
     bench.write(b"w1", 0, b"x" * 4096)
     assert bench.answered == []
     assert bench.device.read_into(0, memoryview(bytearray(8))) == errno.EAGAIN
+    bench.device.park(bench.client)
     bench.engine.lease_until = 300.0
     bench.engine.settle()
     assert bench.answered == [b"w1"]
+    assert bench.client.resumed == 1
 
 
 def test_a_frozen_owner_takes_nothing_and_drains(bench: Bench) -> None:
@@ -216,7 +222,7 @@ def test_a_frozen_owner_takes_nothing_and_drains(bench: Bench) -> None:
     bench.engine.freeze()
     bench.write(b"w2", 0, b"y" * 4096)
     assert bench.journal.tip.seq == 1
-    assert not bench.engine.is_drained
+    assert bench.engine.oldest_pending_age == 0
     bench.acknowledge(1)
     assert bench.engine.is_drained
     assert bench.answered == [b"w1"]

@@ -27,6 +27,9 @@ class Writer:
         else:
             self.acknowledged += cookies
 
+    def resume(self) -> None:
+        """It reads nothing."""
+
     def write(self, number: int) -> None:
         data = number.to_bytes(8, "big") * (BLOCK // 8)
         self.device.write((number % 512) * BLOCK, memoryview(data), number.to_bytes(8, "big"), fua=False)
@@ -93,7 +96,7 @@ async def test_the_old_owner_returns_as_a_replica_without_a_full_copy(tmp_path: 
         assert term.attachments["production"].feed.sent_bytes < 60 * BLOCK
 
 
-async def test_cut_off_alive_the_old_owner_acknowledges_nothing_after_the_new_one_opened(tmp_path: Path) -> None:
+async def test_cut_off_alive_the_old_owner_acknowledges_nothing_any_more(tmp_path: Path) -> None:
     async with town(tmp_path) as place:
         writer = Writer(place, "production")
         writer.write_many(1, 20)
@@ -143,7 +146,7 @@ async def test_failover_to_the_remote_center_is_refused_when_it_may_lose_writes(
         assert (after.owner, after.epoch, after.intent) == (before.owner, before.epoch, None)
 
 
-async def test_the_city_is_lost_and_both_return_to_the_remote_owner_with_their_fork_kept(tmp_path: Path) -> None:
+async def test_after_a_forced_failover_both_return_and_their_fork_is_kept(tmp_path: Path) -> None:
     async with town(tmp_path) as place:
         writer = Writer(place, "production")
         writer.write_many(1, 50)
@@ -213,7 +216,8 @@ async def test_a_drill_reads_exactly_what_the_owner_had_at_that_point(tmp_path: 
     async with town(tmp_path) as place:
         writer = Writer(place, "production")
         writer.write_many(1, 30)
-        mark = await place.call("production", "group.checkpoint", {"group": GROUP.id, "name": "d", "hold": True}, 5)
+        wanted: dict[str, object] = {"group": GROUP.id, "name": "d", "hold": True}
+        mark = await place.call("production", "group.checkpoint", wanted, 5)
         writer.write_many(31, 30)
         remote = place.member("remote").copy
         await place.until(lambda: any(point.seq == mark["seq"] for point in remote.points()))

@@ -1,4 +1,4 @@
-"""Three centers in one process: real members, journals, images and procedures; links and clockwork in memory."""
+"""Three centers in one process: real members, journals, images and procedures; links in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -223,7 +223,6 @@ class Node:
         self.town.nodes.pop(self.name)
 
 
-
 class CutStore:
     """The charter store as one center reaches it."""
 
@@ -375,9 +374,11 @@ class Town:
 @asynccontextmanager
 async def town(directory: Path) -> AsyncIterator[Town]:
     """A town with all three centers up, the group open at production and same_city in sync."""
+    places: list[Town] = []
     try:
         async with asyncio.TaskGroup() as tasks:
             place = Town(directory, tasks)
+            places.append(place)
             for center in CENTERS:
                 place.start(center.name)
             await place.create()
@@ -390,7 +391,7 @@ async def town(directory: Path) -> AsyncIterator[Town]:
     except* _OverError:
         pass
     finally:
-        for node in list(place.nodes.values()):
+        for node in [node for place in places for node in place.nodes.values()]:
             if node.member is not None:
                 node.member.copy.journal.close()
                 node.member.copy.volumes.close()

@@ -54,6 +54,7 @@ class MemoryDevice:
         self._keeps_record = keeps_record
         self._queued: list[Request] = []
         self._cookies: list[bytes] = []
+        self._parked: list[Completion] = []
         self._held: list[tuple[list[Request], Completion]] = []
 
     @property
@@ -107,6 +108,17 @@ class MemoryDevice:
         if self.failing_reads == COMPLETE_OK:
             target[:] = self._view[offset : offset + len(target)]
         return self.failing_reads
+
+    def park(self, completion: Completion) -> None:
+        """Remember whose reads wait; `let_read` wakes them."""
+        self._parked.append(completion)
+
+    def let_read(self) -> None:
+        """Reads work again."""
+        self.failing_reads = COMPLETE_OK
+        parked, self._parked = self._parked, []
+        for completion in parked:
+            completion.resume()
 
     def release(self, error: int = COMPLETE_OK) -> int:
         """Answer everything held, oldest batch first; returns how many requests that were."""

@@ -79,6 +79,7 @@ class Transmission:
         self._out_bytes = 0
         self._fault = ""
         self._has_queued = False
+        self._parked: list[tuple[bytes, int, int]] = []
         self._is_open = True
         self._is_leaving = False
         self._is_choked = False
@@ -127,6 +128,18 @@ class Transmission:
             self._is_waking = True
             self._outlet.wake()
 
+    def resume(self) -> None:
+        """Try parked reads again (`drsync.ports.volume.Completion`)."""
+        parked, self._parked = self._parked, []
+        for cookie, offset, length in parked:
+            if not self._is_open:
+                return
+            self._in_flight -= self._pending.pop(cookie)
+            self._read_now(cookie, offset, length)
+        if not self._is_consuming and not self._is_waking:
+            self._is_waking = True
+            self._outlet.wake()
+
     def deliver(self) -> None:
         """Send the replies that gathered since `Outlet.wake` was called."""
         self._is_waking = False
@@ -154,6 +167,7 @@ class Transmission:
         self._is_open = False
         self._is_leaving = True
         self._pending.clear()
+        self._parked.clear()
         self._in_flight = 0
         self._out.clear()
 
@@ -217,8 +231,10 @@ class Transmission:
             self._answer(cookie, errno.EINVAL)
             return
         self._submit()
-        if not self._is_open:
-            return
+        if self._is_open:
+            self._read_now(cookie, offset, length)
+
+    def _read_now(self, cookie: bytes, offset: int, length: int) -> None:
         if self._out_bytes + length > REPLY_CHUNK_BYTES:
             self._send_replies()
         is_large = length >= JOINED_REPLY_BYTES_MAX
@@ -228,6 +244,12 @@ class Transmission:
             else memoryview(bytearray(_REPLY_BYTES + length))
         )
         error = self._device.read_into(offset, reply[_REPLY_BYTES:])
+        if error == errno.EAGAIN:
+            self._pending[cookie] = length + REQUEST_COST
+            self._in_flight += length + REQUEST_COST
+            self._parked.append((cookie, offset, length))
+            self._device.park(self)
+            return
         if error:
             self._answer(cookie, error)
             return

@@ -235,6 +235,20 @@ def test_held_answers_are_sent_together_when_the_loop_turns(wire: Wire) -> None:
     assert wire.replies() == [(1, 0, b""), (2, 0, b"")]
 
 
+def test_a_read_that_is_not_allowed_now_waits_and_is_answered_when_it_is(wire: Wire) -> None:
+    """An owner whose lease lapsed for a moment: the client sees a pause, not an error."""
+    wire.device.data[:4] = b"good"
+    wire.device.failing_reads = errno.EAGAIN
+    wire.feed(ask(READ, 1, 0, 4))
+    assert wire.replies() == []
+
+    wire.device.let_read()
+    wire.transmission.deliver()
+
+    assert wire.replies() == [(1, 0, b"good")]
+    assert wire.transmission.in_flight_bytes == 0
+
+
 def test_disc_waits_for_what_is_outstanding(wire: Wire) -> None:
     wire.device.is_holding = True
     wire.feed(ask(WRITE, 1, 0, b"a") + ask(DISC, 0) + ask(WRITE, 2, 0, b"ignored"))
