@@ -245,7 +245,7 @@ def test_a_read_that_is_not_allowed_now_waits_and_is_answered_when_it_is(wire: W
     wire.device.let_read()
     wire.transmission.deliver()
 
-    assert wire.replies() == [(1, 0, b"good")]
+    assert wire.replies(4) == [(1, 0, b"good")]
     assert wire.transmission.in_flight_bytes == 0
 
 
