@@ -34,7 +34,6 @@ class FrameType(IntEnum):
     PONG = 7
     BYE = 8
     ATTACH = 16
-    ATTACHED = 17
     BATCHES = 18
     ACK = 19
     COMMIT = 20
@@ -78,7 +77,6 @@ BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
         FrameType.PONG: SMALL_BODY_BYTES_MAX,
         FrameType.BYE: HELLO_BODY_BYTES_MAX,
         FrameType.ATTACH: SMALL_BODY_BYTES_MAX,
-        FrameType.ATTACHED: SMALL_BODY_BYTES_MAX,
         FrameType.BATCHES: DATA_BODY_BYTES_MAX,
         FrameType.ACK: SMALL_BODY_BYTES_MAX,
         FrameType.COMMIT: SMALL_BODY_BYTES_MAX,

@@ -53,7 +53,7 @@ class MemoryLink:
     def set_handler(self, handler: LinkHandler) -> None:
         """See the port."""
         self._handler = handler
-        self._schedule()
+        self.schedule()
 
     def write(self, data: bytes) -> None:
         """See the port."""
@@ -62,18 +62,17 @@ class MemoryLink:
         self.sent.append(data)
         if self.is_cut or self._other is None:
             return
-        other = self._other
-        other._inbox.append(data)  # noqa: SLF001  # the other end of the same thing
-        other._inbox_bytes += len(data)  # noqa: SLF001
-        self._pause_if_full()
-        other._schedule()  # noqa: SLF001
+        if self._other.arrive(data) > WINDOW_BYTES and not self._is_paused:
+            self._is_paused = True
+            if self._handler is not None:
+                self._handler.pause_writing()
 
     def close(self, reason: str) -> None:
         """See the port. The other end learns of it, unless the link is cut."""
         if self.closed is not None:
             return
         self.closed = reason
-        self._schedule()
+        self.schedule()
         if self._other is not None and not self.is_cut:
             self._other.fail(f"{self._other.peer} closed the link")
 
@@ -81,15 +80,25 @@ class MemoryLink:
         """The connection breaks here, with what arrived before still to be delivered."""
         if self.closed is None:
             self.closed = reason
-            self._schedule()
+            self.schedule()
 
     def release(self) -> None:
         """Deliver what was held."""
         self.is_held = False
         if self._other is not None:
-            self._other._schedule()  # noqa: SLF001  # as above
+            self._other.schedule()
 
-    def _schedule(self) -> None:
+    # --- for the other end
+
+    def arrive(self, data: bytes) -> int:
+        """Deliver `data` soon; how many bytes wait."""
+        self._inbox.append(data)
+        self._inbox_bytes += len(data)
+        self.schedule()
+        return self._inbox_bytes
+
+    def schedule(self) -> None:
+        """Deliver in the next turn of the loop."""
         if not self._is_scheduled and self._handler is not None:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._deliver)
@@ -103,19 +112,13 @@ class MemoryLink:
             for data in inbox:
                 handler.data_received(data)
             if other is not None:
-                other._resume()  # noqa: SLF001  # as above
+                other.drained()
         if self.closed is not None and not self._is_told and not self._inbox:
             self._is_told = True
             handler.connection_lost(self.closed)
 
-    def _pause_if_full(self) -> None:
-        other = self._other
-        if other is not None and other._inbox_bytes > WINDOW_BYTES and not self._is_paused:  # noqa: SLF001
-            self._is_paused = True
-            if self._handler is not None:
-                self._handler.pause_writing()
-
-    def _resume(self) -> None:
+    def drained(self) -> None:
+        """What was written here has been delivered."""
         if self._is_paused and self.closed is None:
             self._is_paused = False
             if self._handler is not None:

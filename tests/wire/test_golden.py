@@ -1,0 +1,74 @@
+"""Frames as they were sent on the day the format was written down; a change here breaks every peer."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from drsync.model.copy import CopyState, Statement
+from drsync.model.epoch import make
+from drsync.model.errors import RefusedError
+from drsync.model.position import EpochRun, Position
+from drsync.wire import data, faults, stream
+from drsync.wire.control import Hello, Welcome, dump, to_json
+from drsync.wire.frames import CRITICAL, Decoder, FrameType, encode
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "wire" / "frames.txt"
+EPOCH = make(0, 1, 7)
+CHAIN = bytes(range(16))
+GROUP = bytes.fromhex("0123456789abcdef0123456789abcdef")
+STATEMENT = Statement(
+    "same-city", "5e551017", "1ca12", CopyState.REPLICA, EPOCH, EPOCH, 1, (EpochRun(EPOCH, 1, 42, CHAIN),),
+    42, 40, 38, 40, Position(EPOCH, 42, CHAIN), token=3,
+)  # fmt: skip
+HELLO = Hello(
+    protocol_min=1, protocol_max=1, software="0.1.0", cluster="c0ffee", center="production",
+    session="5e551017", kind="control", frame_bytes_max=262144, requests_max=64,
+)  # fmt: skip
+REFUSAL = RefusedError("stale epoch 7, promised 1.7", code="stale_epoch", remedy="Ask for the charter.")
+
+FRAMES: Mapping[str, Callable[[], bytes]] = {
+    "hello": lambda: encode(FrameType.HELLO, dump(HELLO.fields()), flags=CRITICAL),
+    "welcome": lambda: encode(
+        FrameType.WELCOME, dump(Welcome(protocol=1, features=()).fields()), flags=CRITICAL
+    ),
+    "request": lambda: encode(
+        FrameType.REQUEST, dump({"method": "group.statement", "body": {"group": GROUP.hex()}}), id=1
+    ),
+    "response": lambda: encode(
+        FrameType.RESPONSE, dump({"body": {"statement": to_json(STATEMENT)}}), id=1
+    ),
+    "error": lambda: encode(FrameType.ERROR, dump(faults.to_body(REFUSAL)), id=2),
+    "ping": lambda: encode(FrameType.PING, id=9),
+    "pong": lambda: encode(FrameType.PONG, id=9),
+    "bye": lambda: encode(FrameType.BYE, dump({"reason": "stopping"})),
+    "attach": lambda: encode(FrameType.ATTACH, stream.encode_attach(stream.Attach(EPOCH, GROUP)), stream=1),
+    "batches": lambda: encode(
+        FrameType.BATCHES, data.batches_header(data.BatchesHeader(EPOCH, 40, 0, 42)) + b"opaque..", stream=1
+    ),
+    "ack": lambda: encode(FrameType.ACK, data.encode_ack(data.Ack(EPOCH, 42, 40, 38, CHAIN)), stream=1),
+    "commit": lambda: encode(FrameType.COMMIT, data.encode_commit(data.Commit(EPOCH, 42)), stream=1),
+    "sync": lambda: encode(FrameType.SYNC, data.encode_sync(data.Sync(EPOCH, 42)), stream=1),
+    "retain": lambda: encode(FrameType.RETAIN, stream.encode_retain(stream.Retain(EPOCH, 30)), stream=1),
+    "reject": lambda: encode(FrameType.REJECT, stream.encode_reject(stream.Reject(EPOCH, EPOCH)), stream=1),
+    "fetch": lambda: encode(FrameType.FETCH, stream.encode_fetch(stream.Fetch(GROUP, 40, 42)), stream=3),
+    "fetched": lambda: encode(FrameType.FETCHED, stream.encode_fetched(stream.Fetched(42)), stream=3),
+    "detach": lambda: encode(FrameType.DETACH, stream=1),
+}  # fmt: skip
+
+
+def golden() -> dict[str, bytes]:
+    lines = (line.split(": ") for line in GOLDEN.read_text(encoding="ascii").splitlines() if line)
+    return {name: bytes.fromhex(value) for name, value in lines}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_are_still_the_same_bytes(name: str) -> None:
+    assert FRAMES[name]().hex() == golden()[name].hex()
+
+
+def test_every_golden_frame_is_still_read() -> None:
+    frames = Decoder().feed(b"".join(golden().values()))
+    assert [frame.type.name.lower() for frame in frames] == list(golden())
+    assert set(golden()) == set(FRAMES)
+    assert {FrameType[name.upper()] for name in FRAMES} == set(FrameType)
