@@ -44,8 +44,13 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Held while processes are started or stopped."""
+        """Held while the record is changed."""
         return self.root / "lab.lock"
+
+    @property
+    def starting(self) -> Path:
+        """Held while a lab is started and filled."""
+        return self.root / "up.lock"
 
     @property
     def keys(self) -> Path:

@@ -1,0 +1,158 @@
+"""`lab up`: from nothing, or from a stopped lab, to three centers that protect real data."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from drsync.adapters.api_client.doc import Doc, Json
+from drsync.config.quantities import format_size
+from drsync.lab import founding, images, record
+from drsync.lab.cluster import Cluster, locked
+from drsync.lab.images import Image
+from drsync.lab.importing import import_image
+from drsync.lab.layout import (
+    CENTER_NAMES,
+    CENTERS,
+    COORDINATOR,
+    GROUP,
+    PROCESSES,
+    PRODUCTION,
+    SAME_CITY,
+    Layout,
+)
+from drsync.lab.narrator import Narrator
+from drsync.lab.record import ImportedVolume, LabRecord
+from drsync.lab.status import group_of, owner_uri
+
+SERVED_SECONDS = 60.0  # because three copies are made, and a journal that was long is read again
+RPO_S, RTO_S = 15, 60
+
+
+async def bring_up(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> Cluster:
+    """Start what does not run, protect the images, and fill what is not filled yet.
+
+    Raises:
+        DrsyncError: it did not work; what this call started is stopped again.
+    """
+    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(layout.starting, is_patient=False):
+        cluster = Cluster(layout)
+        known = _found(layout, chosen, tell)
+        before = set(cluster.alive())
+        if before == set(PROCESSES):
+            tell.say("already running; nothing was started")
+        else:
+            known = known if before else founding.prepare(layout, known)
+        try:
+            await _start(cluster, before, tell)
+            await _protect(cluster, tell)
+            await _fill(cluster, tell)
+        except BaseException:
+            for name in set(PROCESSES) - before:
+                await cluster.stop(name)
+            raise
+    return cluster
+
+
+def _found(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> LabRecord:
+    known = record.load(layout.record)
+    if known is not None:
+        founding.require_same(layout, known, chosen)
+        return known
+    for image in chosen:
+        tell.say(
+            f"{image.path}: {format_size(image.size)}, {format_size(image.data_bytes)} of data; only read"
+        )
+        if image.note:
+            tell.say(f"{image.path.name} is {image.note}", "yellow")
+    if chosen:
+        return founding.found(layout, list(chosen))
+    with tell.waiting("making an ext4 image of files on this machine"):
+        known = founding.found(layout, [])
+    image = images.look_at(layout.image)
+    tell.say(
+        f"made an ext4 image of files on this machine: {format_size(image.size)}, "
+        f"{format_size(image.data_bytes)} of data"
+    )
+    return known
+
+
+async def _start(cluster: Cluster, before: set[str], tell: Narrator) -> None:
+    for name in PROCESSES:
+        cluster.start(name)
+    alive, sites = cluster.alive(), {center.name: center.site for center in CENTERS}
+
+    def heard(name: str) -> None:
+        if name in before:
+            return
+        pid = alive[name].pid if name in alive else 0
+        word = f"answers at {cluster.url}" if name == COORDINATOR else f"in {sites[name]}, connected"
+        tell.check(f"{name:12} {word} (process {pid})", is_good=True)
+
+    with tell.waiting("starting a coordinator and three agents"):
+        await cluster.wait_connected(heard)
+
+
+async def _protect(cluster: Cluster, tell: Narrator) -> None:
+    """Create the group unless there is one, and wait until it is served somewhere."""
+    known = cluster.record
+    is_new = False
+    async with cluster.api() as client:
+        if not group_of(await client.get("/v1/status")):
+            await client.post("/v1/groups", group_document(known))
+            is_new = True
+
+    def is_served(status: Doc) -> bool:
+        group = group_of(status)
+        if is_new and (group.text("owner") != PRODUCTION or SAME_CITY not in group.texts("in_sync")):
+            return False
+        return all(owner_uri(status, volume.name) for volume in known.volumes)
+
+    with tell.waiting(f"waiting until group {GROUP} is served"):
+        status = await cluster.wait_for(f"group {GROUP} served by its owner", is_served, SERVED_SECONDS)
+    group = group_of(status)
+    in_sync = ", ".join(group.texts("in_sync"))
+    tell.check(f"group {GROUP}: owned by {group.text('owner')}; in sync: {in_sync}", is_good=True)
+
+
+async def _fill(cluster: Cluster, tell: Narrator) -> None:
+    """Import every image that is not imported yet."""
+    for volume in cluster.record.volumes:
+        if not volume.is_done:
+            await _import(cluster, volume, tell)
+
+
+async def _import(cluster: Cluster, volume: ImportedVolume, tell: Narrator) -> None:
+    image = images.look_at(Path(volume.source))
+    status = await cluster.wait_for(
+        f"{volume.name} served", lambda found: bool(owner_uri(found, volume.name)), SERVED_SECONDS
+    )
+    cluster.remember(lambda known: known.with_volume(replace(volume, is_begun=True)))
+    began = tell.seconds
+    with tell.progress(f"filling {volume.name}", image.data_bytes) as advance:
+        done = await import_image(
+            image, owner_uri(status, volume.name), advance, may_hold_data=volume.is_begun
+        )
+    took = max(tell.seconds - began, 1e-3)
+    fsck = images.check_ext(image.path)[0] if image.is_ext and images.has_tool("e2fsck") else None
+    complete = replace(volume, is_begun=True, is_done=True, content=done.content, fsck=fsck)
+    cluster.remember(lambda known: known.with_volume(complete))
+    tell.check(
+        f"volume {volume.name}: {format_size(done.written)} written through NBD in {took:.1f} s "
+        f"({format_size(int(done.written / took))}/s), durable at {PRODUCTION} and {SAME_CITY}",
+        is_good=True,
+    )
+    if done.has_changed:
+        tell.say(f"{image.path} was written to meanwhile: the copy may be a mixture", "yellow")
+
+
+def group_document(known: LabRecord) -> Json:
+    """The group as `drsync group apply` would send it."""
+    return {
+        "name": GROUP,
+        "preferred_owner": PRODUCTION,
+        "members": list(CENTER_NAMES),
+        "volumes": [{"name": volume.name, "size": volume.size} for volume in known.volumes],
+        "objectives": {"rpo": f"{RPO_S}s", "rto": f"{RTO_S}s"},
+        "policy": {"lease": "3s", "checkpoint": "1s", "sync_timeout": "2s", "window": "600s"},
+    }
