@@ -47,9 +47,17 @@ _fallocate.restype = ctypes.c_int
 class OsFiles:
     """The real ones."""
 
-    pwritev = staticmethod(os.pwritev)
-    preadv = staticmethod(os.preadv)
-    truncate = staticmethod(os.ftruncate)
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        """See `Files`."""
+        return os.pwritev(fd, parts, offset)
+
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """See `Files`."""
+        return os.preadv(fd, targets, offset)
+
+    def truncate(self, fd: int, length: int, /) -> None:
+        """See `Files`."""
+        os.ftruncate(fd, length)
 
     def punch(self, fd: int, offset: int, length: int) -> None:
         """See `Files`. The standard library has no fallocate with a mode, so libc is called."""

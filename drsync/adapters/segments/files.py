@@ -4,7 +4,7 @@ Every call that can lose data goes through here, so that a test can make any one
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -62,15 +62,29 @@ class Files(Protocol):
 class OsFiles:
     """The real ones."""
 
-    pwritev = staticmethod(os.pwritev)
-    preadv = staticmethod(os.preadv)
-    truncate = staticmethod(os.ftruncate)
-    allocate = staticmethod(os.posix_fallocate)
-    close: Callable[[int], None] = staticmethod(os.close)
-
     def open(self, path: Path, flags: int) -> int:
         """See `Files`."""
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, fd: int) -> None:
+        """See `Files`."""
+        os.close(fd)
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        """See `Files`."""
+        return os.pwritev(fd, parts, offset)
+
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """See `Files`."""
+        return os.preadv(fd, targets, offset)
+
+    def truncate(self, fd: int, length: int, /) -> None:
+        """See `Files`."""
+        os.ftruncate(fd, length)
+
+    def allocate(self, fd: int, offset: int, length: int, /) -> None:
+        """See `Files`."""
+        os.posix_fallocate(fd, offset, length)
 
     def fdatasync(self, fd: int, /) -> None:
         """See `Files`."""

@@ -31,7 +31,7 @@ from drsync.adapters.segments.layout import (
 from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, refuse_loss
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
-from drsync.model.errors import FailedCopyError, MalformedError, RefusedError
+from drsync.model.errors import FailedCopyError, MalformedError, PermanentError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, Locator
 
@@ -42,6 +42,7 @@ SEGMENT_BYTES_MAX = (
 )  # because offsets in locators and footers have 32 bits, and an opening scans one
 SPARE_SUFFIX = ".spare"
 FORKS = "forks"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def no_label() -> int:
@@ -141,10 +142,11 @@ class SegmentJournal:
         """Make the last segment ready for appends: durably nothing but zeros after its batches."""
         directory = self._shelf.directory(segment)
         fd = self._shelf.reopen(segment)
+        segment.capacity = max(segment.capacity, segment.end + TRAILER_BYTES)
         empty_after(self._files, fd, segment.end, segment.capacity)
         segment.is_sealed = False
         segment.directory = directory
-        segment.file_bytes = max(segment.end, segment.capacity)
+        segment.file_bytes = segment.capacity
         self._active = segment
         with self._shelf.shared:
             if segment not in self._shelf.unsynced:
@@ -211,6 +213,8 @@ class SegmentJournal:
         shelf = self._shelf
         prior = shelf.tip
         capacity = max(self._segment_bytes, HEADER_BYTES + length + TRAILER_BYTES)
+        if self._active is not None and self._active.end == HEADER_BYTES:
+            return self._widen(self._active, capacity)
         path = self._directory / file_name(prior.seq + 1)
         with shelf.shared:
             spare, self._spare = self._spare, None
@@ -228,6 +232,13 @@ class SegmentJournal:
             shelf.unsynced.append(segment)
             self._is_directory_dirty = True
         self._active = segment
+        return segment
+
+    def _widen(self, segment: Segment, capacity: int) -> Segment:
+        """Make room in an empty segment, whose name the next one would have."""
+        assert segment.fd is not None
+        self._files.allocate(segment.fd, 0, capacity)
+        segment.capacity = segment.file_bytes = capacity
         return segment
 
     def _make_spare(self) -> tuple[Path, int]:
@@ -286,7 +297,7 @@ class SegmentJournal:
         try:
             spare = self._make_spare()
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in _FULL:
                 return  # the present segment still has room; an append that has none will say so
             raise
         with self._shelf.shared:
@@ -422,7 +433,14 @@ class SegmentJournal:
             raise MalformedError(f"seq {after_seq} is no held batch end, nothing was exported")
         try:
             self._export(position, target)
-        except OSError as error:
+        except (OSError, FailedCopyError) as error:
+            cause = error.__cause__ if isinstance(error, FailedCopyError) else error
+            if isinstance(cause, OSError) and cause.errno in _FULL:
+                raise PermanentError(
+                    f"no space to keep fork {name}: {cause}; the journal is as it was",
+                    code="no_space",
+                    remedy="free space on the journal's file system",
+                ) from error
             raise self._fail("export", error) from error
         return str(target)
 
@@ -479,7 +497,7 @@ class SegmentJournal:
 
     # -- failing ---------------------------------------------------------------------------------------
 
-    def _fail(self, what: str, error: OSError) -> FailedCopyError:
+    def _fail(self, what: str, error: Exception) -> FailedCopyError:
         """Never try again: after a write or fsync error the page cache may have dropped data (P33)."""
         self._failed = f"{what}: {error}"
         return self._refuse()

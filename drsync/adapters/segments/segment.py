@@ -131,6 +131,5 @@ def empty_after(files: Files, fd: int, end: int, capacity: int) -> None:
     page in memory. Raises OSError.
     """
     files.truncate(fd, end)
-    if capacity > end:
-        files.allocate(fd, 0, capacity)
+    files.allocate(fd, 0, capacity)
     files.fsync(fd)

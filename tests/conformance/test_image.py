@@ -1,0 +1,159 @@
+"""What any volume image promises."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from drsync.adapters.images.file_image import FileImage
+from drsync.adapters.images.files import OsFiles
+from drsync.adapters.memory.image import MemoryImage
+from drsync.model.errors import FailedCopyError, PermanentError
+from drsync.ports.journal import Image
+
+SIZE = 64 << 10
+Make: TypeAlias = Callable[[], Image]
+
+
+class NoHoles(OsFiles):
+    """A file system that cannot punch holes."""
+
+    @override
+    def punch(self, fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no holes here")
+
+
+@pytest.fixture(params=["memory", "file", "file without holes"], scope="module")
+def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Makes new images of 64 KiB."""
+    directory = tmp_path_factory.mktemp("images")
+    numbers = iter(range(1_000_000))
+
+    def make() -> Image:
+        if request.param == "memory":
+            return MemoryImage(SIZE)
+        return FileImage(
+            directory / str(next(numbers)), SIZE, NoHoles() if request.param.endswith("holes") else None
+        )
+
+    return make
+
+
+def content(image: Image, offset: int = 0, length: int = SIZE) -> bytes:
+    target = bytearray(b"\xff" * length)
+    image.read_into(offset, memoryview(target))
+    return bytes(target)
+
+
+def test_a_new_image_reads_as_zeros(make: Make) -> None:
+    image = make()
+    assert image.size == SIZE
+    assert content(image) == bytes(SIZE)
+    image.close()
+
+
+def test_many_pieces_are_written_one_after_the_other(make: Make) -> None:
+    image = make()
+    pieces = [bytes([i % 251]) * (i % 7) for i in range(3000)]
+    image.write(5, pieces)
+    data = b"".join(pieces)
+    assert content(image, 5, len(data)) == data
+    image.sync()
+    image.close()
+
+
+SPANS = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).map(sorted)
+CHANGES = st.lists(st.tuples(SPANS, st.integers(0, 255)), max_size=8)
+
+
+@given(CHANGES)
+def test_an_image_is_an_array_of_bytes(make: Make, changes: list[tuple[list[int], int]]) -> None:
+    image = make()
+    expected = bytearray(SIZE)
+    for (start, stop), byte in changes:
+        length = stop - start
+        expected[start:stop] = bytes([byte]) * length
+        if byte:
+            image.write(start, [bytes([byte]) * length])
+        else:
+            image.zero(start, length)
+    assert content(image) == expected
+    image.close()
+
+
+def test_a_closed_image_refuses(make: Make) -> None:
+    image = make()
+    image.close()
+    with pytest.raises(FailedCopyError):
+        image.write(0, [b"late"])
+    with pytest.raises(FailedCopyError):
+        image.sync()
+
+
+def test_what_was_synced_in_memory_survives_a_crash() -> None:
+    image = MemoryImage(SIZE)
+    image.write(0, [b"synced"])
+    image.sync()
+    image.write(0, [b"volatile"])
+    image.zero(2, 2)
+    image.crash()
+    image.reopen()
+    assert content(image, 0, 8) == b"synced\0\0"
+
+
+def test_a_zeroed_range_gives_its_space_back(tmp_path: Path) -> None:
+    image = FileImage(tmp_path / "image", 8 << 20)
+    image.write(0, [bytes(b"x" * (8 << 20))])
+    image.sync()
+    before = (tmp_path / "image").stat().st_blocks
+    image.zero(0, 4 << 20)
+    image.sync()
+    assert (tmp_path / "image").stat().st_blocks < before
+    image.close()
+
+
+def test_an_image_grows_and_is_never_shrunk(tmp_path: Path) -> None:
+    image = FileImage(tmp_path / "image", SIZE)
+    image.write(0, [b"kept"])
+    image.close()
+    grown = FileImage(tmp_path / "image", 2 * SIZE)
+    assert content(grown, 0, 4) == b"kept"
+    assert content(grown, SIZE, SIZE) == bytes(SIZE)
+    grown.close()
+    with pytest.raises(PermanentError, match="shrinking"):
+        FileImage(tmp_path / "image", SIZE)
+
+
+class Broken(OsFiles):
+    """Every call of one name fails."""
+
+    def __init__(self, call: str) -> None:
+        def fail(*_: object) -> int:
+            raise OSError(errno.EIO, "told to fail")
+
+        setattr(self, call, fail)
+
+
+@pytest.mark.parametrize("call", ["pwritev", "fdatasync", "punch"])
+def test_after_any_error_an_image_is_failed_for_good(tmp_path: Path, call: str) -> None:
+    files = Broken(call)
+    image = FileImage(tmp_path / "image", SIZE, files)
+    with pytest.raises(FailedCopyError, match="told to fail"):
+        use(image)
+    vars(files).clear()
+    calls: list[Callable[[], None]] = [lambda: image.write(0, [b"x"]), lambda: image.zero(0, 1), image.sync]
+    for again in calls:
+        with pytest.raises(FailedCopyError, match="told to fail"):
+            again()
+    image.close()
+
+
+def use(image: Image) -> None:
+    image.write(0, [b"x"])
+    image.zero(0, 1)
+    image.sync()
