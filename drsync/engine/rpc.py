@@ -46,7 +46,6 @@ class Limits:
 
     ping_s: float = 1.0  # because a silent link is to be noticed well within a lease
     idle_s: float = 15.0  # because a host that swaps or a route that changes is back sooner
-    stall_s: float = 60.0  # because a peer that reads nothing for a minute will not read the rest either
     hello_s: float = 10.0  # because the connection stands already: two messages remain
     handler_s: float = 300.0  # because the longest request copies a journal's tail; callers wait less
     requests_max: int = 64  # because a coordinator of tens of groups has some tens under way
@@ -365,8 +364,8 @@ class Endpoint:
         limits = self._limits
         if now - self._heard_at >= limits.idle_s:
             return f"nothing was heard of {self.peer} for {limits.idle_s:g} s"
-        if not self._writable.is_set() and now - self._paused_at >= limits.stall_s:
-            return f"{self.peer} has read nothing for {limits.stall_s:g} s"
+        if not self._writable.is_set() and now - self._paused_at >= limits.idle_s:
+            return f"{self.peer} has read nothing for {limits.idle_s:g} s"
         if not self._settled.is_set() and now - started >= limits.hello_s:
             return f"{self.peer} did not agree to a protocol in {limits.hello_s:g} s"
         return ""
