@@ -113,8 +113,8 @@ def show_drill(drill_id: str) -> None:
 @coordinator_options
 @drill.command("report", epilog=EXIT_CODES)
 @click.argument("drill_id", metavar="ID")
-@click.option("--format", "form", type=click.Choice(["html", "json"]), default="html", show_default=True)
-@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--format", "form", type=click.Choice(["html", "json"]), default="html", help="[default: html]")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", help="[default: en]")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write. [default: stdout]"
 )

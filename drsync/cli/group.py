@@ -11,6 +11,8 @@ from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.output import GOOD, console, line, print_json, row, table
 from drsync.cli.text import format_duration, format_size
 
+FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.group()
 def group() -> None:
@@ -19,7 +21,7 @@ def group() -> None:
 
 @coordinator_options
 @group.command("apply", epilog=EXIT_CODES)
-@click.option("-f", "--file", "file", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option("-f", "--file", "file", type=FILE, required=True, help="What the group shall be, in TOML.")
 def apply(file: Path) -> None:
     """Make a group as its file says, or bring it to what the file says.
 

@@ -110,7 +110,7 @@ def cli() -> None:
     Examples:
       drsync lab up                        a whole cluster on this machine, to try things
       drsync status --watch                what is protected, and how far behind each center is
-      drsync drill run orders --at remote  prove that the remote copy opens, without touching production
+      drsync drill run orders              prove that the remote copy opens; production goes on
       drsync failover orders --to same_city
     """
 

@@ -29,7 +29,7 @@ def switchover(group: str, to: str, reason: str, actor: str) -> None:
 
     \b
     Example:
-      drsync switchover orders --to same_city --reason "new switch in the production center"
+      drsync switchover orders --to same_city --reason "new switch"
     """
     talk = Talk.here()
     operation = run(_switch(talk, group, to, reason, actor))
@@ -56,7 +56,7 @@ def failover(
     Examples:
       drsync failover orders --to same_city
       drsync failover orders --to remote --dry-run
-      drsync failover orders --to remote --accept-loss --reason "the city is gone, INC-4711"
+      drsync failover orders --to remote --accept-loss --reason "INC-4711"
     """
     talk = Talk.here()
     body: Json = {"to": to, "accept_loss": accept_loss, "reason": reason, "actor": actor, "dry_run": dry_run}

@@ -84,7 +84,13 @@ def _sentence(reason: Doc) -> str:
 @click.command(epilog=EXIT_CODES)
 @click.option("--group", default="", help="Of this group only.")
 @click.option("--after", type=int, default=0, help="Only events with a higher number.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=EVENTS_SHOWN, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=EVENTS_SHOWN,
+    show_default=True,
+    help="At most so many, the newest.",
+)
 def events(group: str, after: int, limit: int) -> None:
     """What happened, in order.
 
