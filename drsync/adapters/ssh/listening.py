@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _KINDS: dict[bytes, LinkKind] = {
     policy.PREAMBLE_MAGIC + byte + bytes(3): kind for kind, byte in KIND_BYTES.items()
 }
+_NAME_SHOWN = 64  # because no center has a longer name
 assert all(len(preamble) == policy.PREAMBLE_BYTES for preamble in _KINDS)
 
 
@@ -85,7 +86,8 @@ class Visitor(asyncssh.SSHServer):
         if self._door.book.is_client_key(username, key):
             self._name = username
             return True
-        self._door.on_refused(username, self._door.book.why_not(username, key))
+        # A stranger's words reach the log: short, and without control characters (P69).
+        self._door.on_refused(ascii(username[:_NAME_SHOWN])[1:-1], self._door.book.why_not(username, key))
         return False
 
     @override

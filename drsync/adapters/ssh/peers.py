@@ -70,5 +70,5 @@ class PeerBook:
         shown = keys.fingerprint(key)
         pinned = self._client_keys.get(name)
         if pinned is None:
-            return f"nobody called {name!r} dials this side; its key is {shown}"
+            return f"nobody of that name dials this side; its key is {shown}"
         return f"{name} came with key {shown}, its pinned key is {keys.fingerprint(pinned)}"

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from drsync.adapters.ssh import PeerKeys, SshTransport, generate_keypair
-from drsync.ports.transport import Link
+from drsync.ports.transport import Link, LinkKind
 
 WAIT_S = 10.0
 
@@ -57,10 +57,8 @@ class Pair:
     port: int
     accepted: asyncio.Queue[Link]
 
-    async def links(self, kind: str = "control") -> tuple[Link, Link]:
-        from drsync.ports.transport import LinkKind
-
-        dialed = await self.production.connect("remote", LinkKind(kind))
+    async def links(self, kind: LinkKind = LinkKind.CONTROL) -> tuple[Link, Link]:
+        dialed = await self.production.connect("remote", kind)
         async with asyncio.timeout(WAIT_S):
             return dialed, await self.accepted.get()
 
