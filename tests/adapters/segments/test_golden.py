@@ -5,6 +5,7 @@ review the difference together with docs/journal-format.md, which explains them.
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -90,3 +91,13 @@ def test_a_superblock_of_then_opens_today(tmp_path: Path) -> None:
     slots = [(GOLDEN / name).read_bytes().ljust(SLOT_BYTES, b"\0") for name in SUPERBLOCK]
     (tmp_path / NAMES[1]).write_bytes(b"".join(slots))
     assert SuperblockFiles(tmp_path).load() == b'{"promised":2}'
+
+
+def test_the_example_in_the_documentation_is_the_golden_file() -> None:
+    text = (GOLDEN.parents[2] / "docs" / "journal-format.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^([0-9a-f]{4}): ((?:[0-9a-f]{4} ){3,7}[0-9a-f]{4})", text, re.MULTILINE)
+    data = (GOLDEN / SEGMENT).read_bytes()
+    assert len(lines) == 14
+    for at, expected in lines:
+        shown = bytes.fromhex(expected)
+        assert data[int(at, 16) :][: len(shown)] == shown
