@@ -159,3 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads; say nothing at exit
         sys.exit(errors.FAILED)
     sys.exit(code if isinstance(code, int) else errors.DONE)
+
+
+if __name__ == "__main__":
+    main()

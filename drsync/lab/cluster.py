@@ -73,6 +73,18 @@ class Cluster:
         """Whether all four run."""
         return len(self.alive()) == len(PROCESSES)
 
+    def require_some(self) -> None:
+        """The lab was started.
+
+        Raises:
+            UsageError: there is no lab.
+            TransientError: nothing of it runs.
+        """
+        if not self.alive():
+            raise TransientError(
+                f"the lab in {self.layout.root} does not run", code="not_running", remedy="drsync lab up"
+            )
+
     def start(self, name: str) -> Process:
         """Start a process from its configuration, unless it runs."""
         running = self.alive().get(name)

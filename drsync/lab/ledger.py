@@ -1,11 +1,10 @@
 """What the demo's writer writes, and what must be found of it afterwards. Pure functions on bytes.
 
-Write number `n` goes to slot ``n mod slots``. A write is repeated until it is acknowledged before the next one
-starts, so everything up to the last acknowledged number is acknowledged, and at most one number is open.
+Write number `n` goes to slot ``n mod slots``. A write is repeated until it is acknowledged before the next
+one starts, so everything up to the last acknowledged number is acknowledged, and at most one number is open.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 RECORD_BYTES = 4096  # because block devices are written in such pieces
@@ -30,7 +29,7 @@ class Readback:
 
 
 def record(run: bytes, number: int) -> bytes:
-    """The content of a write; every 64 bytes of it name the run and the number, so that a torn one is seen."""
+    """The content of a write; every 64 bytes name the run and the number, so that a torn one is seen."""
     return _HEAD.pack(MAGIC, run, number) * (RECORD_BYTES // _HEAD.size)
 
 
@@ -57,11 +56,3 @@ def compare(content: bytes, run: bytes, acknowledged: int, attempted: int) -> Re
 def _holds(content: bytes, run: bytes, number: int, slots: int) -> bool:
     at = slot_of(number, slots) * RECORD_BYTES
     return content[at : at + RECORD_BYTES] == record(run, number)
-
-
-def numbers_in(content: bytes, run: bytes) -> Iterator[int]:
-    """Numbers of all whole records of a run."""
-    for at in range(0, len(content), RECORD_BYTES):
-        magic, whose, number = _HEAD.unpack_from(content, at)
-        if (magic, whose) == (MAGIC, run) and content[at : at + RECORD_BYTES] == record(run, number):
-            yield number

@@ -68,6 +68,14 @@ class Narrator:
         """Something that was promised, and whether it is so."""
         self._line("✓ " if is_good else "✗ ", text, GOOD if is_good else BAD)
 
+    def verdict(self, text: str, *, is_good: bool) -> None:
+        """How it all ended."""
+        self._console.print(Text(clean(text), style=f"bold {GOOD}" if is_good else BAD))
+
+    def hint(self, text: str) -> None:
+        """What can be done next."""
+        self._console.print(Text(clean(text), style="bold"))
+
     def step(self, name: str, center: str, took_s: float, detail: str, *, is_done: bool = True) -> None:
         """A step of an operation; a long detail is cut."""
         text = Text.assemble(

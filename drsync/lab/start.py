@@ -1,7 +1,7 @@
 """`lab up`: from nothing, or from a stopped lab, to three centers that protect real data."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drsync.adapters.api_client.doc import Doc, Json
@@ -28,21 +28,35 @@ SERVED_SECONDS = 60.0  # because three copies are made, and a journal that was l
 RPO_S, RTO_S = 15, 60
 
 
-async def bring_up(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> Cluster:
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What `bring_up` did.
+
+    Attributes:
+        was_running: something ran before, so the lab belongs to another command.
+        is_fresh: everything was imported just now, and nobody else can have written to it.
+    """
+
+    was_running: bool
+    is_fresh: bool
+
+
+async def bring_up(cluster: Cluster, chosen: Sequence[Image], tell: Narrator) -> Brought:
     """Start what does not run, protect the images, and fill what is not filled yet.
 
     Raises:
         DrsyncError: it did not work; what this call started is stopped again.
     """
+    layout = cluster.layout
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(layout.starting, is_patient=False):
-        cluster = Cluster(layout)
         known = _found(layout, chosen, tell)
         before = set(cluster.alive())
         if before == set(PROCESSES):
             tell.say("already running; nothing was started")
         else:
             known = known if before else founding.prepare(layout, known)
+        is_fresh = not any(volume.is_begun for volume in known.volumes)
         try:
             await _start(cluster, before, tell)
             await _protect(cluster, tell)
@@ -51,7 +65,7 @@ async def bring_up(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> C
             for name in set(PROCESSES) - before:
                 await cluster.stop(name)
             raise
-    return cluster
+    return Brought(bool(before), is_fresh)
 
 
 def _found(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> LabRecord:

@@ -5,10 +5,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from drsync.adapters.nbd.client import NbdClient
 from drsync.lab.ledger import RECORD_BYTES, RUN_BYTES, record, slot_of
-from drsync.model.errors import DrsyncError
+from drsync.model.errors import DrsyncError, TransientError
 
 PERIOD_S = 0.01  # because a pause is then measured to a hundredth of a second, and the disk hardly notices
 FUA_EVERY = 16  # because a database makes one write in so many durable
@@ -42,17 +43,16 @@ class LedgerWriter:
         self.attempted = 0
         self.trouble = ""
         self._find_uri = find_uri
-        self._acks: list[float] = []
-        self._uri = ""
+        self.uri = ""
+        self._acks: list[tuple[float, str]] = []
         self._moved = asyncio.Condition()
 
     async def run(self) -> None:
         """Connect, write, and again when the connection is lost."""
         while True:
             try:
-                self._uri = await self._find_uri()
-                if self._uri:
-                    await self._write_there(self._uri)
+                if uri := await self._find_uri():
+                    await self._write_there(uri)
             except DrsyncError as error:
                 self.trouble = str(error)
             await asyncio.sleep(RETRY_S)
@@ -65,38 +65,47 @@ class LedgerWriter:
             slots = client.size // RECORD_BYTES
             due = time.monotonic()
             while True:
-                await self._write_next(client, slots)
+                await self._write_next(client, uri, slots)
                 due = max(due + PERIOD_S, time.monotonic())
                 await asyncio.sleep(due - time.monotonic())
         finally:
             client.abort()  # a request that is still open must not be executed after its repetition elsewhere
 
-    async def _write_next(self, client: NbdClient, slots: int) -> None:
+    async def _write_next(self, client: NbdClient, uri: str, slots: int) -> None:
         number = self.acknowledged + 1
         self.attempted = number
         content = record(self.run_id, number)
         offset = slot_of(number, slots) * RECORD_BYTES
         await client.write(offset, content, fua=number % FUA_EVERY == 0)
         self.acknowledged = number
-        self._acks.append(time.monotonic())
+        self.uri = uri
+        self._acks.append((time.monotonic(), uri))
         async with self._moved:
             self._moved.notify_all()
 
-    async def wait_for_write_after(self, instant: float, seconds: float) -> float:
-        """The instant of the first acknowledgment after `instant`, at whatever owner.
+    async def write_since(self, instant: float, seconds: float, not_at: str = "") -> float:
+        """The instant of the first acknowledgment after `instant` from another place than `not_at`.
 
         Raises:
-            TimeoutError: none within `seconds`.
+            TransientError: none came within `seconds` from now.
         """
-        async with asyncio.timeout(seconds), self._moved:
-            await self._moved.wait_for(lambda: bool(self._acks) and self._acks[-1] > instant)
-        return next(ack for ack in self._acks if ack > instant)
+
+        def found() -> float | None:
+            return next((at for at, uri in self._acks if at > instant and uri != not_at), None)
+
+        try:
+            async with asyncio.timeout(seconds), self._moved:
+                await self._moved.wait_for(lambda: found() is not None)
+        except TimeoutError:
+            raise TransientError(
+                f"no write was acknowledged for {seconds:.0f} s; the last trouble: {self.trouble or 'none'}"
+            ) from None
+        at = found()
+        assert at is not None
+        return at
 
     def longest_pause(self, since: float) -> Pause:
         """The longest stretch between two acknowledgments that ended after `since`."""
-        pauses = [
-            Pause(began, ended)
-            for began, ended in zip(self._acks, self._acks[1:], strict=False)
-            if ended > since
-        ]
+        instants = [instant for instant, _ in self._acks]
+        pauses = [Pause(*pair) for pair in pairwise(instants) if pair[1] > since]
         return max(pauses, key=lambda pause: pause.seconds, default=Pause(since, since))
