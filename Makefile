@@ -17,6 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 LOCKED := $(PIP_INSTALL) --require-hashes
 
 # Two workers, because the suite is laid out for two cores; tests that share something run in one worker.
+# Their folder has a short name, because the paths of unix sockets in it must fit into 107 bytes.
 TEST_OPTIONS ?= -n 2 --dist loadgroup
 ARGS ?=
 
@@ -35,7 +36,7 @@ lab: setup ## three centers on this machine: a drill, a failover, the way back; 
 	@$(BIN)/drsync lab up --demo $(ARGS)
 
 test: setup installed-test ## the whole test suite, real processes included
-	@$(BIN)/python -m pytest $(TEST_OPTIONS) $(ARGS)
+	@folder=$$(mktemp -d /tmp/drsync.XXXX) && $(BIN)/python -m pytest $(TEST_OPTIONS) --basetemp="$$folder/t" $(ARGS) && rm -rf "$$folder"
 
 lint: setup installed-test installed-lint ## style, format, types and import contracts
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """`drsync status`, `why`, `events`: what is protected, what is waited for, what happened."""
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ def status(watch: bool) -> None:
     """
     talk = Talk.here()
     if watch:
-        run(_watch(talk))
+        with contextlib.suppress(KeyboardInterrupt):  # that is how one leaves
+            run(_watch(talk))
         return
     found = run(_ask(talk, "/v1/status"))
     if talk.as_json:
