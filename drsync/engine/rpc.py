@@ -125,8 +125,9 @@ class Endpoint:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 watch = tasks.create_task(self._watch())
-                self._link.set_handler(self)
+                # First our HELLO: setting the handler delivers what came early, and that is answered at once.
                 self._write(FrameType.HELLO, dump(self._me.fields()), flags=CRITICAL)
+                self._link.set_handler(self)
                 await self.closed.wait()
                 watch.cancel()
                 for answer in self._answers:
