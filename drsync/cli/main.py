@@ -23,9 +23,13 @@ class Entry(NamedTuple):
     summary: str
 
 
+LAB = "Three centers on this machine, as real processes, protecting real data."
+
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Try it": {
-        "lab": Entry("drsync.cli.lab", "lab", "Three centers on this machine, protecting real data."),
+        "lab": Entry(
+            "drsync.cli.lab", "lab", "Three centers on this machine, as real processes, protecting real data."
+        ),
     },
     "Look": {
         "status": Entry("drsync.cli.status", "status", "Groups, centers, lag, and whether all is ready."),
