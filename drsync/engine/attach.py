@@ -77,12 +77,12 @@ class Attachment:
         self.feed.durable = statement.durable
         self._stream = channel.open_stream(self)
 
-    def start(self, group_id: str) -> None:
-        """Open the stream and send what the peer lacks."""
+    def start(self, group_id: str, *, is_near: bool) -> None:
+        """Open the stream and send what the peer lacks. Those that writes wait for are served first."""
         attach = stream.Attach(self._engine.log.epoch, bytes.fromhex(group_id))
         self._channel.send(FrameType.ATTACH, self._stream, [stream.encode_attach(attach)])
         self._engine.log.greet(self._center, self._session)
-        self._engine.feeds.append(self.feed)
+        self._engine.feeds.insert(0 if is_near else len(self._engine.feeds), self.feed)
         self.feed.pump()
 
     @property

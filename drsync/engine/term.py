@@ -340,7 +340,9 @@ class OwnerTerm:
         )
         self.plans[center] = follow.words
         self.attachments[center] = attachment
-        attachment.start(self.charter.group.id)
+        attachment.start(
+            self.charter.group.id, is_near=center in self.charter.group.mates(self.copy.me.center)
+        )
         try:
             if attachment.needs_absolution:
                 await self._absolve(center, attachment)
