@@ -35,6 +35,7 @@ setup: installed-project ## install what is missing; afterwards .venv/bin/drsync
 lab: setup ## three centers on this machine: a drill, a failover, the way back; Ctrl-C ends it
 	@$(BIN)/drsync lab up --demo $(ARGS)
 
+test: export LC_ALL = C.UTF-8
 test: setup installed-test ## the whole test suite, real processes included
 	@folder=$$(mktemp -d /tmp/drsync.XXXX) && $(BIN)/python -m pytest $(TEST_OPTIONS) --basetemp="$$folder/t" $(ARGS) && rm -rf "$$folder"
 
