@@ -50,7 +50,7 @@ format: installed-lint ## lay the code out and mend what ruff can mend
 	$(BIN)/ruff format
 
 bench: setup installed-test ## the benchmarks, side by side with known peers
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@set -e; for bench in benchmarks/[a-z]*.py; do echo "== $$bench"; $(BIN)/python "$$bench" $(ARGS); done
 
 lock: installed-dev ## resolve pyproject.toml into requirements/*.txt (ARGS=--upgrade for newer versions)
 	@$(BIN)/python scripts/lock.py $(ARGS)
