@@ -11,6 +11,12 @@ from drsync.model.group import Durability
 RETIRED_MAX = 16  # because an acknowledgment still in flight belongs to one of a peer's last few sessions
 
 
+def apply_bound(commit: int, durable: int, limit: int | None = None) -> int:
+    """The image of any copy may hold records up to here: committed, durable in its own journal, allowed."""
+    bound = min(durable, commit)
+    return bound if limit is None else min(bound, limit)
+
+
 class Peer:
     """What a member said last. Positions are 0 while it has no session."""
 
@@ -143,8 +149,7 @@ class GroupLog:
 
     def apply_bound(self, limit: int | None = None) -> int:
         """The image may hold records up to here: committed, durable in the own journal, within `limit`."""
-        bound = min(self.durable, self.commit)
-        return bound if limit is None or bound < limit else limit
+        return apply_bound(self.commit, self.durable, limit)
 
     def _appended_bound(self) -> int:
         only = self._only

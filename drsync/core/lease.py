@@ -26,7 +26,7 @@ class LeaseBook:
     Attributes:
         holder: center that holds the lease; empty when nobody does.
         until: end of the lease by the store's clock.
-        released: epoch whose owner gave its lease back; it gets none again in that epoch.
+        released: epoch that the last holder gave way to; nobody gets a lease in a lower one.
     """
 
     holder: str = ""
@@ -40,12 +40,12 @@ class LeaseBook:
 
     def renew(self, charter: Charter, center: str, epoch: Epoch, now: float) -> "LeaseBook | None":
         """The book with a fresh lease for `center`, or None: only the owner in its epoch gets one."""
-        if (center, epoch) != (charter.owner, charter.epoch) or epoch <= self.released:
+        if (center, epoch) != (charter.owner, charter.epoch) or epoch < self.released:
             return None
         return replace(self, holder=center, until=now + charter.group.policy.lease_s)
 
     def release(self, center: str, epoch: Epoch) -> "LeaseBook":
-        """The holder has stopped answering in `epoch`. Without effect for anybody else."""
+        """The holder stopped answering, to give way to `epoch`. Without effect for anybody else."""
         if center != self.holder:
             return self
         return LeaseBook("", 0.0, max(self.released, epoch))

@@ -67,10 +67,17 @@ def loss(seen: Observation) -> LossStatement:
 
 def known_lost(seen: Observation, position: int) -> int:
     """Committed records beyond `position`, by everybody's knowledge."""
-    heard = [word.commit for word in seen.statements.values() if word.follow <= seen.charter.epoch]
+    heard = [_heard_commit(seen, word) for word in seen.statements.values()]
     if seen.last_known is not None:
         heard.append(seen.last_known.commit)
     return max(0, max(heard, default=0) - position)
+
+
+def _heard_commit(seen: Observation, word: Statement) -> int:
+    """What a member heard of commits in this history; one that follows an older epoch knows of forks, too."""
+    if word.follow == seen.charter.epoch:
+        return word.commit
+    return min(word.commit, eligibility.belongs(seen.charter, word))
 
 
 def _when(seen: Observation, verdict: eligibility.Verdict) -> tuple[int | None, int | None]:

@@ -14,7 +14,7 @@ from drsync.model.copy import CopyState, Statement
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """The owner's last report.
+    """The last report of the owner in the charter's epoch; drop it when the epoch changes.
 
     Attributes:
         commit, tip: positions as sequence numbers.

@@ -1,0 +1,162 @@
+"""The passing of time in the world: ticks under faults, then healing, after which all must converge.
+
+Only the order of what happens lives here.
+"""
+
+from drsync.model.charter import IntentKind
+from drsync.sim import faults, procedures, protocol
+from drsync.sim.checker import Violation
+from drsync.sim.member import Member
+from drsync.sim.messages import Renew
+from drsync.sim.procedures import Coordinator
+from drsync.sim.rules import Rules
+from drsync.sim.world import IN_NET_MAX, World
+
+COORDINATORS_MAX = 3
+HEAL_TICKS = 4000  # because leases, patience and a person's decisions all have to pass in it
+SETTLE_TICKS = 200  # because convergence that does not last is none
+
+
+class Simulation:
+    """One seed under some rules."""
+
+    def __init__(self, seed: int, rules: Rules) -> None:
+        self.world = World(seed, rules)
+        self.coordinators: list[Coordinator] = []
+        world = self.world
+        first = world.members["A"]
+        first.disk.promised = world.stores[0].charter.epoch
+        protocol.open_group(world, first, world.stores[0].charter)
+
+    def run(self, steps: int) -> None:
+        """Ticks under faults, then healing. Raises Violation."""
+        world = self.world
+        for _ in range(steps):
+            if world.chance(world.fault_rate):
+                self._add(faults.strike(world))
+            self.tick()
+        self.heal()
+
+    def tick(self) -> None:
+        """One unit of time."""
+        world = self.world
+        world.now += 1
+        world.events += 1
+        for _ in range(world.speed if world.is_faulty else 3):
+            self._deliver()
+        del world.net[:-IN_NET_MAX]
+        for member in world.members.values():
+            self._member(member)
+        self._stores()
+        self._coordinators()
+
+    def _deliver(self) -> None:
+        world = self.world
+        taken = world.take_message()
+        if taken is None:
+            return
+        world.events += 1
+        source, target, message = taken
+        if target in world.members:
+            protocol.receive(world, source, world.members[target], message)
+        else:
+            assert isinstance(message, Renew)
+            protocol.receive_renewal(world, world.stores[int(target[1:])], source, message)
+
+    def _member(self, c: Member) -> None:
+        world = self.world
+        if not c.is_up:
+            if not world.is_faulty or world.chance(0.03 if c.is_host_down else 0.1):
+                faults.restart(world, c)
+            return
+        self._housekeeping(c)
+        if c.is_owner:
+            self._owner(c)
+
+    def _housekeeping(self, c: Member) -> None:
+        world = self.world
+        roll = world.dice.random()
+        if roll < (0.05 if world.is_slow_disk else 0.25):
+            protocol.append(c)
+        elif roll < (0.10 if world.is_slow_disk else 0.35):
+            protocol.sync(c)
+        elif roll < 0.45:
+            protocol.apply(world, c)
+        elif roll < 0.55:
+            protocol.heartbeat(world, c)
+
+    def _owner(self, o: Member) -> None:
+        world = self.world
+        if world.chance(0.3 if world.is_faulty else 0.05):
+            protocol.write(world, o)
+        if world.chance(0.1):
+            protocol.flush(world, o)
+        if world.chance(0.2):
+            protocol.read(world, o)
+        if world.chance(0.5):
+            protocol.ship(world, o)
+        if world.chance(0.2):
+            protocol.tend(world, o)
+
+    def _stores(self) -> None:
+        world = self.world
+        for store in world.stores:
+            if not store.is_up and (not world.is_faulty or world.chance(0.15)):
+                faults.restart_store(world, store, is_known_good=world.chance(0.5))
+            if store.delayed and store.is_up and world.chance(0.2):
+                expected, charter = store.delayed.pop(0)
+                store.execute(expected, charter, world.now)
+
+    def _coordinators(self) -> None:
+        world = self.world
+        for found in list(self.coordinators):
+            roll = world.dice.random()  # mostly it stalls; now and then it dies
+            if (roll < 0.35 and not procedures.advance(world, found)) or roll > 0.995:
+                self.coordinators.remove(found)
+        is_served = any(protocol.serves(world, member) for member in world.members.values())
+        rate = world.plan_rate * world.is_faulty if is_served else 0.04
+        if world.chance(rate):
+            is_planned = is_served and world.chance(0.6)
+            self._add(procedures.begin(world, IntentKind.SWITCHOVER if is_planned else IntentKind.OPEN))
+
+    def _add(self, found: Coordinator | None) -> None:
+        if found is not None and len(self.coordinators) < COORDINATORS_MAX:
+            self.coordinators.append(found)
+
+    def heal(self) -> None:
+        """No more faults; a person may start a new store generation or force an opening."""
+        world = self.world
+        world.is_faulty, world.cut, world.loss_rate, world.is_slow_disk = False, set(), 0, False
+        for i in range(HEAL_TICKS):
+            self.tick()
+            self._person(i)
+            if i > SETTLE_TICKS and self.has_converged():
+                return
+        words = [(c.name, c.state, c.disk.follow, c.disk.promised, len(c.disk.log)) for c in world.members.values()]
+        raise Violation("did not converge after healing", words, world.stores[-1].charter, world.stores[-1].ready())
+
+    def _person(self, i: int) -> None:
+        world = self.world
+        store = world.stores[-1]
+        if i > 60 and (store.is_stale or store.is_lost or (store.ready() and i > 500)) and i % 50 == 0:
+            best = max(
+                world.members.values(), key=lambda c: (c.charter.generation, c.disk.follow, len(c.disk.log))
+            )
+            procedures.without_store(world, best.name)
+        is_served = any(protocol.serves(world, member) for member in world.members.values())
+        if i % 500 == 499 and not is_served:
+            found = procedures.begin(world, IntentKind.FAILOVER)
+            if found is not None:
+                found.accept_loss = True
+                self._add(found)
+
+    def has_converged(self) -> bool:
+        """One owner serves, wrote something in its epoch, and all three logs are equal."""
+        world = self.world
+        serving = [c for c in world.members.values() if protocol.serves(world, c)]
+        if len(serving) != 1:
+            return False
+        owner = serving[0]
+        tip = owner.disk.log.tip
+        is_level = all(c.disk.follow == owner.epoch and c.disk.log.tip == tip for c in world.members.values())
+        return is_level and owner.disk.known == tip.seq and tip.epoch == owner.epoch
