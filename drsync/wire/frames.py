@@ -129,17 +129,21 @@ def encode_parts(kind: FrameType, parts: Iterable[Buffer], *, stream: int = 0, i
     return b"".join((frame_header(kind, length, stream=stream, id=id), *pieces))
 
 
+_Fields: TypeAlias = tuple[int, int, int, int, int]
+"""Of `HEADER`, in its order."""
+
+
 class Decoder:
     """Cuts a stream of bytes into frames. After an error it is broken: the link must be closed.
 
-    Pieces are kept as they come and joined once when their frame is complete, so that a frame that arrives
-    in many pieces costs one copy. Nothing is collected for a frame before its header was checked.
+    Pieces of a body are kept as they come and joined once when it is complete, so that a frame that
+    arrives in many pieces costs one copy. Nothing is collected for a frame before its header was checked.
 
     Attributes:
         skipped: frames of unknown types that were passed over.
     """
 
-    __slots__ = ("_first", "_have", "_limit", "_may_compress", "_need", "_pieces", "skipped")
+    __slots__ = ("_fields", "_first", "_limit", "_may_compress", "_missing", "_pieces", "skipped")
 
     def __init__(
         self,
@@ -155,15 +159,15 @@ class Decoder:
         self._limit = body_bytes_max
         self._first = first
         self._may_compress = may_compress
-        self._pieces: list[bytes | bytearray] = []
-        self._have = 0
-        self._need = HEADER_BYTES
+        self._fields: _Fields | None = None  # of the frame whose body is incomplete
+        self._missing = 0  # bytes of that body
+        self._pieces: list[bytes | bytearray] = []  # of that body, or of an incomplete header
         self.skipped = 0
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes kept of a frame that is not complete."""
-        return self._have
+        """Bytes kept of a header or body that is not complete."""
+        return sum(map(len, self._pieces))
 
     def feed(self, data: bytes) -> list[Frame]:
         """Frames completed by `data`.
@@ -171,36 +175,49 @@ class Decoder:
         Raises:
             MalformedError: names the field of the frame that is wrong.
         """
-        if self._pieces:
-            self._keep(data)
-            if self._have < self._need:
-                return []
-            data = b"".join(self._pieces)
-            self._pieces = []
         frames: list[Frame] = []
         at = 0
-        end = len(data)
-        self._need = HEADER_BYTES
-        while end - at >= HEADER_BYTES:
-            length, number, flags, stream, ident = self._header(data, at)
-            start = at + HEADER_BYTES
-            if end - start < length:
-                self._need = HEADER_BYTES + length
-                break
-            at = start + length
-            self._first = ()
-            if number in BODY_BYTES_MAX:
-                body = self._open(data[start:at], number, flags)
-                frames.append(Frame(FrameType(number), flags & ~COMPRESSED, stream, ident, body))
-            else:
-                self.skipped += 1
-        self._have = 0
-        if at < end:
-            self._keep(data[at:])
+        if self._fields is not None:
+            if len(data) < self._missing:
+                self._missing -= len(data)
+                self._keep(data)
+                return frames
+            at = self._missing
+            self._keep(data[:at])
+            self._finish(self._fields, b"".join(self._pieces), frames)
+            self._pieces = []
+        elif self._pieces:
+            data = b"".join((*self._pieces, data))
+            self._pieces = []
+        self._cut(data, at, frames)
         return frames
 
+    def _cut(self, data: bytes, at: int, frames: list[Frame]) -> None:
+        end = len(data)
+        while end - at >= HEADER_BYTES:
+            fields = self._header(data, at)
+            at += HEADER_BYTES
+            length = fields[0]
+            if end - at < length:
+                self._fields, self._missing = fields, length - (end - at)
+                break
+            self._finish(fields, data[at : at + length], frames)
+            at += length
+        if at < end:
+            self._keep(data[at:])
+
+    def _finish(self, fields: _Fields, body: bytes, frames: list[Frame]) -> None:
+        _, number, flags, stream, ident = fields
+        self._fields = None
+        self._first = ()
+        if number not in BODY_BYTES_MAX:
+            self.skipped += 1
+            return
+        if flags & COMPRESSED:
+            body = decompress(body, min(self._limit, BODY_BYTES_MAX[number]))
+        frames.append(Frame(FrameType(number), flags & ~COMPRESSED, stream, ident, body))
+
     def _keep(self, data: bytes) -> None:
-        self._have += len(data)
         if len(data) >= _PIECE_BYTES_SMALL:
             self._pieces.append(data)
             return
@@ -210,7 +227,7 @@ class Decoder:
         assert isinstance(last, bytearray)
         last += data
 
-    def _header(self, data: bytes, at: int) -> tuple[int, int, int, int, int]:
+    def _header(self, data: bytes, at: int) -> _Fields:
         (crc,) = _CRC.unpack_from(data, at + HEADER.size)
         computed = crc32(data[at : at + HEADER.size])
         if crc != computed:
@@ -218,18 +235,17 @@ class Decoder:
         fields = length, number, flags, _, _ = HEADER.unpack_from(data, at)
         if self._first and number not in self._first:
             raise MalformedError(f"frame header: type {number} came before HELLO and WELCOME")
-        if number not in BODY_BYTES_MAX and flags & CRITICAL:
+        if number in BODY_BYTES_MAX:
+            self._check_flags(number, flags)
+        elif flags & CRITICAL:
             raise MalformedError(f"frame header: type {number} is unknown here and critical")
-        if number in BODY_BYTES_MAX and flags & ~FLAGS_KNOWN:
-            raise MalformedError(f"frame header: flags {flags:#06x} of type {number} are unknown here")
         limit = min(self._limit, BODY_BYTES_MAX.get(number, CONTROL_BODY_BYTES_MAX))
         if length > limit:
             raise MalformedError(f"frame header: length {length} of type {number} is above the limit {limit}")
         return fields
 
-    def _open(self, body: bytes, number: int, flags: int) -> bytes:
-        if not flags & COMPRESSED:
-            return body
-        if not self._may_compress:
+    def _check_flags(self, number: int, flags: int) -> None:
+        if flags & ~FLAGS_KNOWN:
+            raise MalformedError(f"frame header: flags {flags:#06x} of type {number} are unknown here")
+        if flags & COMPRESSED and not self._may_compress:
             raise MalformedError(f"frame header: type {number} is compressed, which was not agreed on")
-        return decompress(body, min(self._limit, BODY_BYTES_MAX[number]))

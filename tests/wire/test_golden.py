@@ -72,3 +72,20 @@ def test_every_golden_frame_is_still_read() -> None:
     assert [frame.type.name.lower() for frame in frames] == list(golden())
     assert set(golden()) == set(FRAMES)
     assert {FrameType[name.upper()] for name in FRAMES} == set(FrameType)
+
+
+def test_the_example_in_the_document_is_the_golden_one() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    example = document.split("<!-- golden: ack -->\n```\n")[1].split("```")[0]
+    assert bytes.fromhex(example) == golden()["ack"]
+
+
+@pytest.mark.parametrize("kind", FrameType)
+def test_the_document_has_every_type(kind: FrameType) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    rows = [
+        line
+        for line in document.splitlines()
+        if line.startswith(("| 1", "| 2", "| 3", "| 4", "| 5", "| 6", "| 8"))
+    ]
+    assert any(str(int(kind)) in row.split("|")[1] and kind.name in row.split("|")[2] for row in rows)
