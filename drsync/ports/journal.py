@@ -1,7 +1,8 @@
 """The journal of one group at one center: an append-only log of batches, and its superblock.
 
-One journal has one user at a time (the agent's event loop); only `sync` may run in another thread, at
-most once at a time, beside `append` and `read`. After any write or fsync error every further call raises
+One journal has one user at a time (the agent's event loop, in the main thread). In other threads only
+`sync` may run, at most once at a time, and any number of `read`, `read_into` and `export_tail` of records
+that are neither trimmed nor cut meanwhile. After any write or fsync error every further call raises
 `FailedCopyError`: a copy that may have lost data is never retried into silence (P33).
 """
 

@@ -66,7 +66,7 @@ class BlockDevice(Protocol):
         ...
 
     def park(self, completion: Completion) -> None:
-        """Have `completion.resume` called when reads may be tried again (or never, if the export goes away)."""
+        """Have `completion.resume` called when reads may be tried again; never, if the export goes away."""
         ...
 
 

@@ -37,6 +37,8 @@ class Shelf:
         self.tip = tip
         self.shared = threading.Lock()
         self.unsynced: list[Segment] = []
+        # Held by threads that read and by whoever closes, so that no number is reused under a reader.
+        self._handles = threading.RLock()
         self._firsts = [segment.first_seq for segment in segments]
         self._by_number = {segment.number: segment for segment in segments}
         self._open: dict[Segment, None] = {}  # those with a descriptor, oldest opening first
@@ -59,7 +61,11 @@ class Shelf:
     def fill(self, segment: Segment, at: int, target: memoryview) -> None:
         """Read stored bytes. Raises FailedCopyError."""
         try:
-            done = read_into(self._files, self.descriptor(segment, os.O_RDONLY), target, at)
+            if _is_main():
+                done = read_into(self._files, self.descriptor(segment, os.O_RDONLY), target, at)
+            else:
+                with self._handles:
+                    done = read_into(self._files, self.descriptor(segment, os.O_RDONLY), target, at)
         except OSError as error:
             raise _unreadable(segment, at, str(error)) from error
         if done != len(target):
@@ -140,9 +146,12 @@ class Shelf:
     def descriptor(self, segment: Segment, flags: int) -> int:
         """An open descriptor of a segment. Raises OSError."""
         if segment.fd is None:
-            segment.fd = self._files.open(segment.path, flags)
-            self._open[segment] = None
+            with self._handles:
+                if segment.fd is None:
+                    segment.fd = self._files.open(segment.path, flags)
+                    self._open[segment] = None
             self._shed(segment)
+        assert segment.fd is not None
         return segment.fd
 
     def reopen(self, segment: Segment) -> int:
@@ -152,10 +161,11 @@ class Shelf:
 
     def close(self, segment: Segment) -> None:
         """Close a segment's descriptor."""
-        if segment.fd is not None:
-            self._files.close(segment.fd)
-            segment.fd = None
-        self._open.pop(segment, None)
+        with self._handles:
+            if segment.fd is not None:
+                self._files.close(segment.fd)
+                segment.fd = None
+            self._open.pop(segment, None)
 
     def close_all(self) -> None:
         """Close every descriptor."""
@@ -166,8 +176,8 @@ class Shelf:
 
     def _shed(self, wanted: Segment) -> None:
         """Keep descriptors and directories within their limits; never those a running sync may use."""
-        if len(self._open) <= OPEN_SEGMENTS_MAX and len(self._loaded) <= DIRECTORIES_MAX:
-            return
+        if not _is_main() or (len(self._open) <= OPEN_SEGMENTS_MAX and len(self._loaded) <= DIRECTORIES_MAX):
+            return  # other threads never close: the loop reads without the lock
         with self.shared:
             kept = {wanted, self.segments[-1], *self.unsynced}
         idle = [segment for segment in self._loaded if segment not in kept]
@@ -177,6 +187,11 @@ class Shelf:
         idle = [segment for segment in self._open if segment not in kept]
         for segment in idle[: max(len(self._open) - OPEN_SEGMENTS_MAX, 0)]:
             self.close(segment)
+
+
+def _is_main() -> bool:
+    """Whether this is the thread of the event loop, the journal's one user beside readers and a sync."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _unreadable(segment: Segment, at: int, reason: str) -> FailedCopyError:
