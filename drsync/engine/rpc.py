@@ -350,8 +350,8 @@ class Endpoint:
             now = self._clock.now()
             if now - planned > self._limits.ping_s:
                 # This process stood still; what arrived meanwhile has not been read yet.
-                self._heard_at += now - planned
-                self._paused_at += now - planned
+                self._heard_at = min(now, self._heard_at + now - planned)
+                self._paused_at = min(now, self._paused_at + now - planned)
             if trouble := self._trouble(now, started):
                 self._tell_and_end(TransientError(trouble, code="silent"))
                 return

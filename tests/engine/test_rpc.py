@@ -52,7 +52,8 @@ class SteppedClock:
         """Pass time in the order in which sleepers wake."""
         end = self._now + seconds
         while self._sleepers and self._sleepers[0][0] <= end:
-            self._now, _, woken = heapq.heappop(self._sleepers)
+            instant, _, woken = heapq.heappop(self._sleepers)
+            self._now = max(self._now, instant)
             woken.set()
             await settle()
         self._now = end

@@ -137,6 +137,15 @@ def test_a_frame_in_single_bytes_is_kept_in_one_buffer() -> None:
     assert [len(frame.body) for frame in read] == [5000]
 
 
+@pytest.mark.parametrize("step", [32768, 5000, 600])
+def test_large_frames_in_pieces_of_a_channel_are_whole(step: int) -> None:
+    bodies = [bytes([n]) * (300_000 + n) for n in range(3)]
+    stream = b"".join(encode(FrameType.BATCHES, body) for body in bodies)
+    decoder = Decoder()
+    read = [f for at in range(0, len(stream), step) for f in decoder.feed(stream[at : at + step])]
+    assert [frame.body for frame in read] == bodies
+
+
 def test_parts_are_joined_behind_the_header() -> None:
     parts: list[Buffer] = [b"ab", bytearray(b"cd"), memoryview(b"ef")]
     assert encode_parts(FrameType.BATCHES, parts, stream=3) == encode(FrameType.BATCHES, b"abcdef", stream=3)
