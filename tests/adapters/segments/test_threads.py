@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing_extensions import override
 
 import pytest
+from typing_extensions import override
 
 from drsync.adapters.segments import shelf
 from drsync.adapters.segments.files import OsFiles
@@ -46,6 +46,7 @@ def test_a_descriptor_is_not_closed_under_a_reader(tmp_path: Path, monkeypatch: 
         builder.add_write(0, 0, memoryview(data), 0)
         batch = builder.finish(0)
         places.append((journal.append(batch.parts, batch.first_seq, batch.end) + batch.payload_start, data))
+    journal.sync()
     journal.close()
     files = SlowReader()
     journal = SegmentJournal(tmp_path, identity, 0, segment_bytes=SEGMENT, files=files)
