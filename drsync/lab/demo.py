@@ -32,6 +32,7 @@ from drsync.model.operation import StepOutcome
 
 READY_SECONDS = 60.0  # because a journal that was written meanwhile is sent first
 FIRST_WRITE_SECONDS = 15.0
+RATE_SECONDS = 1.0
 RETURN_SECONDS = 60.0  # because the center that was lost starts, compares and catches up
 ACTOR = "drsync lab demo"
 LOSS_WORDS = {
@@ -95,7 +96,7 @@ class Demo:
             await self._bring_home(api)
             await self._writer.write_since(time.monotonic(), FIRST_WRITE_SECONDS)
         began, before = time.monotonic(), self._writer.acknowledged
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(RATE_SECONDS)
         rate = (self._writer.acknowledged - before) / (time.monotonic() - began)
         tell.check(
             f"{rate:.0f} writes a second, each acknowledged by {PRODUCTION} and {SAME_CITY}", is_good=rate > 0
@@ -140,7 +141,7 @@ class Demo:
         with tell.waiting("production compares histories and catches up"):
             status = await self._cluster.wait_for(
                 f"{PRODUCTION} in sync again",
-                lambda found: _is_back(found) and _is_level(found),
+                _is_back,
                 RETURN_SECONDS,
             )
         center = group_of(status).doc("centers").doc(PRODUCTION)
@@ -278,5 +279,6 @@ def _is_level(status: Doc) -> bool:
 
 
 def _is_back(status: Doc) -> bool:
+    """The center that was lost follows the new owner, in sync and level."""
     center = group_of(status).doc("centers").doc(PRODUCTION)
-    return center.flag("connected") and center.text("role") == "replica"
+    return _is_level(status) and center.text("role") == "replica"

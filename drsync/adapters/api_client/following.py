@@ -1,4 +1,4 @@
-"""Follows an operation of the coordinator to its end. The operation is the coordinator's: it goes on without us."""
+"""Follows an operation of the coordinator to its end; it is the coordinator's, and goes on without us."""
 
 import asyncio
 from collections.abc import Callable
