@@ -275,7 +275,9 @@ def _is_level(status: Doc) -> bool:
     connected = all(status.doc("centers").doc(name).flag("connected") for name in CENTER_NAMES)
     in_sync = {PRODUCTION, SAME_CITY} <= set(group.texts("in_sync"))
     aim = group.doc("objectives").number("rpo_s")
-    return connected and in_sync and group.doc("centers").doc(REMOTE).number("rpo_actual_s") <= aim
+    remote = group.doc("centers").doc(REMOTE)
+    is_near = remote.has("rpo_actual_s") and remote.number("rpo_actual_s") <= aim
+    return connected and in_sync and is_near
 
 
 def _is_back(status: Doc) -> bool:

@@ -1,5 +1,6 @@
 """`lab up`: from nothing, or from a stopped lab, to three centers that protect real data."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ async def bring_up(cluster: Cluster, chosen: Sequence[Image], tell: Narrator) ->
     layout = cluster.layout
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(layout.starting, is_patient=False):
-        known = _found(layout, chosen, tell)
+        known = await _found(layout, chosen, tell)
         before = set(cluster.alive())
         if before == set(PROCESSES):
             tell.say("already running; nothing was started")
@@ -68,7 +69,7 @@ async def bring_up(cluster: Cluster, chosen: Sequence[Image], tell: Narrator) ->
     return Brought(bool(before), is_fresh)
 
 
-def _found(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> LabRecord:
+async def _found(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> LabRecord:
     known = record.load(layout.record)
     if known is not None:
         founding.require_same(layout, known, chosen)
@@ -82,7 +83,7 @@ def _found(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> LabRecord
     if chosen:
         return founding.found(layout, list(chosen))
     with tell.waiting("making an ext4 image of files on this machine"):
-        known = founding.found(layout, [])
+        known = await asyncio.to_thread(founding.found, layout, [])
     image = images.look_at(layout.image)
     tell.say(
         f"made an ext4 image of files on this machine: {format_size(image.size)}, "
@@ -148,7 +149,9 @@ async def _import(cluster: Cluster, volume: ImportedVolume, tell: Narrator) -> N
             image, owner_uri(status, volume.name), advance, may_hold_data=volume.is_begun
         )
     took = max(tell.seconds - began, 1e-3)
-    fsck = images.check_ext(image.path)[0] if image.is_ext and images.has_tool("e2fsck") else None
+    fsck = None
+    if image.is_ext and images.has_tool("e2fsck"):
+        fsck, _ = await asyncio.to_thread(images.check_ext, image.path)
     complete = replace(volume, is_begun=True, is_done=True, content=done.content, fsck=fsck)
     cluster.remember(lambda known: known.with_volume(complete))
     tell.check(
