@@ -8,6 +8,7 @@ import structlog
 from drsync import __version__
 from drsync.adapters.charter_remote import RemoteCharterStore
 from drsync.adapters.ssh import PeerKeys, SshTransport
+from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
@@ -130,7 +131,7 @@ class Agent:
     async def _open_copy(self, charter: Charter) -> Member:
         spec = charter.group
         copy = await asyncio.to_thread(
-            GroupCopy.open, self._me, spec, self._store(spec.id), self._dice.hex128()
+            GroupCopy.open, self._me, spec, self._store(spec.id), self._dice.hex128(), self._clock.now()
         )
         world = World(
             store=RemoteCharterStore(self._headquarters.ask),
@@ -318,5 +319,6 @@ async def run(options: AgentOptions, stop: asyncio.Event) -> None:
     Raises:
         TransientError: an address or a directory cannot be used now.
     """
+    keep_freed_memory()
     _make_directories(options)
     await Agent(options).run(stop)

@@ -131,8 +131,12 @@ class Attachment:
                     self.feed.acknowledged(ack.appended, ack.durable, ack.applied)
             case FrameType.REJECT:
                 refusal = stream.read_reject(frame.body)
-                self._on_stale(refusal.promised)
                 self.close("rejected")
+                if refusal.promised > self._engine.log.epoch:
+                    self._on_stale(refusal.promised)
+            case FrameType.DETACH:
+                self._channel.close_stream(self._stream)
+                self.lost("the peer takes no more")
             case _:
                 raise MalformedError(f"frame {frame.type} does not belong on a replication stream")
 

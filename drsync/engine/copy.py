@@ -134,7 +134,7 @@ class GroupCopy:
         self._cutting_to: int | None = None
 
     @staticmethod
-    def open(me: Self, spec: GroupSpec, store: CopyStore, incarnation: str) -> "GroupCopy":
+    def open(me: Self, spec: GroupSpec, store: CopyStore, incarnation: str, now: float) -> "GroupCopy":
         """Open or create the copy. Blocks (fsync, scan of the unsealed segment).
 
         Args:
@@ -142,6 +142,7 @@ class GroupCopy:
             spec: the group; its volumes' images are created when missing.
             store: the files.
             incarnation: used when the copy is new.
+            now: seconds since boot.
 
         Raises:
             FailedCopyError: the copy is damaged; nothing was changed.
@@ -149,13 +150,17 @@ class GroupCopy:
         superblock = store.superblock()
         raw = superblock.load()
         durable = Durable.decode(raw) if raw is not None else Durable(incarnation, me.boot_id)
-        has_lost_cache = durable.boot_id != me.boot_id and not durable.is_clean
+        has_rebooted = durable.boot_id != me.boot_id
+        has_lost_cache = has_rebooted and not durable.is_clean
         durable = replace(
             durable,
             boot_id=me.boot_id,
             is_clean=False,
             unclean=durable.unclean or (raw is not None and has_lost_cache),
         )
+        if durable.bound_epoch and has_rebooted:
+            # The old boot's clock says nothing here: the confirmation binds for its full length once more.
+            durable = replace(durable, bound_until=now + spec.policy.lease_s)
         superblock.store(durable.encode())
         journal = store.journal(spec, durable.incarnation, durable.durable_hint)
         images = {volume.index: store.image(volume) for volume in spec.volumes}

@@ -11,7 +11,7 @@ from drsync.delta.batch import EncodedBatch
 from drsync.model.errors import DrsyncError
 from drsync.ports.journal import Journal
 
-PUMP_BYTES = 1 << 20  # because a data frame holds about that much
+PUMP_BYTES = 256 << 10  # because larger frames cost the receiver more copies than they save calls
 UNACKNOWLEDGED_BYTES_MAX = 64 << 20  # because 10 Gbit/s x 50 ms round trip are 62 MB
 PUMP_ROUNDS_MAX = 8  # because the loop has other work after 8 MiB
 

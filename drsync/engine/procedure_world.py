@@ -46,7 +46,7 @@ class Desk(Protocol):
         ...
 
     def released(self, group_id: str, center: str, epoch: Epoch) -> None:
-        """The center has stopped answering as the owner of `epoch`."""
+        """The lease holder has stopped answering, to give way to `epoch`."""
         ...
 
     def store_ready(self, group_id: str) -> str:

@@ -35,6 +35,7 @@ from drsync.engine.procedure_world import Json, ProcedureWorld, ask_all, stateme
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState, Statement
+from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, TransientError
 from drsync.model.operation import OperationState
 from drsync.ports.charter_store import CasOutcome
@@ -233,7 +234,7 @@ class ProcedureRunner:
             charter.epoch,
         ) and word.follow < charter.epoch:
             return lease  # it is about to open
-        self._desk.released(charter.group.id, lease.holder, charter.epoch)
+        self._desk.released(charter.group.id, lease.holder, Epoch(charter.epoch + 1))
         return self._desk.lease(charter.group.id)
 
     def _frozen(self, charter: Charter, heard: Mapping[str, Statement]) -> float | None:
@@ -277,7 +278,7 @@ class ProcedureRunner:
                 # The epoch the holder owns: what it gives back, not the one to come.
                 body = {"group": group, "epoch": seen.charter.epoch}
                 await self._call(command.center, "group.release", body, ANSWER_TIMEOUT_S)
-                self._desk.released(group, command.center, seen.charter.epoch)
+                self._desk.released(group, command.center, command.epoch)
             case Prepare():
                 await self._call(command.center, "group.prepare", _prepare(group, command), PREPARE_TIMEOUT_S)
             case OpenGroup():

@@ -100,7 +100,7 @@ class Receiver:
     def _batches(self, body: bytes) -> None:
         head, view = data.read_batches(body)
         if head.epoch != self.epoch or not self.is_current:
-            self.reject()
+            self.refuse()
             return
         self.received_bytes += len(view)
         copy = self.copy
@@ -115,14 +115,14 @@ class Receiver:
             raise
         except DrsyncError as error:
             self._events.copy_troubled(error)
-            self.reject()
+            self.refuse()
             return
         self._is_ack_due = True
         self._commit(data.Commit(head.epoch, head.commit))
 
     def _checked(self, view: memoryview, at: int, header: Header) -> Position:
         position = verify(view, at, header, self.copy.journal.tip)
-        if header.epoch != self.epoch and header.epoch > self.copy.durable.follow:
+        if header.epoch > self.epoch:
             raise MalformedError(f"batch at record {header.first_seq} bears epoch {header.epoch}")
         check_bounds(view, at, header, self._sizes)
         return position
@@ -143,11 +143,18 @@ class Receiver:
         )
         self._channel.send(FrameType.ACK, self._stream, [data.encode_ack(ack)])
 
-    def reject(self) -> None:
-        """Tell the sender which epoch this copy has promised; nothing of it is taken."""
-        if not self.is_lost:
-            refusal = stream.Reject(self.epoch, self.copy.durable.promised)
+    def refuse(self) -> None:
+        """Take nothing more: a higher promise rejects the owner, anything else only ends the stream."""
+        if self.is_lost:
+            return
+        promised = self.copy.durable.promised
+        if promised > self.epoch:
+            refusal = stream.Reject(self.epoch, promised)
             self._channel.send(FrameType.REJECT, self._stream, [stream.encode_reject(refusal)])
+        else:
+            self._channel.send(FrameType.DETACH, self._stream, [])
+            self._channel.close_stream(self._stream)
+            self.is_lost = True
 
 
 def check_bounds(view: memoryview, at: int, header: Header, sizes: dict[int, int]) -> None:

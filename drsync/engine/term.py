@@ -226,7 +226,7 @@ class OwnerTerm:
 
     def _checkpoint_if_due(self, now: float) -> None:
         engine = self.engine
-        if now < self._next_checkpoint or engine.is_frozen or not engine.is_leased or not engine.is_drained:
+        if now < self._next_checkpoint or engine.is_frozen or not engine.is_leased:
             return
         self._next_checkpoint = now + self._policy.checkpoint_s
         self.checkpoint("", is_app_consistent=False)

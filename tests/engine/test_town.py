@@ -5,6 +5,7 @@ from pathlib import Path
 
 from drsync.model.charter import IntentKind
 from drsync.model.copy import CopyState
+from drsync.model.errors import FailedCopyError
 from drsync.model.operation import OperationState
 from tests.engine.town import GROUP, Town, town
 
@@ -231,3 +232,37 @@ async def test_a_drill_reads_exactly_what_the_owner_had_at_that_point(tmp_path: 
         assert (await place.call("remote", "view.close", body, 5))["open"] == []
         await asyncio.sleep(0)
         assert place.member("remote").copy.state is CopyState.REPLICA
+
+
+async def test_a_full_disk_at_a_replica_stops_that_replica_alone(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        writer = Writer(place, "production")
+        remote = place.member("remote")
+        writer.write_many(1, 10)
+        await place.until(lambda: remote.copy.journal.tip.seq >= 10)
+
+        def no_space(*_: object) -> int:
+            raise FailedCopyError("append: no space left on device")
+
+        remote.copy.journal.append = no_space  # type: ignore[method-assign]
+        writer.write_many(11, 10)
+        await place.until(lambda: len(writer.acknowledged) == 20)
+        await place.until(lambda: remote.copy.state is CopyState.FAILED)
+        term = place.member("production").term
+        assert term is not None
+        await place.until(lambda: "no space left" in term.plans["remote"])
+        writer.write(21)
+        await place.until(lambda: len(writer.acknowledged) == 21)
+
+
+async def test_checkpoints_are_written_under_constant_load(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        writer = Writer(place, "production")
+        remote = place.member("remote").copy
+        before = len(remote.checkpoints)
+        number = 0
+        while len(remote.checkpoints) < before + 3:
+            number += 1
+            writer.write(number)
+            await asyncio.sleep(0)
+            assert number < 200_000, place.describe()

@@ -186,7 +186,7 @@ class Node:
 
     def open_copy(self, spec: GroupSpec) -> Member:
         store = FileCopyStore(self.directory, "cluster", self.name)
-        copy = GroupCopy.open(self.me, spec, store, self.town.dice.hex128())
+        copy = GroupCopy.open(self.me, spec, store, self.town.dice.hex128(), self.town.clock.now())
         world = World(self.town.store_for(self.name), self.peers, self.town.clock, self.town.dice, "cluster")
         self.member = Member(copy, world, self)
         self.member.checked(0)
