@@ -8,7 +8,9 @@ from aiohttp import web
 from drsync.adapters.memory.volume import MemoryDevice, MemoryExports
 from drsync.adapters.nbd.address import make_uri
 from drsync.adapters.nbd.server import Server
-from drsync.lab.layout import CENTER_NAMES, GROUP, LEDGER, PRODUCTION
+from drsync.config.load import read_group
+from drsync.lab.layout import CENTER_NAMES, DISK, GROUP, LEDGER, PRODUCTION
+from drsync.ports.volume import BlockDevice
 
 Json = dict[str, object]
 OPERATION = "0f" * 16
@@ -34,6 +36,8 @@ class FakeWorld:
     content: str = "equal"
     refuses: str = ""
     asked: list[tuple[str, Json]] = field(default_factory=list)
+    has_group: bool = True
+    disk: MemoryDevice | None = None
     _server: Server | None = None
     _last: Json = field(default_factory=dict)
 
@@ -41,6 +45,7 @@ class FakeWorld:
         """The HTTP side."""
         app = web.Application()
         app.router.add_get("/v1/status", self._status)
+        app.router.add_post("/v1/groups", self._apply)
         app.router.add_post("/v1/groups/{group}/{kind}", self._start)
         app.router.add_get("/v1/operations/{id}", self._operation)
         app.router.add_get("/v1/drills/{id}", self._drill)
@@ -52,7 +57,7 @@ class FakeWorld:
         if self._server is not None:
             await self._server.stop()
         self.owner = center
-        self._server = Server(MemoryExports({LEDGER: self.ledger}), self.folder / f"{center}.sock")
+        self._server = Server(MemoryExports(self._devices()), self.folder / f"{center}.sock")
         await self._server.start()
 
     async def stop(self) -> None:
@@ -65,9 +70,10 @@ class FakeWorld:
         centers: Json = {
             name: {
                 "connected": name in self.connected,
-                "volumes": {f"{GROUP}/{LEDGER}": make_uri(LEDGER, self.folder / f"{name}.sock")}
-                if name == self.owner
-                else {},
+                "volumes": {
+                    f"{GROUP}/{volume}": make_uri(volume, self.folder / f"{name}.sock")
+                    for volume in (self._devices() if name == self.owner and self.has_group else ())
+                },
             }
             for name in CENTER_NAMES
         }
@@ -90,7 +96,24 @@ class FakeWorld:
             "objectives": {"rpo_s": 15.0, "rto_s": 60.0},
             "centers": members,
         }
-        return {"centers": centers, "groups": {GROUP: group}}
+        return {"centers": centers, "groups": {GROUP: group} if self.has_group else {}}
+
+    def _devices(self) -> dict[str, BlockDevice]:
+        devices: dict[str, BlockDevice] = {LEDGER: self.ledger}
+        if self.disk is not None:
+            devices[DISK] = self.disk
+        return devices
+
+    async def _apply(self, request: web.Request) -> web.Response:
+        body: Json = await request.json()
+        self.asked.append(("apply", body))
+        group = read_group(body)
+        sizes = {volume.name: volume.size for volume in group.volumes}
+        self.disk = MemoryDevice(sizes[DISK])
+        self.ledger = MemoryDevice(sizes[LEDGER], keeps_record=False)
+        self.has_group = True
+        await self.serve_at(group.preferred_owner)
+        return web.json_response({}, status=201)
 
     async def _status(self, request: web.Request) -> web.Response:
         del request
