@@ -67,7 +67,8 @@ class DrillReport:
         epoch: of the group when the drill started.
         position: last record of the opened copy.
         point: the recovery point, None if the drill ended before there was one.
-        rpo_s: age of the point when the drill started, 0 for a point made by the drill itself.
+        rpo_s: age of the point when the drill started; for a point made by the drill itself, how long it
+            took the drill center to hold it.
         remote_lag_s: how long it took the drill center to hold the point durably.
         rto_s: seconds from asking for the copy to readable volumes; None when it never opened.
         rto_steps: names of the steps that `rto_s` adds up.

@@ -75,6 +75,16 @@ class MemberMemory:
             self._keep([key])
         return True
 
+    def follow(self, group_id: str, statement: Statement) -> None:
+        """Remember a later statement of the same link, whatever it says: a cut lowers positions honestly."""
+        key = (group_id, statement.center)
+        word = Remembered(
+            statement.promised, statement.follow, statement.durable, statement.session, statement.appended
+        )
+        self._heard[key] = (word, statement.incarnation)
+        if self._is_worth_keeping(key):
+            self._keep([key])
+
     def _is_worth_keeping(self, key: tuple[str, str]) -> bool:
         if key not in self._kept:
             return True
@@ -86,7 +96,7 @@ class MemberMemory:
             kept_incarnation,
         ):
             return True
-        return now.durable - kept.durable >= POSITION_STEP
+        return not 0 <= now.durable - kept.durable < POSITION_STEP
 
     def _keep(self, keys: list[tuple[str, str]]) -> None:
         with self._database.transaction():

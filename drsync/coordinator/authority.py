@@ -1,0 +1,190 @@
+"""Leases, trust in the store, memory of members: what decides whether the coordinator may act or grant.
+
+Implements `engine.procedure_world.Desk` and the guard of the charter store. All rules are in `core`; this
+file keeps their state for the life of the process.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from drsync.adapters.sqlite.charters import SqliteCharterStore
+from drsync.adapters.sqlite.members import MemberMemory
+from drsync.coordinator.sessions import AgentSession, SessionTable
+from drsync.core import store_trust
+from drsync.core.lease import LeaseBook
+from drsync.core.observation import LastKnown
+from drsync.core.store_trust import Heard, TokenWord
+from drsync.model.charter import Charter
+from drsync.model.copy import Statement
+from drsync.model.epoch import Epoch, generation
+from drsync.ports.charter_store import LeaseGrant
+from drsync.ports.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an agent's change of a charter is not even tried."""
+
+    reason: str
+
+
+class Authority:
+    """One per coordinator process."""
+
+    def __init__(
+        self,
+        store: SqliteCharterStore,
+        memory: MemberMemory,
+        sessions: SessionTable,
+        clock: Clock,
+        told: Callable[[str, str, str, str], None],
+    ) -> None:
+        """Every lease counts as just granted (F.A 8).
+
+        Args:
+            store: the charters; its guard is set to this object's.
+            memory: what members stated before.
+            sessions: what they state now.
+            clock: time.
+            told: called with kind, text, group id and center when something is worth an event.
+        """
+        self._store = store
+        self._memory = memory
+        self._sessions = sessions
+        self._clock = clock
+        self._told = told
+        self._heard: dict[str, dict[str, Heard]] = {}
+        self._went_back: set[tuple[str, str]] = set()
+        self._old_copy = ""
+        now = clock.now()
+        self._leases = {c.group.id: LeaseBook.started(c, now) for c in store.all()}
+        store.guard = self.objection
+
+    # --- trust in the store
+
+    def store_ready(self, group_id: str) -> str:
+        """See Desk."""
+        charter = self._store.get(group_id)
+        if self._old_copy:
+            return self._old_copy
+        if charter is None:
+            return ""
+        token = "same" if self._store.is_same_store else ""
+        members = [member.name for member in charter.group.members]
+        own = Heard(charter.generation, charter.version, charter.epoch)
+        return store_trust.ready(token, token, self._heard.get(group_id, {}), members, own)
+
+    def heard_charter(self, group_id: str, center: str, version: int, follow: Epoch) -> None:
+        """A member told the newest charter it has seen."""
+        charter = self._store.get(group_id)
+        if charter is None:
+            return
+        seen = Heard(max(generation(follow), charter.generation), version, min(follow, charter.epoch))
+        if follow > charter.epoch:
+            seen = Heard(generation(follow), max(version, charter.version), follow)
+        known = self._heard.setdefault(group_id, {})
+        if seen > known.get(center, Heard(0, 0, Epoch(0))):
+            known[center] = seen
+
+    def check_token(self, center: str, stated: int | None) -> tuple[int, bool]:
+        """The next start token for a center, and whether the center went back in time."""
+        if stated is None:
+            return self._memory.exchange(center, self._memory.token_of(center))[1], False
+        word, token = self._memory.exchange(center, stated)
+        if word is TokenWord.STORE_WENT_BACK:
+            self._old_copy = f"this charter store is an old copy: {center} has a newer start token"
+            self._told("store_went_back", self._old_copy, "", center)
+        return token, word is TokenWord.MEMBER_WENT_BACK
+
+    # --- memory of members
+
+    def register(self, group_id: str, statement: Statement, *, is_back: bool) -> bool:
+        """The first statement on a link; whether the member is younger than it was."""
+        went_back = not self._memory.hear(group_id, statement) or is_back
+        key = (group_id, statement.center)
+        if went_back and not statement.amnesic:
+            self._went_back.add(key)
+            text = f"{statement.center} has gone back in time: it stated a higher position before"
+            self._told("member_went_back", text, group_id, statement.center)
+        self._sessions.hear(group_id, self._better(group_id, statement), self._clock.now())
+        return key in self._went_back
+
+    def heard(self, group_id: str, statement: Statement) -> Statement:
+        """See Desk. Within a link nothing is compared: cuts are honest, and a restored host reconnects."""
+        better = self._better(group_id, statement)
+        if not better.amnesic:
+            self._memory.follow(group_id, statement)
+        self._sessions.hear(group_id, better, self._clock.now())
+        return better
+
+    def _better(self, group_id: str, statement: Statement) -> Statement:
+        key = (group_id, statement.center)
+        if key not in self._went_back:
+            return statement
+        charter = self._store.get(group_id)
+        is_level = charter is not None and statement.center in charter.in_sync
+        if statement.amnesic or (is_level and charter is not None and statement.follow == charter.epoch):
+            self._went_back.discard(key)  # it knows it itself, or the owner has caught it up
+            return statement
+        return replace(statement, amnesic=True)
+
+    # --- leases
+
+    def lease(self, group_id: str) -> LeaseBook:
+        """See Desk."""
+        return self._leases.get(group_id, LeaseBook())
+
+    def released(self, group_id: str, center: str, epoch: Epoch) -> None:
+        """See Desk."""
+        self._leases[group_id] = self.lease(group_id).release(center, epoch)
+
+    def renew(self, charter: Charter, agent: AgentSession, statement: Statement, epoch: Epoch) -> LeaseGrant:
+        """An owner of `epoch` asks to go on: granted only to the very process the charter names."""
+        no = LeaseGrant(is_granted=False, seconds=0.0, charter_version=charter.version)
+        if self.store_ready(charter.group.id) or agent.session != charter.owner_session:
+            return no
+        if statement.promised > charter.epoch:
+            return no
+        book = self.lease(charter.group.id).renew(charter, agent.center, epoch, self._clock.now())
+        if book is None:
+            return no
+        self._leases[charter.group.id] = book
+        seconds = charter.group.policy.lease_s
+        return LeaseGrant(is_granted=True, seconds=seconds, charter_version=charter.version)
+
+    def last_known(self, group_id: str) -> LastKnown | None:
+        """See Desk: the report of the charter's owner in its epoch, no other."""
+        word, charter = self._sessions.report(group_id), self._store.get(group_id)
+        if word is None or charter is None:
+            return None
+        if (word.center, word.report.epoch) != (charter.owner, charter.epoch):
+            return None
+        return LastKnown(word.report.commit, word.report.tip, word.report.time_us, word.heard_at)
+
+    # --- changes of charters
+
+    def objection(self, current: Charter | None, new: Charter) -> str | None:
+        """The store's guard: why the charter may not change so now."""
+        if current is None:
+            return self._old_copy or None
+        waiting = self.store_ready(current.group.id)
+        if waiting:
+            return waiting
+        now, book = self._clock.now(), self.lease(current.group.id)
+        if not book.may_change_owner(current, new, now):
+            return f"{book.holder} may still answer for {book.until - now:.1f} s"
+        return None
+
+    def refusal(self, agent: AgentSession, current: Charter | None, new: Charter) -> Refusal | None:
+        """An agent may change one thing only: the in-sync set of the group it owns, in its epoch."""
+        if current is None:
+            return Refusal("there is no such group")
+        if (current.owner, current.owner_session) != (agent.center, agent.session):
+            return Refusal(f"{agent.center} does not own the group in this session")
+        allowed = replace(current, version=new.version, in_sync=new.in_sync)
+        if new != allowed:
+            return Refusal("an owner changes nothing but the in-sync set")
+        mates = {agent.center, *current.group.mates(agent.center)}
+        if agent.center not in new.in_sync or not new.in_sync <= mates:
+            return Refusal("the in-sync set is the owner and members of its site")
+        return None

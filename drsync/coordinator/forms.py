@@ -1,0 +1,123 @@
+"""What agents and people may send: every body is checked here before anything looks at it."""
+
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from drsync.model.errors import UsageError
+
+Name = Annotated[str, Field(max_length=255)]
+Text = Annotated[str, Field(max_length=2000)]
+Count = Annotated[int, Field(ge=0, le=(1 << 64) - 1)]
+Json = dict[str, object]
+
+
+class Form(BaseModel):
+    """Base: unknown keys are ignored, so that a newer agent may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class PeerWord(Form):
+    """What the owner says about one other member."""
+
+    connected: bool = False
+    appended: Count = 0
+    durable: Count = 0
+    lag_records: Count = 0
+    lag_bytes: Count = 0
+    rpo_s: Annotated[float, Field(ge=0)] = 0.0
+    plan: Text = ""
+
+
+class OwnerReport(Form):
+    """What only the owner knows; comes with its heartbeats."""
+
+    epoch: Count
+    version: Count = 0
+    tip: Count = 0
+    commit: Count = 0
+    time_us: Count = 0
+    serving: bool = False
+    waiting: Text = ""
+    peers: Annotated[dict[Name, PeerWord], Field(max_length=16)] = {}
+    nbd: Annotated[dict[Name, Text], Field(max_length=1024)] = {}
+
+
+class GroupBeat(Form):
+    """One group in a heartbeat."""
+
+    statement: Json
+    report: OwnerReport | None = None
+    version: Count = 0
+
+
+class Heartbeat(Form):
+    """``heartbeat``."""
+
+    groups: dict[Name, GroupBeat] = {}
+
+
+class Registration(Form):
+    """``register``. A `token` is compared with the store's memory only if the agent sends one."""
+
+    center: Name
+    session: Name
+    software: Name = ""
+    address: Name = ""
+    token: Count | None = None
+    groups: dict[Name, Json] = {}
+
+
+class Asked(Form):
+    """Base of what people send: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: Text = ""
+    actor: Name = ""
+
+
+class MoveForm(Asked):
+    """``POST /v1/groups/{g}/switchover``."""
+
+    to: Name
+
+
+class FailoverForm(MoveForm):
+    """``POST /v1/groups/{g}/failover``."""
+
+    accept_loss: bool = False
+    dry_run: bool = False
+
+
+class DrillForm(Asked):
+    """``POST /v1/groups/{g}/drill``. Without `at`: the remote center; without `point`: a new one."""
+
+    at: Name = ""
+    point: Name = ""
+
+
+class CheckpointForm(Asked):
+    """``POST /v1/groups/{g}/checkpoint``."""
+
+    name: Name = ""
+
+
+F = TypeVar("F", bound=BaseModel)
+
+
+def read(form: type[F], body: object) -> F:
+    """`body` as a form.
+
+    Raises:
+        UsageError: names every wrong field.
+    """
+    try:
+        return form.model_validate(body)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
+            for one in error.errors(include_url=False, include_input=False)
+        )
+        raise UsageError(f"wrong request: {wrong}") from error

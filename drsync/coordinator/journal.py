@@ -1,0 +1,38 @@
+"""What happened, told twice: as an event that is kept, and as a line in the log."""
+
+import structlog
+
+from drsync.model import epoch as epochs
+from drsync.model.charter import Charter
+from drsync.model.epoch import NEVER, Epoch
+from drsync.model.operation import Event
+from drsync.ports.evidence import Evidence
+
+log = structlog.get_logger()
+
+
+class Journal:
+    """The coordinator's voice."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+
+    def event(self, kind: str, text: str, *, group: str = "", center: str = "", epoch: Epoch = NEVER) -> None:
+        """Keep it and log it."""
+        self._evidence.record(Event(kind, text, group, center, epoch))
+        log.info(kind, group=group, center=center, epoch=epochs.show(epoch), reason=text)
+
+    def about(self, charter: Charter, kind: str, text: str, center: str = "") -> None:
+        """As `event`, about a group."""
+        self.event(kind, text, group=charter.group.name, center=center, epoch=charter.epoch)
+
+    def in_sync_changed(self, before: Charter, after: Charter) -> None:
+        """The owner asked for another in-sync set and got it."""
+        for center in sorted(before.in_sync - after.in_sync):
+            self.about(after, "left_in_sync", f"{center} is not waited for any more", center)
+        for center in sorted(after.in_sync - before.in_sync):
+            self.about(after, "joined_in_sync", f"every write waits for {center} from now on", center)
+
+    def bug(self, where: str, error: BaseException) -> None:
+        """Something escaped that should not."""
+        log.error("bug", reason=f"{where}: {error!r}", exc_info=error)

@@ -1,0 +1,321 @@
+"""Operations under way: one change of owner per group, one drill per group, and who waits for them.
+
+Running them is the engine's; this file starts, supersedes, resumes and records them.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, dataclass, field, replace
+
+from drsync.adapters.sqlite.evidence import SqliteEvidence
+from drsync.coordinator.journal import Journal
+from drsync.core.loss import LossStatement
+from drsync.core.plan import Refuse
+from drsync.engine.procedure_drill import DrillRequest, DrillRunner
+from drsync.engine.procedure_steps import StepLog
+from drsync.engine.procedure_world import ProcedureWorld
+from drsync.engine.procedures import Outcome, ProcedureRunner, Request
+from drsync.model import epoch as epochs
+from drsync.model.charter import Charter, Intent, IntentKind
+from drsync.model.drill import Verdict
+from drsync.model.errors import DrsyncError, RefusedError, TransientError
+from drsync.model.operation import Fault, Operation, OperationKind, OperationState, Step
+
+EXIT_FAILED, EXIT_REFUSED, EXIT_NOT_REACHED = 1, 3, 4
+Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
+
+
+@dataclass(slots=True)
+class Live:
+    """An operation under way, and everybody who waits for news of it. Implements `Progress`."""
+
+    operation: Operation
+    group_id: str
+    evidence: SqliteEvidence
+    waits_for: str = ""
+    until: float | None = None
+    task: "asyncio.Task[None] | None" = None
+    steps: list[Step] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stepped(self, step: Step) -> None:
+        """See Progress."""
+        self.evidence.step(self.operation.id, step)
+        self.steps.append(step)
+        self._tell()
+
+    def stated(self, loss: LossStatement) -> None:
+        """See Progress."""
+        self.operation = replace(self.operation, loss=asdict(loss))
+
+    def waiting(self, reason: str, until: float | None) -> None:
+        """See Progress."""
+        self.waits_for, self.until = reason, until
+
+    def end(self, operation: Operation) -> None:
+        """It has ended; nothing changes any more."""
+        self.operation = operation
+        self.evidence.end(operation)
+        self.waits_for = ""
+        self._tell()
+
+    def _tell(self) -> None:
+        self.operation = replace(self.operation, steps=tuple(self.steps))
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Operations:
+    """All operations of this process."""
+
+    def __init__(
+        self, world: ProcedureWorld, evidence: SqliteEvidence, journal: Journal, spawn: Spawn
+    ) -> None:
+        self._world = world
+        self._evidence = evidence
+        self._journal = journal
+        self._spawn = spawn
+        self._live: dict[str, Live] = {}
+        self._moves: dict[str, Live] = {}
+        self._drills: dict[str, Live] = {}
+        self.ended_at: dict[str, float] = {}
+        """When the last change of owner of a group ended, by the coordinator's clock."""
+        self.last_state: dict[str, OperationState] = {}
+        """How it ended."""
+
+    # --- questions
+
+    def move(self, group_id: str) -> Live | None:
+        """The change of owner under way."""
+        return self._moves.get(group_id)
+
+    def is_drilling(self, drill_id: str) -> bool:
+        """Whether that drill is under way here."""
+        return any(live.operation.id == drill_id for live in self._drills.values())
+
+    def find(self, operation_id: str) -> Operation | None:
+        """An operation, running or ended."""
+        live = self._live.get(operation_id)
+        return live.operation if live is not None else self._evidence.operation(operation_id)
+
+    async def wait(self, operation_id: str, after: int, wait_s: float) -> Operation | None:
+        """As `find`, but not before there are steps above `after`, it ended, or `wait_s` passed."""
+        live = self._live.get(operation_id)
+        if live is None:
+            return self._evidence.operation(operation_id)
+        deadline = asyncio.get_running_loop().time() + wait_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                while live.operation.state is OperationState.RUNNING and len(live.steps) <= after:
+                    await live.changed.wait()
+        except TimeoutError:
+            pass
+        return live.operation
+
+    # --- changes of owner
+
+    async def start_move(self, charter: Charter, request: Request) -> Operation:
+        """Start one. A failover takes the place of anything smaller that is under way.
+
+        Raises:
+            RefusedError: another one is under way.
+        """
+        running = self._moves.get(charter.group.id)
+        if running is not None:
+            kind = running.operation.kind
+            if request.kind is not IntentKind.FAILOVER or kind is OperationKind.FAILOVER:
+                raise RefusedError(
+                    f"a {kind.value} to {running.operation.target} is under way",
+                    code="in_progress",
+                    remedy="Wait for it; drsync why shows what it waits for.",
+                )
+            await self._supersede(running)
+        return self._begin(charter, request, steps=(), has_begun=False)
+
+    def resume(self, charter: Charter, intent: Intent) -> Operation:
+        """Go on with the intent that the charter bears; the operation's own words win if they are known."""
+        known = self._evidence.operation(intent.id)
+        kind, target = intent.kind, intent.target
+        if known is not None and known.kind is not OperationKind.DRILL:
+            kind, target = IntentKind(known.kind.value), known.target
+        request = Request(
+            charter.group.id,
+            kind,
+            target,
+            intent.id,
+            intent.actor,
+            intent.reason,
+            intent.accept_loss,
+            intent.started_us,
+        )
+        self._journal.about(charter, "resumed", f"going on with the {kind.value} to {target}", target)
+        return self._begin(charter, request, steps=known.steps if known else (), has_begun=True)
+
+    async def examine(self, charter: Charter, request: Request) -> Operation:
+        """A dry run: the loss statement and whether it would be refused; nothing is kept."""
+        live = Live(_operation(charter, request), charter.group.id, self._evidence)
+        plan, _ = await ProcedureRunner(self._world, request, live).examine()
+        ended = replace(live.operation, state=OperationState.DONE, ended_us=self._world.clock.wall_us())
+        if isinstance(plan, Refuse):
+            text = " ".join(reason.sentence for reason in plan.reasons)
+            remedy = " ".join(reason.remedy for reason in plan.reasons)
+            fault = Fault(plan.reasons[0].code, text, remedy, EXIT_REFUSED)
+            return replace(ended, state=OperationState.REFUSED, error=fault)
+        return replace(ended, result={"dry_run": True})
+
+    def _begin(
+        self, charter: Charter, request: Request, steps: tuple[Step, ...], *, has_begun: bool
+    ) -> Operation:
+        live = self._enter(charter, _operation(charter, request), steps)
+        self._moves[charter.group.id] = live
+        runner = ProcedureRunner(
+            self._world, request, live, has_begun=has_begun, steps_before=steps[-1].n if steps else 0
+        )
+        live.task = self._spawn(self._run_move(live, runner))
+        return live.operation
+
+    async def _run_move(self, live: Live, runner: ProcedureRunner) -> None:
+        try:
+            outcome = await runner.run()
+            ended = _ended(live.operation, outcome)
+        except asyncio.CancelledError:
+            live.waits_for = ""
+            raise  # the operation stays as running: the next start, or the failover, goes on
+        except Exception as error:  # noqa: BLE001  # a bug ends this operation, not the coordinator
+            self._journal.bug(f"{live.operation.kind} of {live.operation.group}", error)
+            ended = _failed(live.operation, Fault("bug", repr(error), "Report it; see the log.", EXIT_FAILED))
+        finally:
+            self._leave(self._moves, live)
+        self._end(live, ended)
+
+    async def _supersede(self, live: Live) -> None:
+        assert live.task is not None
+        live.task.cancel()
+        try:
+            await live.task
+        except asyncio.CancelledError:
+            # of the task; if it was ourselves, the next await says so again
+            self._leave(self._moves, live)
+        fault = Fault("superseded", "A failover took its place.", "", EXIT_FAILED)
+        self._end(live, _failed(live.operation, fault))
+
+    # --- drills
+
+    def start_drill(self, charter: Charter, request: DrillRequest) -> Operation:
+        """Start one. Raises RefusedError when one of the group is under way."""
+        running = self._drills.get(charter.group.id)
+        if running is not None:
+            raise RefusedError(
+                f"a drill at {running.operation.target} is under way",
+                code="in_progress",
+                remedy="Wait for it.",
+            )
+        operation = Operation(
+            request.id,
+            OperationKind.DRILL,
+            charter.group.name,
+            request.center,
+            request.actor,
+            request.reason,
+            request.started_us,
+        )
+        live = self._enter(charter, operation, ())
+        self._drills[charter.group.id] = live
+        live.task = self._spawn(self._run_drill(live, charter, request))
+        return live.operation
+
+    async def _run_drill(self, live: Live, charter: Charter, request: DrillRequest) -> None:
+        runner = DrillRunner(self._world, self._evidence, request, StepLog(self._world.clock, live.stepped))
+        try:
+            report = await runner.run(charter, live.steps)
+            self._evidence.keep_drill(report)
+            ended = replace(
+                live.operation,
+                state=OperationState.FAILED if report.verdict is Verdict.FAILED else OperationState.DONE,
+                result={"drill": report.id, "verdict": report.verdict.value, "report": asdict(report)},
+                error=_fault_of(report.verdict, report.reasons),
+            )
+        except DrsyncError as error:
+            ended = _failed(live.operation, _fault(error))
+        except Exception as error:  # noqa: BLE001  # a bug ends this operation, not the coordinator
+            self._journal.bug(f"drill of {live.operation.group}", error)
+            ended = _failed(live.operation, Fault("bug", repr(error), "Report it; see the log.", EXIT_FAILED))
+        finally:
+            self._leave(self._drills, live)
+        self._end(live, ended)
+
+    # --- both
+
+    def _enter(self, charter: Charter, operation: Operation, steps: tuple[Step, ...]) -> Live:
+        live = Live(replace(operation, steps=steps), charter.group.id, self._evidence, steps=list(steps))
+        self._evidence.begin(operation)
+        self._live[operation.id] = live
+        text = f"{operation.kind.value} to {operation.target} asked for by {operation.actor or 'drsync'}"
+        self._journal.about(charter, f"{operation.kind.value}_started", text, operation.target)
+        return live
+
+    def _leave(self, table: dict[str, Live], live: Live) -> None:
+        if table.get(live.group_id) is live:
+            del table[live.group_id]
+
+    def _end(self, live: Live, operation: Operation) -> None:
+        live.end(replace(operation, steps=tuple(live.steps), ended_us=self._world.clock.wall_us()))
+        self._live.pop(operation.id, None)
+        if operation.kind is not OperationKind.DRILL:
+            self.ended_at[live.group_id] = self._world.clock.now()
+            self.last_state[live.group_id] = operation.state
+        text = (
+            operation.error.message
+            if operation.error
+            else f"{operation.kind.value} to {operation.target} done"
+        )
+        kind = f"{operation.kind.value}_{operation.state.value}"
+        self._journal.event(kind, text, group=operation.group, center=operation.target)
+
+
+def _operation(charter: Charter, request: Request) -> Operation:
+    return Operation(
+        request.id,
+        OperationKind(request.kind.value),
+        charter.group.name,
+        request.target,
+        request.actor,
+        request.reason,
+        request.started_us,
+    )
+
+
+def _ended(operation: Operation, outcome: Outcome) -> Operation:
+    charter = outcome.charter
+    result: dict[str, object] = {"text": outcome.text}
+    if charter is not None:
+        result |= {"owner": charter.owner, "epoch": charter.epoch, "epoch_text": epochs.show(charter.epoch)}
+    if outcome.state is OperationState.DONE:
+        return replace(operation, state=outcome.state, result=result)
+    remedy = " ".join(reason.remedy for reason in outcome.reasons)
+    message = " ".join(reason.sentence for reason in outcome.reasons) or outcome.text
+    code = outcome.reasons[0].code if outcome.reasons else "failed"
+    exit_code = EXIT_REFUSED if outcome.state is OperationState.REFUSED else EXIT_NOT_REACHED
+    return replace(
+        operation, state=outcome.state, result=result, error=Fault(code, message, remedy, exit_code)
+    )
+
+
+def _failed(operation: Operation, fault: Fault) -> Operation:
+    state = OperationState.REFUSED if fault.exit == EXIT_REFUSED else OperationState.FAILED
+    return replace(operation, state=state, error=fault)
+
+
+def _fault(error: DrsyncError) -> Fault:
+    exit_code = EXIT_FAILED
+    if isinstance(error, RefusedError):
+        exit_code = EXIT_REFUSED
+    elif isinstance(error, TransientError):
+        exit_code = EXIT_NOT_REACHED
+    return Fault(error.code, str(error), error.remedy, exit_code)
+
+
+def _fault_of(verdict: Verdict, reasons: tuple[str, ...]) -> Fault | None:
+    if verdict is not Verdict.FAILED:
+        return None
+    return Fault("drill_failed", " ".join(reasons), "Read the report: drsync drill report.", EXIT_FAILED)

@@ -1,0 +1,130 @@
+"""Who is connected and what they last said. Facts and when they were heard; no decisions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from drsync.coordinator.forms import OwnerReport
+from drsync.model.copy import Statement
+from drsync.model.errors import TransientError
+
+Json = dict[str, object]
+
+
+class Line(Protocol):
+    """A control link to an agent, as `engine.rpc.Endpoint` is one."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether asking makes sense."""
+        ...
+
+    async def call(self, method: str, body: Json, timeout_s: float) -> Json:
+        """Ask and return the answer."""
+        ...
+
+    def close(self, reason: str) -> None:
+        """End the link."""
+        ...
+
+
+@dataclass(slots=True)
+class AgentSession:
+    """A registered agent. `since_us` is a label, `heard_at` an instant of the coordinator's clock."""
+
+    center: str
+    session: str
+    line: Line
+    software: str
+    address: str
+    since_us: int
+    heard_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A member's statement and when it was heard."""
+
+    statement: Statement
+    heard_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerWord:
+    """An owner's report, who gave it and when it was heard."""
+
+    center: str
+    report: OwnerReport
+    heard_at: float
+
+
+class SessionTable:
+    """All agents. Implements `engine.procedure_world.Members`."""
+
+    def __init__(self) -> None:
+        self._agents: dict[str, AgentSession] = {}
+        self._gone_us: dict[str, int] = {}
+        self._words: dict[tuple[str, str], Word] = {}
+        self._reports: dict[str, OwnerWord] = {}
+
+    # --- connections
+
+    def enter(self, agent: AgentSession) -> None:
+        """An agent registered; an older link of the same center is closed."""
+        before = self._agents.get(agent.center)
+        self._agents[agent.center] = agent
+        if before is not None and before.line is not agent.line:
+            before.line.close("the center registered again")
+
+    def leave(self, center: str, line: Line, at_us: int) -> bool:
+        """A link ended; whether that disconnects the center."""
+        agent = self._agents.get(center)
+        if agent is None or agent.line is not line:
+            return False
+        del self._agents[center]
+        self._gone_us[center] = at_us
+        return True
+
+    def agent(self, center: str) -> AgentSession | None:
+        """The agent of a center, if it is connected."""
+        agent = self._agents.get(center)
+        return agent if agent is not None and agent.line.is_open else None
+
+    def gone_us(self, center: str) -> int:
+        """Label of when the center was lost; 0 when it was never connected."""
+        return self._gone_us.get(center, 0)
+
+    def is_connected(self, center: str) -> bool:
+        """See Members."""
+        return self.agent(center) is not None
+
+    async def call(self, center: str, method: str, body: Json, timeout_s: float) -> Json:
+        """See Members."""
+        agent = self.agent(center)
+        if agent is None:
+            raise TransientError(f"{center} is not connected", remedy=f"Start the agent of {center}.")
+        return await agent.line.call(method, body, timeout_s)
+
+    def agents(self) -> Iterator[AgentSession]:
+        """All connected agents."""
+        return iter([agent for agent in self._agents.values() if agent.line.is_open])
+
+    # --- words
+
+    def hear(self, group_id: str, statement: Statement, now: float) -> None:
+        """A member said where it stands."""
+        self._words[group_id, statement.center] = Word(statement, now)
+
+    def hear_report(self, group_id: str, center: str, report: OwnerReport, now: float) -> None:
+        """An owner reported. The word of a higher epoch is not displaced by an older one."""
+        known = self._reports.get(group_id)
+        if known is None or known.center == center or known.report.epoch <= report.epoch:
+            self._reports[group_id] = OwnerWord(center, report, now)
+
+    def word(self, group_id: str, center: str) -> Word | None:
+        """What a member last said."""
+        return self._words.get((group_id, center))
+
+    def report(self, group_id: str) -> OwnerWord | None:
+        """What an owner of the group last reported."""
+        return self._reports.get(group_id)

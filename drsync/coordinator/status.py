@@ -1,0 +1,275 @@
+"""What is the case, in one picture: centers, groups, lag, RPO, and what is waited for.
+
+Only facts put together; nothing here acts. RPO never under-reports: it grows by the coordinator's clock
+from the moment the owner was last heard (INV-23).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from drsync import __version__
+from drsync.adapters.sqlite.charters import SqliteCharterStore
+from drsync.adapters.sqlite.evidence import SqliteEvidence
+from drsync.coordinator.authority import Authority
+from drsync.coordinator.forms import PeerWord
+from drsync.coordinator.operations import Operations
+from drsync.coordinator.sessions import OwnerWord, SessionTable
+from drsync.coordinator.supervision import is_open
+from drsync.model import epoch as epochs
+from drsync.model.charter import Charter
+from drsync.model.copy import CopyState, Statement
+from drsync.model.drill import DrillReport
+from drsync.model.epoch import NEVER
+from drsync.model.group import Mode
+from drsync.model.topology import Center
+from drsync.ports.clock import Clock
+from drsync.wire import control
+
+Json = dict[str, object]
+
+SILENT_S = 3.0  # because heartbeats come each second, and two may be late
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that is waited for. `until_s`: seconds from now, None when unknown."""
+
+    what: str
+    who: str = ""
+    until_s: float | None = None
+    remedy: str = ""
+
+
+def rpo_actual(charter: Charter, center: str, word: OwnerWord | None, now: float) -> float | None:
+    """Seconds of writes that would be lost if only `center` were left; None while nothing is known.
+
+    0 for the owner and for whom every write waits for. Else the owner's word, which ages: what was
+    written since it spoke is not known, so all of that time counts.
+    """
+    if center == charter.owner or center in charter.in_sync:
+        return 0.0
+    if word is None or center not in word.report.peers:
+        return None
+    return word.report.peers[center].rpo_s + max(0.0, now - word.heard_at)
+
+
+class Picture:
+    """Looks at everything at one moment."""
+
+    def __init__(
+        self,
+        *,
+        store: SqliteCharterStore,
+        evidence: SqliteEvidence,
+        sessions: SessionTable,
+        authority: Authority,
+        operations: Operations,
+        centers: Mapping[str, Center],
+        clock: Clock,
+        about: Mapping[str, object],
+    ) -> None:
+        """`about` goes into the status as it is: facts about the coordinator."""
+        self._store = store
+        self._evidence = evidence
+        self._sessions = sessions
+        self._authority = authority
+        self._operations = operations
+        self._centers = centers
+        self._clock = clock
+        self._about = about
+
+    def status(self) -> Json:
+        """``GET /v1/status``."""
+        charters = self._store.all()
+        return {
+            "coordinator": {"software": __version__, "at_us": self._clock.wall_us(), **self._about},
+            "centers": {name: self._center(center, charters) for name, center in self._centers.items()},
+            "groups": {charter.group.name: self.group(charter) for charter in charters},
+        }
+
+    def _center(self, center: Center, charters: Sequence[Charter]) -> Json:
+        agent = self._sessions.agent(center.name)
+        volumes: Json = {}
+        for charter in charters:
+            word = self._fresh_report(charter)
+            if word is not None and word.center == center.name and agent is not None:
+                volumes |= {f"{charter.group.name}/{name}": uri for name, uri in word.report.nbd.items()}
+        return {
+            "designation": center.designation.value,
+            "site": center.site,
+            "connected": agent is not None,
+            "session": agent.session if agent else "",
+            "since_us": agent.since_us if agent else self._sessions.gone_us(center.name),
+            "address": agent.address if agent else "",
+            "software": agent.software if agent else "",
+            "volumes": volumes,
+        }
+
+    def group(self, charter: Charter) -> Json:
+        """One group of the status."""
+        lines = self.why(charter)
+        word = self._report(charter)
+        drill = self._evidence.last_drill(charter.group.name)
+        return {
+            "id": charter.group.id,
+            "owner": charter.owner,
+            "preferred_owner": charter.group.preferred_owner,
+            "epoch": charter.epoch,
+            "epoch_text": epochs.show(charter.epoch),
+            "version": charter.version,
+            "in_sync": sorted(charter.in_sync),
+            "mode": charter.group.policy.mode.value,
+            "ready": not lines,
+            "waiting": lines[0].what if lines else "",
+            "intent": control.to_json(charter.intent) if charter.intent else None,
+            "objectives": control.to_json(charter.group.objectives),
+            "centers": {m.name: self._copy(charter, m.name, word) for m in charter.group.members},
+            "last_drill": _about_drill(drill) if drill else None,
+        }
+
+    def _copy(self, charter: Charter, center: str, owner: OwnerWord | None) -> Json:
+        word = self._sessions.word(charter.group.id, center)
+        is_owner = center == charter.owner
+        peer = owner.report.peers.get(center, PeerWord()) if owner is not None else PeerWord()
+        rpo = self._rpo(charter, center)
+        lag_s = 0.0 if is_owner or not peer.lag_records else peer.rpo_s
+        state = word.statement.state.value if word else CopyState.BLANK.value
+        return {
+            "role": "owner" if is_owner else "replica",
+            "state": state,
+            "position": word.statement.appended if word else 0,
+            "durable": word.statement.durable if word else 0,
+            "applied": word.statement.applied if word else 0,
+            "lag_records": 0 if is_owner else peer.lag_records,
+            "lag_bytes": 0 if is_owner else peer.lag_bytes,
+            "lag_seconds": round(lag_s, 3),
+            "rpo_actual_s": None if rpo is None else math.ceil(rpo * 1000) / 1000,
+            "connected": self._sessions.is_connected(center),
+            "heard_s": None if word is None else round(self._clock.now() - word.heard_at, 3),
+        }
+
+    def _rpo(self, charter: Charter, center: str) -> float | None:
+        word = self._sessions.word(charter.group.id, center)
+        if word is not None and _is_doubtful(word.statement):
+            charter = replace(charter, in_sync=charter.in_sync - {center})
+        return rpo_actual(charter, center, self._report(charter), self._clock.now())
+
+    def _report(self, charter: Charter) -> OwnerWord | None:
+        """The last report of the charter's owner, of whatever age."""
+        word = self._sessions.report(charter.group.id)
+        return word if word is not None and word.center == charter.owner else None
+
+    def _fresh_report(self, charter: Charter) -> OwnerWord | None:
+        """The report of an owner that serves the charter's epoch and was heard just now."""
+        word = self._report(charter)
+        if word is None or word.report.epoch != charter.epoch:
+            return None
+        return word if self._clock.now() - word.heard_at < SILENT_S else None
+
+    # --- what is waited for
+
+    def why(self, charter: Charter) -> list[Line]:
+        """What keeps the group from being as it should be, the most important first."""
+        waiting = self._authority.store_ready(charter.group.id)
+        first = [Line(waiting, "the coordinator", remedy="Start the agents it waits for.")] if waiting else []
+        return [
+            *first,
+            *self._about_move(charter),
+            *self._about_owner(charter),
+            *self._about_replicas(charter),
+        ]
+
+    def _about_move(self, charter: Charter) -> list[Line]:
+        live = self._operations.move(charter.group.id)
+        if live is not None:
+            what = f"{live.operation.kind.value} to {live.operation.target}"
+            left = None if live.until is None else max(0.0, live.until - self._clock.now())
+            detail = f": {live.waits_for}" if live.waits_for else " is under way"
+            return [Line(what + detail, live.operation.target, left, "It ends by itself.")]
+        if charter.intent is not None:
+            what = f"the {charter.intent.kind.value} to {charter.intent.target} will be taken up again"
+            return [Line(what, "the coordinator", None, "It ends by itself.")]
+        return []
+
+    def _about_owner(self, charter: Charter) -> list[Line]:
+        group, name = charter.group, charter.owner or charter.group.preferred_owner
+        word = self._sessions.word(group.id, name)
+        if not self._sessions.is_connected(name):
+            return [self._owner_gone(charter, name)]
+        if charter.epoch == NEVER:
+            return [Line("it was never opened", name, None, "It is opened as soon as the members are there.")]
+        if word is None or not is_open(charter, word.statement):
+            state = word.statement.state.value if word else "silent"
+            return [Line(f"the owner {name} does not serve: it is {state}", name, None, _open_remedy(state))]
+        report = self._fresh_report(charter)
+        if report is None or not report.report.serving:
+            what = report.report.waiting if report and report.report.waiting else "it waits for its lease"
+            return [Line(f"the owner {name} holds writes: {what}", name, None, "It goes on by itself.")]
+        return []
+
+    def _owner_gone(self, charter: Charter, name: str) -> Line:
+        book = self._authority.lease(charter.group.id)
+        left = book.until - self._clock.now() if book.holder == name else 0.0
+        others = sorted(charter.in_sync - {name}) or [m.name for m in charter.group.members if m.name != name]
+        what = f"the owner {name} is not connected"
+        if left > 0:
+            what += f"; it may still answer for {left:.0f} s"
+        remedy = (
+            f"If it does not come back: drsync failover {charter.group.name} --to {others[0]}. "
+            "A person decides; this version never fails over by itself."
+        )
+        return Line(what, name, max(left, 0.0) or None, remedy)
+
+    def _about_replicas(self, charter: Charter) -> list[Line]:
+        lines = []
+        for member in charter.group.members:
+            if member.name != charter.owner and charter.owner:
+                lines += self._about_replica(charter, member.name)
+        return lines
+
+    def _about_replica(self, charter: Charter, name: str) -> list[Line]:
+        word = self._sessions.word(charter.group.id, name)
+        if not self._sessions.is_connected(name):
+            return [Line(f"{name} is not connected", name, None, f"Start the agent of {name}.")]
+        if word is not None and word.statement.state in {CopyState.FAILED, CopyState.FORKED}:
+            what = f"the copy at {name} is {word.statement.state.value}"
+            return [Line(what, name, None, f"See the log of the agent at {name}.")]
+        must_be_in_sync = charter.group.policy.mode is not Mode.ASYNC and name in charter.group.mates(
+            charter.owner
+        )
+        if must_be_in_sync and name not in charter.in_sync:
+            what = f"{name} is not in sync: writes do not wait for it"
+            return [Line(what, name, None, f"It joins when it has caught up with {charter.owner}.")]
+        rpo, target = self._rpo(charter, name), charter.group.objectives.rpo_s
+        if rpo is None:
+            return [
+                Line(f"nothing is known about the lag of {name}", charter.owner, None, "The owner tells.")
+            ]
+        if rpo > target:
+            what = f"{name} is {rpo:.1f} s behind, the target is {target:g} s"
+            return [Line(what, name, None, "Look at the link and the load: drsync status --watch.")]
+        return []
+
+
+def _open_remedy(state: str) -> str:
+    if state in {CopyState.FAILED.value, CopyState.FORKED.value}:
+        return "Fail over to another center, then repair this copy."
+    return "It is opened by itself; drsync events shows the tries."
+
+
+def _is_doubtful(word: Statement) -> bool:
+    """An in-sync copy that may lack what was acknowledged."""
+    return word.unclean or word.amnesic or word.state in {CopyState.FAILED, CopyState.FORKED, CopyState.BLANK}
+
+
+def _about_drill(report: DrillReport) -> Json:
+    return {
+        "id": report.id,
+        "center": report.center,
+        "verdict": report.verdict.value,
+        "content": report.content.value,
+        "started_us": report.started_us,
+        "ended_us": report.ended_us,
+        "rto_s": report.rto_s,
+    }
