@@ -335,12 +335,7 @@ def _json(body: Json, status: int = 200) -> web.Response:
 
 
 def _page(html: str) -> web.Response:
-    headers = {
-        "Content-Security-Policy": CSP,
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return web.Response(text=html, content_type="text/html", headers=headers)
+    return web.Response(text=html, content_type="text/html", headers=PAGE_HEADERS)
 
 
 def _error(status: int, code: str, message: str, remedy: str, exit_code: int) -> web.Response:
