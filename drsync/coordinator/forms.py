@@ -28,6 +28,7 @@ class PeerWord(Form):
     lag_bytes: Count = 0
     rpo_s: Annotated[float, Field(ge=0)] = 0.0
     plan: Text = ""
+    sent_bytes: Count = 0
 
 
 class OwnerReport(Form):

@@ -144,6 +144,8 @@ class Picture:
             "lag_records": 0 if is_owner else peer.lag_records,
             "lag_bytes": 0 if is_owner else peer.lag_bytes,
             "lag_seconds": round(lag_s, 3),
+            "plan": "" if is_owner else peer.plan,
+            "sent_bytes": 0 if is_owner else peer.sent_bytes,
             "rpo_actual_s": None if rpo is None else math.ceil(rpo * 1000) / 1000,
             "connected": self._sessions.is_connected(center),
             "heard_s": None if word is None else round(self._clock.now() - word.heard_at, 3),

@@ -50,6 +50,7 @@ class Demo:
         self.outcome = Outcome()
         self._cluster = cluster
         self._tell = tell
+        self._stated = ""
         self._writer = LedgerWriter(self._ledger)
         self._proofs = Proofs(cluster, tell, self.outcome, is_fresh=is_fresh)
 
@@ -229,19 +230,24 @@ class Demo:
         tell = self._tell
         tell.say(f"drsync {_as_typed(kind, body)}", "bold")
         started = await api.post(f"/v1/groups/{GROUP}/{kind}", body)
-        ended = await follow(api, started.text("operation"), self._step, lambda _reason: None)
-        if ended.has("loss"):
-            loss = ended.doc("loss")
-            word = loss.text("loss")
-            tell.say(
-                f"loss statement: opening at {loss.text('target')} at record {loss.text('position')}: "
-                f"{LOSS_WORDS.get(word, word)}",
-                GOOD if word == "none" else BAD,
-            )
+        ended = await follow(api, started.text("operation"), self._step, on_answer=self._loss)
         error = failure(ended)
         if error is not None:
             raise error
         return ended
+
+    def _loss(self, operation: Doc) -> None:
+        """What a failover gives up, as soon as it is stated: before the commit."""
+        loss = operation.doc("loss")
+        if not loss or operation.text("kind") != "failover" or self._stated == operation.text("id"):
+            return
+        self._stated = operation.text("id")
+        word = loss.text("loss")
+        self._tell.say(
+            f"loss statement: opening at {loss.text('target')} at record {loss.text('position')}: "
+            f"{LOSS_WORDS.get(word, word)}",
+            GOOD if word == "none" else BAD,
+        )
 
     def _step(self, step: Doc) -> None:
         self._tell.step(

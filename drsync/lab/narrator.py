@@ -140,12 +140,16 @@ class Narrator:
             yield
 
     def _line(self, mark: str, text: str, style: str) -> None:
-        body = Text.assemble((mark, style), (clean(text), style))
-        grid = Table.grid(padding=0)
-        grid.add_column(width=MARGIN)
-        grid.add_column(ratio=1)
-        grid.add_row(Text(f"{self.seconds:6.1f} s ", style=DIM), body)
-        self._console.print(grid)
+        margin = MARGIN + len(mark)
+        lines = Text(clean(text), style=style).wrap(self._console, max(20, self._console.width - margin))
+        for n, line in enumerate(lines):
+            line.rstrip()
+            head = (
+                Text.assemble((f"{self.seconds:6.1f} s ", DIM), (mark, style))
+                if n == 0
+                else Text(" " * margin)
+            )
+            self._console.print(head.append_text(line))
 
 
 class PlainProgress:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from drsync.adapters.api_client.doc import Doc, Json
-from drsync.config.quantities import format_duration, format_size
+from drsync.config.quantities import format_size
 from drsync.lab.layout import CENTER_NAMES, GROUP
-from drsync.lab.narrator import BAD, DIM, GOOD, Narrator
+from drsync.lab.narrator import BAD, DIM, GOOD, Narrator, show_seconds
 
 Cell = tuple[str, str]
 
@@ -95,7 +95,7 @@ class Outcome:
         }
 
 
-HEADINGS = ("group", "center", "role", ">record", ">lag", ">RPO now", ">RTO measured", "content")
+HEADINGS = ("group", "center", "role", ">record", ">lag", ">RPO/target", ">RTO/target", "content")
 
 
 def show_table(tell: Narrator, group: Doc, outcome: Outcome) -> None:
@@ -127,7 +127,7 @@ def _found(group: Doc, name: str, owner: str, outcome: Outcome) -> list[Cell]:
     rpo = center.number("rpo_actual_s") if center.has("rpo_actual_s") and name != owner else None
     drill = outcome.drills.get(name)
     if name == owner:
-        content: Cell = ("the source", DIM)
+        content: Cell = ("source", DIM)
     elif drill is None:
         content = ("not checked", "yellow")
     else:
@@ -142,8 +142,7 @@ def _found(group: Doc, name: str, owner: str, outcome: Outcome) -> list[Cell]:
 def _beside(actual: float | None, target: float) -> Cell:
     if actual is None:
         return "", DIM
-    short = f"{actual:.1f} s of {format_duration(target)}"
-    return short, GOOD if actual <= target else BAD
+    return f"{show_seconds(actual)} / {target:.0f} s", GOOD if actual <= target else BAD
 
 
 def _count(number: int) -> str:

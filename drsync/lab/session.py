@@ -131,7 +131,6 @@ async def _object(cluster: Cluster, outcome: Outcome | None) -> Json:
 
 def _end(cluster: Cluster, tell: Narrator, shown: Json, outcome: Outcome | None, *, stays: bool) -> None:
     """The verdict, and where to look."""
-    tell.blank()
     if outcome is not None and outcome.is_good:
         tell.verdict(f"Everything was as promised, in {outcome.seconds:.0f} s.", is_good=True)
     elif outcome is not None:

@@ -24,8 +24,10 @@ from drsync.lab.layout import (
 from drsync.lab.narrator import Narrator
 from drsync.lab.record import ImportedVolume, LabRecord
 from drsync.lab.status import group_of, owner_uri
+from drsync.model.errors import TransientError
 
 SERVED_SECONDS = 60.0  # because three copies are made, and a journal that was long is read again
+READY_SECONDS = 20.0  # because a replica that was away longer should not hold the person up
 RPO_S, RTO_S = 15, 60
 
 
@@ -125,9 +127,22 @@ async def _protect(cluster: Cluster, tell: Narrator) -> None:
 
     with tell.waiting(f"waiting until group {GROUP} is served"):
         status = await cluster.wait_for(f"group {GROUP} served by its owner", is_served, SERVED_SECONDS)
+        status = await _when_ready(cluster, status)
     group = group_of(status)
     in_sync = ", ".join(group.texts("in_sync"))
     tell.check(f"group {GROUP}: owned by {group.text('owner')}; in sync: {in_sync}", is_good=True)
+    if not group.flag("ready"):
+        tell.say(f"not ready yet: {group.text('waiting')} (drsync why {GROUP})", "yellow")
+
+
+async def _when_ready(cluster: Cluster, status: Doc) -> Doc:
+    """The status once the group is as it should be, or after a while as it is: it is served anyway."""
+    try:
+        return await cluster.wait_for(
+            f"group {GROUP} ready", lambda found: group_of(found).flag("ready"), READY_SECONDS
+        )
+    except TransientError:
+        return await cluster.status() or status
 
 
 async def _fill(cluster: Cluster, tell: Narrator) -> None:

@@ -15,7 +15,11 @@ RETRY_S = 0.5
 
 
 async def follow(
-    client: ApiClient, identity: str, on_step: Callable[[Doc], None], on_waiting: Callable[[str], None]
+    client: ApiClient,
+    identity: str,
+    on_step: Callable[[Doc], None],
+    on_waiting: Callable[[str], None] = lambda _: None,
+    on_answer: Callable[[Doc], None] = lambda _: None,
 ) -> Doc:
     """The ended operation, whatever its outcome.
 
@@ -23,6 +27,7 @@ async def follow(
         client: open connection to the coordinator.
         identity: of the operation.
         on_step: called with each step as it ends.
+        on_answer: called with the operation as it stands, before its new steps.
         on_waiting: called with the reason while the coordinator is not reached, and with "" when it is again.
 
     Raises:
@@ -31,6 +36,7 @@ async def follow(
     seen = 0
     while True:
         operation = await _patiently(client, identity, seen, on_waiting)
+        on_answer(operation)
         for step in operation.docs("steps"):
             if step.whole("n") > seen:
                 on_step(step)
