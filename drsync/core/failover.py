@@ -34,6 +34,7 @@ from drsync.model import epoch as epochs
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
+from drsync.model.group import Mode
 from drsync.model.position import EpochStart, Loss
 
 
@@ -111,7 +112,9 @@ def _go_on(seen: Observation, verdict: Verdict) -> Plan:
     heard = eligibility.voices(seen)
     unsealed = [name for name, word in heard.items() if word.promised != epoch]
     if unsealed:
-        return Act(tuple(Seal(name, epoch) for name in unsealed))
+        # The target and the in-sync set first: where one of them refuses, nobody else was disturbed.
+        near = {seen.target, *seen.charter.in_sync}
+        return Act(tuple(Seal(name, epoch) for name in sorted(unsealed, key=lambda name: name not in near)))
     target = heard[seen.target]
     if not _is_prepared(seen, target, verdict):
         return Act((Prepare(seen.target, epoch, seen.charter.history, verdict.donors),))
@@ -124,6 +127,17 @@ def _is_prepared(seen: Observation, target: Statement, verdict: Verdict) -> bool
     return not verdict.donors and own == target.appended == target.durable
 
 
+def _in_sync(seen: Observation) -> frozenset[str]:
+    """Whom the first writes wait for: the target alone; a strict group also waits for who was in sync.
+
+    Only a failover, which a person asked for, lets a strict group go on without them.
+    """
+    is_strict = seen.charter.group.policy.mode is Mode.SYNC_STRICT
+    if is_strict and seen.kind is not IntentKind.FAILOVER:
+        return seen.charter.in_sync | {seen.target}
+    return frozenset((seen.target,))
+
+
 def _commit(seen: Observation, target: Statement, epoch: Epoch, verdict: Verdict) -> Plan:
     lost = known_lost(seen, target.appended) if verdict.loss is Loss.FORCED else 0
     start = EpochStart(epoch, seen.uuid, target.appended, target.tip.chain, verdict.loss, lost)
@@ -133,7 +147,7 @@ def _commit(seen: Observation, target: Statement, epoch: Epoch, verdict: Verdict
         owner=seen.target,
         owner_session=target.session,
         epoch=epoch,
-        in_sync=frozenset((seen.target,)),
+        in_sync=_in_sync(seen),
         history=lineage.append_start(seen.charter.history, start),
     )
     if seen.lease.may_change_owner(seen.charter, charter, seen.now):

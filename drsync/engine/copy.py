@@ -43,6 +43,7 @@ class Durable:
         commit: highest commit heard.
         charter: newest charter seen.
         bound_epoch, bound_until: a failsafe confirmation given to an owner (F.A 24); seconds since boot.
+        failure: why this copy may never be used again; empty while it is sound.
     """
 
     incarnation: str
@@ -59,6 +60,7 @@ class Durable:
     charter: Charter | None = None
     bound_epoch: Epoch = NEVER
     bound_until: float = 0.0
+    failure: str = ""
 
     def encode(self) -> bytes:
         """Canonical JSON."""
@@ -126,7 +128,10 @@ class GroupCopy:
         self.commit = min(durable.commit, journal.tip.seq)
         self.checkpoints: list[Checkpoint] = []
         self.state = CopyState.BLANK if journal.tip.seq == 0 and not durable.follow else CopyState.REPLICA
-        self.failure = ""
+        self.failure = durable.failure
+        if durable.failure:
+            self.state = CopyState.FAILED
+        self.is_failure_lasting = False
         self.token = 0
         self._superblock = superblock
         self._storing = asyncio.Lock()
@@ -234,7 +239,7 @@ class GroupCopy:
             try:
                 await in_thread(lambda: self._superblock.store(value.encode()))
             except DrsyncError as error:
-                self.fail(error)
+                self.fail(error, is_lasting=True)
                 raise
             self.durable = value
 
@@ -249,13 +254,24 @@ class GroupCopy:
             try:
                 return await in_thread(self.journal.sync)
             except DrsyncError as error:
-                self.fail(error)
+                self.fail(error, is_lasting=True)
                 raise
 
-    def fail(self, error: DrsyncError) -> None:
-        """This copy is FAILED: it takes part in nothing until somebody replaced it."""
+    def fail(self, error: DrsyncError, *, is_lasting: bool = False) -> None:
+        """This copy is FAILED: it takes part in nothing from now on.
+
+        A refused append (a full disk) ends with a restart, which cuts what was half written. A failed
+        sync is lasting: what the disk has lost cannot be known, so a restart must not trust it (P33).
+        """
         self.state = CopyState.FAILED
         self.failure = self.failure or str(error)
+        self.is_failure_lasting = self.is_failure_lasting or is_lasting
+
+    async def remember_failure(self) -> None:
+        """Note a lasting failure where a restart finds it, if the disk still takes the note."""
+        reason = self.failure
+        if self.is_failure_lasting and not self.durable.failure:
+            await self.store(lambda d: replace(d, failure=reason))
 
     async def cut(self, after_seq: int, fork: str) -> None:
         """Remove the log beyond the batch end `after_seq`; keep it aside as `fork` when that is not empty.

@@ -68,6 +68,7 @@ class Folder:
         while True:
             await clock.sleep_until(clock.now() + FOLD_INTERVAL_S)
             if self._copy.state is CopyState.FAILED:
+                await self._note_failure()
                 continue
             try:
                 has_moved = await self._fold()
@@ -77,6 +78,12 @@ class Folder:
                 self._trim()
             except DrsyncError as error:
                 self._on_trouble(error)
+
+    async def _note_failure(self) -> None:
+        try:
+            await self._copy.remember_failure()
+        except DrsyncError:
+            return  # the copy is failed already, and its superblock with it
 
     async def _fold(self) -> bool:
         """Apply what may be applied; whether the applied position moved."""
@@ -89,7 +96,11 @@ class Folder:
             job = volumes.begin_drain(bound)
             if job is None:
                 return False
-            await in_thread(job.run)
+            try:
+                await in_thread(job.run)
+            except DrsyncError as error:
+                self._copy.fail(error, is_lasting=True)
+                raise
             volumes.end_drain(job)
             return True
 

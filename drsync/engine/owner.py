@@ -14,6 +14,7 @@ from drsync.core.group_log import GroupLog
 from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.model.group import Durability
 from drsync.model.position import Position
 from drsync.ports.clock import Clock
 from drsync.ports.journal import Journal
@@ -154,6 +155,8 @@ class OwnerEngine:
         """Append what was queued, ship it, and answer what is already settled."""
         if self._builder.count:
             self._close_batch()
+        if self.log.durability is Durability.FSYNC and self._unsubmitted:
+            self._hasten()
         for pending in self._unsubmitted:
             pending.completion = completion
         self._unsubmitted.clear()
@@ -287,9 +290,13 @@ class OwnerEngine:
     def _wait_durable(self, waiter: _Waiter) -> None:
         self._waiters.append(waiter)
         if self.log.flush_bound() < waiter.seq:
-            for feed in self.feeds:
-                feed.want_durable(waiter.seq)
-            self.wake_sync()
+            self._hasten()
+
+    def _hasten(self) -> None:
+        """Somebody waits for everything appended to become durable, here and at the peers."""
+        for feed in self.feeds:
+            feed.want_durable(self.log.appended)
+        self.wake_sync()
 
     def _answer_waiters(self) -> None:
         bound = min(self.log.commit, self.log.flush_bound())
@@ -304,6 +311,8 @@ class OwnerEngine:
     @property
     def wants_durable(self) -> int:
         """Highest record somebody waits to become durable here; 0 if nobody waits."""
+        if self.log.durability is Durability.FSYNC and self._pending:
+            return self._pending[-1].last_seq
         return max((w.seq for w in self._waiters), default=0)
 
     # --- state
