@@ -6,6 +6,7 @@ from typing import Protocol
 
 from drsync.engine.member import Member
 from drsync.engine.rpc import Endpoint
+from drsync.engine.stopping import end_if_cancelled
 from drsync.model.charter import Charter
 from drsync.model.errors import DrsyncError, TransientError
 from drsync.ports.clock import Clock, Random
@@ -94,6 +95,7 @@ class Headquarters:
                 self.trouble = self.trouble or str(errors.exceptions[0])
             finally:
                 self._endpoint = None
+            end_if_cancelled()
             self._host.log("coordinator_lost", self.trouble)
             await self._clock.sleep_until(self._clock.now() + self._dice.uniform(delay / 2, delay))
             delay = min(delay * 2, RETRY_HIGH_S)

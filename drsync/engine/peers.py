@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.rpc import Endpoint
+from drsync.engine.stopping import end_if_cancelled
 from drsync.model.errors import DrsyncError, TransientError
 from drsync.ports.clock import Clock, Random
 from drsync.ports.transport import Link, LinkKind, Transport
@@ -108,6 +109,7 @@ class Peers:
                 peer.trouble = str(errors.exceptions[0])
             finally:
                 peer.endpoint = None
+            end_if_cancelled()
             delay = await self._pause(delay)
 
     async def _keep_bulk(self, name: str, peer: _Peer) -> None:

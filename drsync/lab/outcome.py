@@ -95,9 +95,6 @@ class Outcome:
         }
 
 
-HEADINGS = ("group", "center", "role", ">record", ">lag", ">RPO/target", ">RTO/target", "content")
-
-
 def show_table(tell: Narrator, group: Doc, outcome: Outcome) -> None:
     """Group, centers, position, lag, RPO, RTO, content."""
     owner = group.text("owner")
@@ -108,7 +105,9 @@ def show_table(tell: Narrator, group: Doc, outcome: Outcome) -> None:
         rows.append(
             [title, (name, ""), *_cells(group, name, center, owner), *_found(group, name, owner, outcome)]
         )
-    tell.table(HEADINGS, rows)
+    aims = group.doc("objectives")
+    rpo, rto = f">RPO of {aims.number('rpo_s'):.0f} s", f">RTO of {aims.number('rto_s'):.0f} s"
+    tell.table(["group", "center", "role", ">record", ">lag", rpo, rto, "content"], rows)
 
 
 def _cells(group: Doc, name: str, center: Doc, owner: str) -> list[Cell]:
@@ -142,7 +141,7 @@ def _found(group: Doc, name: str, owner: str, outcome: Outcome) -> list[Cell]:
 def _beside(actual: float | None, target: float) -> Cell:
     if actual is None:
         return "", DIM
-    return f"{show_seconds(actual)} / {target:.0f} s", GOOD if actual <= target else BAD
+    return show_seconds(actual), GOOD if actual <= target else BAD
 
 
 def _count(number: int) -> str:
