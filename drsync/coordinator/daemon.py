@@ -2,30 +2,18 @@
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from drsync import __version__
-from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
-from drsync.adapters.sqlite.evidence import SqliteEvidence
-from drsync.adapters.sqlite.members import MemberMemory
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.config.options import CoordinatorOptions, HttpOptions
-from drsync.coordinator.agents import AgentDesk
-from drsync.coordinator.api import Api, Parts
-from drsync.coordinator.authority import Authority
-from drsync.coordinator.groups import Groups
-from drsync.coordinator.journal import Journal
-from drsync.coordinator.operations import Operations
-from drsync.coordinator.sessions import Line, SessionTable
-from drsync.coordinator.status import Picture
-from drsync.coordinator.supervision import Supervision
-from drsync.engine.procedure_world import ProcedureWorld
+from drsync.coordinator.office import Office
+from drsync.coordinator.sessions import Line
 from drsync.engine.rpc import Endpoint, Me
 from drsync.model.errors import DrsyncError, PermanentError, TransientError
 from drsync.ports.transport import Link, LinkKind
@@ -38,7 +26,7 @@ SOCKET_MODE = 0o660  # owner and group of the run directory may ask; nobody else
 
 
 class Coordinator:
-    """One coordinator process."""
+    """One coordinator process: the office, and the door that agents come through."""
 
     def __init__(self, options: CoordinatorOptions, tasks: asyncio.TaskGroup) -> None:
         """Open the store and wire the parts.
@@ -52,47 +40,6 @@ class Coordinator:
         self._clock = SystemClock()
         random = SystemRandom()
         self._session = random.hex128()
-        self._database = Database(options.state_dir / "coordinator.db")
-        store = SqliteCharterStore(self._database, options.run_dir, boot_id(), self._clock, random)
-        evidence = SqliteEvidence(self._database, self._clock)
-        self.journal = Journal(evidence)
-        self._memory = MemberMemory(self._database, self._clock)
-        sessions = SessionTable()
-
-        def told(kind: str, text: str, group_id: str, center: str) -> None:
-            charter = store.get(group_id)
-            name = charter.group.name if charter is not None else ""
-            self.journal.event(kind, text, group=name, center=center)
-
-        authority = Authority(store, self._memory, sessions, self._clock, told)
-        world = ProcedureWorld(store, sessions, authority, self._clock, random)
-        operations = Operations(world, evidence, self.journal, self._spawn)
-        self.supervision = Supervision(
-            store=store,
-            evidence=evidence,
-            sessions=sessions,
-            authority=authority,
-            operations=operations,
-            journal=self.journal,
-            world=world,
-        )
-        self._desk = AgentDesk(store, authority, sessions, self.journal, self._clock, self.supervision.wake)
-        centers = {agent.center.name: agent.center for agent in options.agents}
-        groups = Groups(store, centers, random)
-        picture = Picture(
-            store=store,
-            evidence=evidence,
-            sessions=sessions,
-            authority=authority,
-            operations=operations,
-            centers=centers,
-            clock=self._clock,
-            about={"cluster": options.cluster_id, "started_us": self._clock.wall_us()},
-        )
-        wake = self.supervision.wake
-        self.api = Api(
-            Parts(store, evidence, sessions, operations, groups, picture, self._clock, random, wake)
-        )
         self.transport = SshTransport(
             me=COORDINATOR,
             host_key=options.ssh.host_key,
@@ -103,9 +50,16 @@ class Coordinator:
                 for agent in options.agents
             },
         )
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
-        return self._tasks.create_task(work)
+        self.office = Office(
+            database=Database(options.state_dir / "coordinator.db"),
+            run_dir=options.run_dir,
+            boot_id=boot_id(),
+            cluster_id=options.cluster_id,
+            centers=tuple(agent.center for agent in options.agents),
+            clock=self._clock,
+            random=random,
+            spawn=tasks.create_task,
+        )
 
     def accept(self, link: Link) -> None:
         """An agent dialed."""
@@ -117,21 +71,16 @@ class Coordinator:
     async def _serve(self, link: Link) -> None:
         line: list[Line] = []
         me = Me(self._options.cluster_id, COORDINATOR, self._session, "", __version__)
-        handlers = self._desk.handlers(link.peer, lambda: line[0])
-        endpoint = Endpoint(link, self._clock, handlers, me, on_bug=self.journal.bug)
+        handlers = self.office.desk.handlers(link.peer, lambda: line[0])
+        endpoint = Endpoint(link, self._clock, handlers, me, on_bug=self.office.journal.bug)
         line.append(endpoint)
         try:
             await endpoint.run()
         except DrsyncError as error:
-            self._desk.lost(link.peer, endpoint, str(error))
+            self.office.desk.lost(link.peer, endpoint, str(error))
         except Exception as error:  # noqa: BLE001  # a bug costs this link, not the coordinator
-            self.journal.bug(f"link of {link.peer}", error)
-            self._desk.lost(link.peer, endpoint, "a bug")
-
-    def close(self) -> None:
-        """Keep what is only in memory, and release the store."""
-        self._memory.flush()
-        self._database.close()
+            self.office.journal.bug(f"link of {link.peer}", error)
+            self.office.desk.lost(link.peer, endpoint, "a bug")
 
 
 async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
@@ -149,13 +98,15 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             coordinator = Coordinator(options, tasks)
             runner = web.AppRunner(
-                coordinator.api.application(_token(options.http)), access_log=None, shutdown_timeout=STOP_S
+                coordinator.office.api.application(_token(options.http)),
+                access_log=None,
+                shutdown_timeout=STOP_S,
             )
             await runner.setup()
             await _listen(runner, options)
             address = await coordinator.transport.listen(coordinator.accept)
             log.info("listening", center=COORDINATOR, reason=f"agents at {address}")
-            tasks.create_task(coordinator.supervision.run())
+            tasks.create_task(coordinator.office.supervision.run())
             tasks.create_task(_end_with(stop))
     except* _StoppedError:
         pass
@@ -164,7 +115,7 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
             await runner.cleanup()
         if coordinator is not None:
             await coordinator.transport.close()
-            coordinator.close()
+            coordinator.office.close()
 
 
 class _StoppedError(Exception):

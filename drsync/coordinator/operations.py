@@ -250,7 +250,7 @@ class Operations:
         live = Live(replace(operation, steps=steps), charter.group.id, self._evidence, steps=list(steps))
         self._evidence.begin(operation)
         self._live[operation.id] = live
-        text = f"{operation.kind.value} to {operation.target} asked for by {operation.actor or 'drsync'}"
+        text = f"{_title(operation)} asked for by {operation.actor or 'drsync'}"
         self._journal.about(charter, f"{operation.kind.value}_started", text, operation.target)
         return live
 
@@ -264,11 +264,7 @@ class Operations:
         if operation.kind is not OperationKind.DRILL:
             self.ended_at[live.group_id] = self._world.clock.now()
             self.last_state[live.group_id] = operation.state
-        text = (
-            operation.error.message
-            if operation.error
-            else f"{operation.kind.value} to {operation.target} done"
-        )
+        text = operation.error.message if operation.error else f"{_title(operation)} done"
         kind = f"{operation.kind.value}_{operation.state.value}"
         self._journal.event(kind, text, group=operation.group, center=operation.target)
 
@@ -283,6 +279,11 @@ def _operation(charter: Charter, request: Request) -> Operation:
         request.reason,
         request.started_us,
     )
+
+
+def _title(operation: Operation) -> str:
+    word = "to" if operation.kind in {OperationKind.SWITCHOVER, OperationKind.FAILOVER} else "at"
+    return f"{operation.kind.value} {word} {operation.target}"
 
 
 def _ended(operation: Operation, outcome: Outcome) -> Operation:

@@ -24,6 +24,7 @@ OPEN_TIMEOUT_S = 120.0  # because the journal up to the point is indexed first
 PROBE_TIMEOUT_S = 60.0  # because it reads a few megabytes
 HASH_TIMEOUT_S = 4 * 3600.0  # because every byte is read: 7 TB at 500 MB/s
 CLOSE_TIMEOUT_S = 15.0  # because closing waits for nothing but running requests
+MIB = 1 << 20
 RTO_STEPS = ("view.open", "view.probe")
 """What a failover would spend as well; the checkpoint and the comparison are the drill's own."""
 
@@ -222,7 +223,7 @@ class DrillRunner:
         try:
             with self._log.step("view.hash", view.center) as note:
                 answer = await self._world.members.call(view.center, "view.hash", body, HASH_TIMEOUT_S)
-                note.detail = f"{answer.get('bytes', 0)} bytes"
+                note.detail = f"{number_of(answer, 'bytes') / MIB:.0f} MiB"
                 return texts_of(answer, "volumes"), ""
         except DrsyncError as error:
             return {}, f"{view.center}: {error}"
@@ -253,7 +254,11 @@ class DrillRunner:
     def _report(self, charter: Charter, steps: tuple[Step, ...], total_s: float) -> DrillReport:
         found, request = self._found, self._request
         aims = charter.group.objectives
-        volumes = tuple(self._finding(volume.name) for volume in charter.group.volumes)
+        names = [volume.name for volume in charter.group.volumes]
+        systems = found.filesystem.split(", ")
+        if len(systems) != len(names):
+            systems = [found.filesystem] * len(names)  # an agent that gives one word for all
+        volumes = tuple(map(self._finding, names, systems))
         rpo_s = self._rpo()
         judgement = judge(
             Findings(found.failure, volumes, found.cleanup, found.rto_s, aims.rto_s, rpo_s, aims.rpo_s)
@@ -285,11 +290,11 @@ class DrillRunner:
             steps=steps,
         )
 
-    def _finding(self, volume: str) -> VolumeFinding:
+    def _finding(self, volume: str, filesystem: str) -> VolumeFinding:
         found = self._found
         source, drilled = found.source.get(volume, ""), found.drilled.get(volume, "")
         content = content_of(source, drilled, is_comparable=found.is_comparable)
-        return VolumeFinding(volume, source, drilled, content, found.filesystem)
+        return VolumeFinding(volume, source, drilled, content, filesystem)
 
     def _rpo(self) -> float | None:
         """Age of the point when the drill started; a point made by the drill counts with the wait for it."""

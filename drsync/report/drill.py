@@ -79,4 +79,5 @@ def seconds(value: float) -> str:
         return f"{value * 1000:.0f} ms"
     if value < MINUTE_S:
         return f"{value:.3g} s"
-    return f"{int(value // MINUTE_S)} min {value % MINUTE_S:.0f} s"
+    minutes, rest = divmod(round(value), MINUTE_S)
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"

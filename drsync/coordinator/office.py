@@ -1,0 +1,90 @@
+"""The coordinator's parts, put together: everything but sockets, keys and signals."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from drsync.adapters.sqlite.charters import SqliteCharterStore
+from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.evidence import SqliteEvidence
+from drsync.adapters.sqlite.members import MemberMemory
+from drsync.coordinator.agents import AgentDesk
+from drsync.coordinator.api import Api, Parts
+from drsync.coordinator.authority import Authority
+from drsync.coordinator.groups import Groups
+from drsync.coordinator.journal import Journal
+from drsync.coordinator.operations import Operations, Spawn
+from drsync.coordinator.sessions import SessionTable
+from drsync.coordinator.status import Picture
+from drsync.coordinator.supervision import Supervision
+from drsync.engine.procedure_world import ProcedureWorld
+from drsync.model.topology import Center
+from drsync.ports.clock import Clock, Random
+
+
+class Office:
+    """One per process.
+
+    Attributes:
+        desk: answers agents.
+        api: answers people.
+        supervision: acts by itself while its `run` runs.
+        journal: keeps and logs what happens.
+        store, sessions: the charters; who is connected.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        run_dir: Path,
+        boot_id: str,
+        cluster_id: str,
+        centers: Sequence[Center],
+        clock: Clock,
+        random: Random,
+        spawn: Spawn,
+    ) -> None:
+        """Wire the parts. `spawn` starts a task that lives as long as the process."""
+        self._database = database
+        self.store = store = SqliteCharterStore(database, run_dir, boot_id, clock, random)
+        evidence = SqliteEvidence(database, clock)
+        self.journal = journal = Journal(evidence)
+        self._memory = MemberMemory(database, clock)
+        self.sessions = sessions = SessionTable()
+        authority = Authority(store, self._memory, sessions, clock, self._told)
+        world = ProcedureWorld(store, sessions, authority, clock, random)
+        operations = Operations(world, evidence, journal, spawn)
+        self.supervision = Supervision(
+            store=store,
+            evidence=evidence,
+            sessions=sessions,
+            authority=authority,
+            operations=operations,
+            journal=journal,
+            world=world,
+        )
+        wake = self.supervision.wake
+        self.desk = AgentDesk(store, authority, sessions, journal, clock, wake)
+        by_name = {center.name: center for center in centers}
+        picture = Picture(
+            store=store,
+            evidence=evidence,
+            sessions=sessions,
+            authority=authority,
+            operations=operations,
+            centers=by_name,
+            clock=clock,
+            about={"cluster": cluster_id, "started_us": clock.wall_us()},
+        )
+        groups = Groups(store, by_name, random)
+        self.api = Api(Parts(store, evidence, sessions, operations, groups, picture, clock, random, wake))
+
+    def _told(self, kind: str, text: str, group_id: str, center: str) -> None:
+        charter = self.store.get(group_id)
+        name = charter.group.name if charter is not None else ""
+        self.journal.event(kind, text, group=name, center=center)
+
+    def close(self) -> None:
+        """Keep what is only in memory, and release the store."""
+        self._memory.flush()
+        self._database.close()
