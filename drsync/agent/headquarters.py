@@ -6,7 +6,6 @@ from typing import Protocol
 
 from drsync.engine.member import Member
 from drsync.engine.rpc import Endpoint
-from drsync.engine.stopping import end_if_cancelled
 from drsync.model.charter import Charter
 from drsync.model.errors import DrsyncError, TransientError
 from drsync.ports.clock import Clock, Random
@@ -62,7 +61,9 @@ class Headquarters:
         self._clock = clock
         self._dice = dice
         self._make_endpoint = make_endpoint
+        self._dialed: Endpoint | None = None
         self._endpoint: Endpoint | None = None
+        self._link_made = asyncio.Event()
         self._soon = asyncio.Event()
         self.trouble = "not connected yet"
 
@@ -83,22 +84,33 @@ class Headquarters:
 
     async def run(self) -> None:
         """Dial, register, beat; again when the link is lost. Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_link())
+            tasks.create_task(self._keep_beating())
+
+    async def _keep_link(self) -> None:
         delay = RETRY_LOW_S
         while True:
             try:
                 endpoint = self._make_endpoint(await self._transport.connect(COORDINATOR, LinkKind.CONTROL))
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(endpoint.run())
-                    await endpoint.ready()
-                    tasks.create_task(self._serve(endpoint))
-            except* DrsyncError as errors:
-                self.trouble = self.trouble or str(errors.exceptions[0])
+                self._dialed, delay = endpoint, RETRY_LOW_S
+                self._link_made.set()
+                await endpoint.run()
+            except DrsyncError as error:
+                self.trouble = self.trouble or str(error)
             finally:
-                self._endpoint = None
-            end_if_cancelled()
+                self._dialed = self._endpoint = None
             self._host.log("coordinator_lost", self.trouble)
             await self._clock.sleep_until(self._clock.now() + self._dice.uniform(delay / 2, delay))
             delay = min(delay * 2, RETRY_HIGH_S)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await self._link_made.wait()
+            self._link_made.clear()
+            endpoint = self._dialed
+            if endpoint is not None:
+                await self._serve(endpoint)
 
     async def _serve(self, endpoint: Endpoint) -> None:
         try:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.rpc import Endpoint
-from drsync.engine.stopping import end_if_cancelled
 from drsync.model.errors import DrsyncError, TransientError
 from drsync.ports.clock import Clock, Random
 from drsync.ports.transport import Link, LinkKind, Transport
@@ -101,15 +100,12 @@ class Peers:
         while True:
             try:
                 endpoint = self._make_endpoint(await self._transport.connect(name, LinkKind.CONTROL))
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(endpoint.run())
-                    await endpoint.ready()
-                    peer.endpoint, peer.trouble, delay = endpoint, "", RETRY_LOW_S
-            except* DrsyncError as errors:
-                peer.trouble = str(errors.exceptions[0])
+                peer.endpoint, peer.trouble, delay = endpoint, "", RETRY_LOW_S
+                await endpoint.run()
+            except DrsyncError as error:
+                peer.trouble = str(error)
             finally:
                 peer.endpoint = None
-            end_if_cancelled()
             delay = await self._pause(delay)
 
     async def _keep_bulk(self, name: str, peer: _Peer) -> None:
