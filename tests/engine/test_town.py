@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from drsync.model.charter import IntentKind
 from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError
@@ -234,7 +236,9 @@ async def test_a_drill_reads_exactly_what_the_owner_had_at_that_point(tmp_path: 
         assert place.member("remote").copy.state is CopyState.REPLICA
 
 
-async def test_a_full_disk_at_a_replica_stops_that_replica_alone(tmp_path: Path) -> None:
+async def test_a_full_disk_at_a_replica_stops_that_replica_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with town(tmp_path) as place:
         writer = Writer(place, "production")
         remote = place.member("remote")
@@ -244,7 +248,7 @@ async def test_a_full_disk_at_a_replica_stops_that_replica_alone(tmp_path: Path)
         def no_space(*_: object) -> int:
             raise FailedCopyError("append: no space left on device")
 
-        remote.copy.journal.append = no_space  # type: ignore[method-assign]
+        monkeypatch.setattr(remote.copy.journal, "append", no_space)
         writer.write_many(11, 10)
         await place.until(lambda: len(writer.acknowledged) == 20)
         await place.until(lambda: remote.copy.state is CopyState.FAILED)

@@ -1,6 +1,7 @@
 """Keeps the C allocator from giving memory back that the next frame needs again.
 
-Frames of a MiB come and go by the hundred a second. With glibc's defaults each is mapped, touched and unmapped:
+Frames of a MiB come and go by the hundred a second. With glibc's defaults each is mapped, touched and
+unmapped:
 half a million page faults per GB received, and more than twice the CPU seconds.
 """
 
