@@ -13,7 +13,6 @@ from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.config.options import CoordinatorOptions, HttpOptions
 from drsync.coordinator.office import Office
-from drsync.coordinator.sessions import Line
 from drsync.engine.rpc import Endpoint, Me
 from drsync.model.errors import DrsyncError, PermanentError, TransientError
 from drsync.ports.transport import Link, LinkKind
@@ -69,7 +68,7 @@ class Coordinator:
         self._tasks.create_task(self._serve(link))
 
     async def _serve(self, link: Link) -> None:
-        line: list[Line] = []
+        line: list[Endpoint] = []
         me = Me(self._options.cluster_id, COORDINATOR, self._session, "", __version__)
         handlers = self.office.desk.handlers(link.peer, lambda: line[0])
         endpoint = Endpoint(link, self._clock, handlers, me, on_bug=self.office.journal.bug)

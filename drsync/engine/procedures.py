@@ -164,6 +164,8 @@ class ProcedureRunner:
         self._progress.waiting("", None)
         if isinstance(step, Done):
             return Outcome(OperationState.DONE, step.outcome, (), seen.charter)
+        if seen.kind is IntentKind.FAILOVER and not seen.has_begun:
+            self._progress.stated(loss(seen))  # what the person would have to accept
         text = " ".join(str(reason) for reason in step.reasons)
         return Outcome(OperationState.REFUSED, text, step.reasons, seen.charter)
 

@@ -1,0 +1,277 @@
+"""Three agents as models in memory, registered at a real office with a real store."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application, Request
+
+from drsync.adapters.sqlite.database import Database
+from drsync.adapters.system.clock import SystemClock, SystemRandom
+from drsync.coordinator.office import Office
+from drsync.coordinator.sessions import AgentSession
+from drsync.model.copy import CopyState, Statement
+from drsync.model.errors import RefusedError, TransientError, UsageError
+from drsync.wire import control
+from tests.engine.fake_members import A, B, C, FakeMembers, Json, Member, level, spec
+
+NAMES = (A, B, C)
+WAIT_S = 20.0
+BEAT_S = 0.02
+HASTE = 5  # because the shortest lease is two seconds, and tests are many
+DOCUMENT: Json = {
+    "name": "orders",
+    "preferred_owner": A,
+    "members": [A, B, C],
+    "volumes": [{"name": "data", "size": "1 MiB"}],
+    "policy": {"lease": "2s"},
+}
+Client = TestClient[Request, Application]
+
+
+class HastyClock(SystemClock):
+    """The real clock, running `HASTE` times as fast."""
+
+    def now(self) -> float:
+        return super().now() * HASTE
+
+    async def sleep_until(self, instant: float) -> None:
+        rest = instant - self.now()
+        while rest > 0:
+            await asyncio.sleep(rest / HASTE)
+            rest = instant - self.now()
+
+
+def blank(name: str, session: str = "first") -> Member:
+    return Member(Statement(name, f"{session}-{name}", f"store-{name}"))
+
+
+class Centers(FakeMembers):
+    """What agents do beside their logs: adopt, follow an owner, keep views."""
+
+    def __init__(self) -> None:
+        super().__init__({name: blank(name) for name in NAMES})
+        self.views: dict[str, set[str]] = {name: set() for name in NAMES}
+        self.hashes = {name: {"data": "blake3:00"} for name in NAMES}
+        self.reaches_back = True
+        self.knows_probe = True
+        self.closes_views = True
+        self.fails: set[str] = set()
+
+    async def call(self, center: str, method: str, body: Json, timeout_s: float) -> Json:
+        if center in self.deaf:
+            raise TransientError(f"{center} is silent")
+        if method in self.fails:
+            raise RefusedError(f"{method} fails here", code="broken")
+        if method == "group.adopt":
+            return {"statement": control.to_json(self.members[center].word)}
+        own = getattr(self, "_on_" + method.replace(".", "_"), None)
+        if own is not None:
+            answer: Json = own(center, body)
+            return answer
+        answer = await super().call(center, method, body, timeout_s)
+        if method == "group.open":
+            self._follow(self.members[center])
+        return answer
+
+    def _follow(self, owner: Member) -> None:
+        for name, other in self.members.items():
+            if other is not owner and name not in self.deaf:
+                level(other, owner.word)
+                epoch = owner.word.follow
+                other.word = replace(other.word, state=CopyState.REPLICA, follow=epoch, promised=epoch)
+
+    def _on_group_checkpoint(self, center: str, body: Json) -> Json:
+        seq = self.members[center].word.appended
+        view = str(body.get("view", ""))
+        if body["hold"]:
+            self.views[center].add(view)
+        return {"seq": seq, "time_us": 5, "view": view or None}
+
+    def _on_group_points(self, center: str, _body: Json) -> Json:
+        return {"points": [{"seq": 1, "time_us": 1, "name": "old", "app": False}]}
+
+    def _on_view_open(self, center: str, body: Json) -> Json:
+        if body["seq"] == 1 and not self.reaches_back and not body["writable"]:
+            raise RefusedError("the images are beyond it", code="no_such_point")
+        self.views[center].add(str(body["id"]))
+        return {"id": body["id"], "seq": body["seq"], "time_us": 5, "volumes": {"data": "nbd+unix:///x"}}
+
+    def _on_view_probe(self, _center: str, _body: Json) -> Json:
+        if not self.knows_probe:
+            raise UsageError("no request is called view.probe here", code="unknown_method")
+        return {"ok": True, "read_bytes": 4096, "filesystem": "ext4"}
+
+    def _on_view_hash(self, center: str, body: Json) -> Json:
+        assert body["id"] in self.views[center]
+        return {"volumes": self.hashes[center], "bytes": 1 << 20}
+
+    def _on_view_close(self, center: str, body: Json) -> Json:
+        if not self.closes_views:
+            raise TransientError("no answer")
+        removed = [body["id"]] if body["id"] in self.views[center] else []
+        self.views[center].discard(str(body["id"]))
+        return {"removed": removed}
+
+
+@dataclass
+class FakeLine:
+    """The coordinator's side of a link to one center."""
+
+    center: str
+    centers: Centers
+    is_open: bool = True
+
+    async def call(self, method: str, body: Json, timeout_s: float) -> Json:
+        return await self.centers.call(self.center, method, body, timeout_s)
+
+    def close(self, reason: str) -> None:
+        self.is_open = False
+
+
+@dataclass
+class World:
+    """A coordinator and its centers; `beat` keeps the heartbeats going."""
+
+    root: Path
+    tasks: asyncio.TaskGroup
+    centers: Centers = field(default_factory=Centers)
+    lines: dict[str, FakeLine] = field(default_factory=dict)
+    running: list["asyncio.Task[None]"] = field(default_factory=list)
+    office: Office = field(init=False)
+    client: Client = field(init=False)
+
+    async def start(self) -> None:
+        """A coordinator process starts; the agents come back to it."""
+        self.office = Office(
+            database=Database(self.root / "coordinator.db"),
+            run_dir=self.root / "run",
+            boot_id="boot",
+            cluster_id="c" * 32,
+            centers=spec().members,
+            clock=HastyClock(),
+            random=SystemRandom(),
+            spawn=self._spawn,
+        )
+        self.client = TestClient(TestServer(self.office.api.application("secret")))
+        await self.client.start_server()
+        self.client.session.headers["Authorization"] = "Bearer secret"
+        self._spawn(self.office.supervision.run())
+        for name in NAMES:
+            if name not in self.centers.deaf:
+                await self.connect(name)
+        self._spawn(self._beats())
+
+    def _spawn(self, work: object) -> "asyncio.Task[None]":
+        task: asyncio.Task[None] = self.tasks.create_task(work)  # type: ignore[arg-type]
+        self.running.append(task)
+        return task
+
+    async def die(self) -> None:
+        """SIGKILL: no task gets to say goodbye properly, nothing is flushed."""
+        for task in self.running:
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+        self.running.clear()
+        await self.client.close()
+        self.office._database.close()
+
+    async def connect(self, name: str, session: str = "") -> None:
+        """The agent of a center registers; with a session: as a new process, its copy not served."""
+        member = self.centers.members[name]
+        if session:
+            member.word = replace(member.word, session=f"{session}-{name}", state=CopyState.REPLICA)
+        line = self.lines[name] = FakeLine(name, self.centers)
+        handlers = self.office.desk.handlers(name, lambda: line)
+        groups = {c.group.id: control.to_json(member.word) for c in self.office.store.all()}
+        body: Json = {"center": name, "session": member.word.session, "groups": groups, "software": "test"}
+        await handlers["register"]("register", body)
+
+    def lose(self, name: str) -> None:
+        """A center is gone."""
+        self.centers.deaf.add(name)
+        self.lines[name].is_open = False
+        self.office.desk.lost(name, self.lines[name], "killed")
+
+    async def beat(self, name: str) -> Json:
+        """One heartbeat."""
+        member, line = self.centers.members[name], self.lines[name]
+        groups: Json = {}
+        for charter in self.office.store.all():
+            report: Json | None = None
+            if member.word.state is CopyState.OWNER:
+                peer = {"connected": True, "rpo_s": 0.5}
+                report = {
+                    "epoch": member.word.follow,
+                    "commit": member.word.commit,
+                    "serving": True,
+                    "peers": {other: peer for other in NAMES if other != name},
+                    "nbd": {"data": "nbd+unix:///data"},
+                }
+            word = control.to_json(member.word)
+            groups[charter.group.id] = {"statement": word, "report": report, "version": charter.version}
+        handlers = self.office.desk.handlers(name, lambda: line)
+        return await handlers["heartbeat"]("heartbeat", {"sent_at": 0.0, "groups": groups})
+
+    async def _beats(self) -> None:
+        while True:
+            for name in NAMES:
+                if name not in self.centers.deaf and self.lines[name].is_open:
+                    await self.beat(name)
+            await asyncio.sleep(BEAT_S)
+
+    async def get(self, path: str, status: int = 200) -> Json:
+        answer = await self.client.get(path)
+        body: Json = await answer.json()
+        assert answer.status == status, body
+        return body
+
+    async def post(self, path: str, body: Json, status: int = 202) -> Json:
+        answer = await self.client.post(path, json=body)
+        found: Json = await answer.json()
+        assert answer.status == status, found
+        return found
+
+    async def operate(self, path: str, body: Json) -> Json:
+        """Ask for an operation and follow it to its end."""
+        started = await self.post(path, body)
+        return await self.follow(str(started["operation"]))
+
+    async def follow(self, operation: str) -> Json:
+        seen = 0
+        while True:
+            found = await self.get(f"/v1/operations/{operation}?after={seen}&wait_s=10")
+            if found["state"] != "running":
+                return found
+            steps = found["steps"]
+            assert isinstance(steps, list)
+            seen = len(steps)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not holds():
+                await asyncio.sleep(BEAT_S)
+
+    async def group(self) -> Json:
+        status = await self.get("/v1/status")
+        groups = status["groups"]
+        assert isinstance(groups, dict)
+        found: Json = groups["orders"]
+        return found
+
+    async def protect(self) -> None:
+        """Make the group and wait until it is served."""
+        await self.post("/v1/groups", DOCUMENT, 201)
+        await self.until(lambda: self.owner() == A and self.office.store.all()[0].intent is None)
+
+    def owner(self) -> str:
+        """Who serves."""
+        owners = [n for n, m in self.centers.members.items() if m.word.state is CopyState.OWNER]
+        return owners[0] if len(owners) == 1 else ""
+
+    def session(self, name: str) -> AgentSession:
+        found = self.office.sessions.agent(name)
+        assert found is not None
+        return found
