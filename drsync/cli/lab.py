@@ -1,5 +1,6 @@
 """`drsync lab`: three centers on this machine. Options and endings; what happens is in `drsync.lab`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -195,6 +196,6 @@ def _show_status(shown: Doc) -> None:
         line(f"group {name}: owned by {owner}; in sync: {', '.join(group.texts('in_sync'))}")
     if shown.flag("running"):
         for key, value in shown.doc("env").items():
-            line(f"  export {key}={value}")
+            line(f"  export {key}={shlex.quote(str(value))}")
     else:
         line("drsync lab up starts what does not run")

@@ -82,7 +82,7 @@ class Proofs:
             self._judge(volume, owner, content, code, words)
 
     def _judge(self, volume: ImportedVolume, owner: str, content: str, code: int, words: str) -> None:
-        short = words.removeprefix(str(self._cluster.layout.scratch / f"{volume.name}.img")).lstrip(": ")
+        short = words.rpartition(": ")[2]  # without the name of the copy
         if code == images.FSCK_CLEAN:
             self.promise(f"e2fsck -fn on a copy read from {owner}: clean ({short})", is_kept=True)
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeVar
@@ -147,7 +148,7 @@ def _end(cluster: Cluster, tell: Narrator, shown: Json, outcome: Outcome | None,
 
 def _places(cluster: Cluster, shown: Doc, outcome: Outcome | None) -> list[tuple[str, str]]:
     """What to type and what to open."""
-    words = [f"export {key}={value}" for key, value in environment(cluster).items()]
+    words = [f"export {key}={shlex.quote(value)}" for key, value in environment(cluster).items()]
     places = list(zip(["to look at it", ""], words, strict=True))
     places.append(("", "drsync status --watch"))
     for name in CENTER_NAMES:
