@@ -8,30 +8,20 @@ allowed. What is measured is a round trip of the front end, not of a volume: not
 
 import argparse
 import asyncio
-import json
 import os
-import shutil
 import signal
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
+from _fio import fio, running, unix_uri
+from _machine import MIB, drop_caches, medians, parser, require_tools, write_json
 
 from drsync.adapters.memory.volume import MemoryExports
 from drsync.adapters.nbd.server import Server
 from drsync.ports.volume import BlockDevice, Completion
-
-MIB = 1 << 20
-DROP_CACHES = Path("/proc/sys/vm/drop_caches")
-READY_SECONDS = 10.0
 
 
 class FileDevice:
@@ -123,58 +113,6 @@ async def serve(path: Path, device: BlockDevice) -> None:
     await server.stop()
 
 
-def drop_caches() -> bool:
-    os.sync()
-    try:
-        DROP_CACHES.write_text("3\n")
-    except OSError:
-        return False
-    return True
-
-
-def answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
-
-
-@contextmanager
-def running(argv: list[str], path: Path) -> Iterator[None]:
-    path.unlink(missing_ok=True)
-    process = subprocess.Popen(argv)
-    try:
-        deadline = time.monotonic() + READY_SECONDS
-        while not answers(path):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"did not start: {' '.join(argv)}")
-            time.sleep(0.02)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def fio(path: Path, work: str, depth: int, block: int, seconds: float) -> dict[str, float]:
-    argv = ["fio", "--name=front", "--ioengine=nbd", f"--uri=nbd+unix:///?socket={path}", f"--rw={work}"]
-    argv += [
-        f"--bs={block}",
-        f"--iodepth={depth}",
-        f"--runtime={seconds}",
-        "--time_based",
-        "--output-format=json",
-    ]
-    argv += ["--randrepeat=1", "--norandommap"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    job = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
-    side = job["read" if "read" in work else "write"]
-    percentile = side["clat_ns"]["percentile"]
-    return {
-        "iops": side["iops"],
-        "mib_s": side["bw_bytes"] / MIB,
-        "p50_us": percentile["50.000000"] / 1000,
-        "p99_us": percentile["99.000000"] / 1000,
-    }
-
-
 def candidates(names: list[str], data: Path, path: Path) -> dict[str, list[str]]:
     me = [sys.executable, __file__, "--serve", str(path)]
     known = {
@@ -200,10 +138,10 @@ def measure(options: argparse.Namespace, room: Path) -> list[Figure]:
                 with running(argv, path):
                     label = work if block == 4096 else f"{work} 1 MiB"
                     found.setdefault((name, label, depth), []).append(
-                        fio(path, work, depth, block, options.seconds)
+                        fio([unix_uri(path)], work, depth, block, options.seconds)
                     )
     return [
-        Figure(name, work, depth, **{key: statistics.median(run[key] for run in runs) for key in runs[0]})
+        Figure(name, work, depth, **{key: value for key, value in medians(runs).items() if key != "count"})
         for (name, work, depth), runs in found.items()
     ]
 
@@ -219,33 +157,24 @@ def table(figures: list[Figure]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--depths", default="1,16,64")
-    parser.add_argument("--size-mib", type=int, default=1024)
-    parser.add_argument("--servers", default="drsync-file,drsync-memory,nbdkit-file")
-    parser.add_argument("--dir", type=Path, help="where the plain file lies; default: a temporary directory")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
-    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--memory-mib", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    own = parser(__doc__, seconds=3.0, runs=1)
+    own.add_argument("--depths", default="1,16,64")
+    own.add_argument("--size-mib", type=int, default=1024)
+    own.add_argument("--servers", default="drsync-file,drsync-memory,nbdkit-file")
+    own.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    own.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    own.add_argument("--memory-mib", type=int, help=argparse.SUPPRESS)
+    options = own.parse_args()
     if options.serve:
         device = FileDevice(options.file) if options.file else MemoryBytes(options.memory_mib * MIB)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(options.serve, device))
         return
-    missing = [tool for tool in ("fio", "nbdkit") if shutil.which(tool) is None]
-    if missing:
-        raise SystemExit(f"needs {' and '.join(missing)}")
+    require_tools("fio", "nbdkit")
     with tempfile.TemporaryDirectory(dir=options.dir) as room:
         figures = measure(options, Path(room))
     print(table(figures))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(f) for f in figures], indent=1) + "\n")
+    write_json(options, [asdict(f) for f in figures])
 
 
 if __name__ == "__main__":
