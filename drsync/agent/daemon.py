@@ -232,6 +232,15 @@ class Agent:
         assert self._tasks is not None
         self._tasks.create_task(self._sockets.serve_group(member))
 
+    def view_given_up(self, member: Member, view_id: str) -> None:
+        """See MemberEvents."""
+        del member
+        assert self._tasks is not None
+        self._tasks.create_task(self._drop_view(view_id))
+
+    async def _drop_view(self, view_id: str) -> None:
+        await self._sockets.drop_view(view_id)
+
     def word_changed(self, member: Member) -> None:
         """See MemberEvents."""
         del member

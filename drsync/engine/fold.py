@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drsync.model.charter import Charter
 
 FOLD_INTERVAL_S = 0.5  # because images that trail by half a second keep an opening's index small
+VIEW_BLOCKS_MAX = 2 * LAYER_BLOCKS_MAX  # because a drill should be over long before 3 GB were written
 STORE_INTERVAL_S = 1.0  # because the superblock's hints may be this old after a crash
 
 
@@ -37,7 +38,12 @@ class Folder:
     """
 
     def __init__(
-        self, copy: GroupCopy, views: Views, clock: Clock, on_trouble: Callable[[DrsyncError], None]
+        self,
+        copy: GroupCopy,
+        views: Views,
+        clock: Clock,
+        on_trouble: Callable[[DrsyncError], None],
+        on_view_given_up: Callable[[str], None],
     ) -> None:
         self.lock = asyncio.Lock()
         self.term: OwnerTerm | None = None
@@ -47,6 +53,7 @@ class Folder:
         self._views = views
         self._clock = clock
         self._on_trouble = on_trouble
+        self._on_view_given_up = on_view_given_up
         self._is_index_stale = False
 
     def term_ended(self) -> None:
@@ -90,6 +97,7 @@ class Folder:
         volumes = self._copy.volumes
         async with self.lock:
             self._drop_stale_index()
+            self._give_up_views()
             bound = self._fold_bound()
             if self.term is None:
                 await volumes.record_through(bound)
@@ -115,6 +123,14 @@ class Folder:
         if self._is_index_stale and self.term is None:
             self._is_index_stale = False
             self._copy.volumes.forget_above_images()
+
+    def _give_up_views(self) -> None:
+        """A view whose pin makes the owner hold too much is dropped: writes matter more than a drill."""
+        if self.term is None or self._copy.volumes.held_blocks < VIEW_BLOCKS_MAX:
+            return
+        for view_id in self._views.ids():
+            self._views.release(view_id)
+            self._on_view_given_up(view_id)
 
     def _fold_bound(self) -> int:
         """Records up to here may be in the images (F.A 11, and behind every pin)."""

@@ -45,6 +45,10 @@ class MemberEvents(Protocol):
         """Something the coordinator should hear soon."""
         ...
 
+    def view_given_up(self, member: "Member", view_id: str) -> None:
+        """A view was dropped to keep the owner going: serve it no longer."""
+        ...
+
     def log_member(self, member: "Member", event: str, reason: str) -> None:
         """A line for the night shift."""
         ...
@@ -73,7 +77,7 @@ class Member:
         self._events = events
         self._lock = asyncio.Lock()
         self._gone = asyncio.Event()
-        self.folder = Folder(copy, self.views, world.clock, self.copy_troubled)
+        self.folder = Folder(copy, self.views, world.clock, self.copy_troubled, self._view_given_up)
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
         self._is_checked = False
@@ -452,6 +456,10 @@ class Member:
             self._sync_wanted.set()
         elif self.receiver is not None:
             self.receiver.acknowledge()
+
+    def _view_given_up(self, view_id: str) -> None:
+        self._events.log_member(self, "view_given_up", f"{view_id}: too much was written since it was opened")
+        self._events.view_given_up(self, view_id)
 
     def retain_heard(self, seq: int) -> None:
         """See ReplicaEvents."""

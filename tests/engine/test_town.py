@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from drsync.engine import fold
 from drsync.model.charter import IntentKind
 from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError
@@ -270,3 +271,17 @@ async def test_checkpoints_are_written_under_constant_load(tmp_path: Path) -> No
             writer.write(number)
             await asyncio.sleep(0)
             assert number < 200_000, place.describe()
+
+
+async def test_a_forgotten_drill_view_never_stops_the_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold, "VIEW_BLOCKS_MAX", 100)
+    async with town(tmp_path) as place:
+        writer = Writer(place, "production")
+        wanted: dict[str, object] = {"group": GROUP.id, "name": "d", "hold": True}
+        await place.call("production", "group.checkpoint", wanted, 5)
+        owner = place.member("production")
+        writer.write_many(1, 300)
+        await place.until(lambda: owner.views.ids() == [])
+        await place.until(lambda: owner.copy.volumes.applied >= 300)

@@ -203,6 +203,9 @@ class Node:
     def exports_changed(self, member: Member) -> None:
         self.lines.append("exports changed")
 
+    def view_given_up(self, member: Member, view_id: str) -> None:
+        self.lines.append(f"view given up: {view_id}")
+
     def word_changed(self, member: Member) -> None:
         """The town asks when it wants to know."""
 
