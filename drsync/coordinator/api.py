@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.evidence import SqliteEvidence
@@ -272,7 +273,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _error(status, error.code, str(error), error.remedy, exit_code)
 
 
-def _guard(token: str) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def _guard(token: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if may_pass(request, token):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
+from typing_extensions import override
 
 from drsync.adapters.sqlite.database import Database
 from drsync.adapters.system.clock import SystemClock, SystemRandom
@@ -34,9 +35,11 @@ Client = TestClient[Request, Application]
 class HastyClock(SystemClock):
     """The real clock, running `HASTE` times as fast."""
 
+    @override
     def now(self) -> float:
         return super().now() * HASTE
 
+    @override
     async def sleep_until(self, instant: float) -> None:
         rest = instant - self.now()
         while rest > 0:
@@ -60,6 +63,7 @@ class Centers(FakeMembers):
         self.closes_views = True
         self.fails: set[str] = set()
 
+    @override
     async def call(self, center: str, method: str, body: Json, timeout_s: float) -> Json:
         if center in self.deaf:
             raise TransientError(f"{center} is silent")
@@ -158,11 +162,11 @@ class World:
         self.client = TestClient(TestServer(self.office.api.application("secret")))
         await self.client.start_server()
         self.client.session.headers["Authorization"] = "Bearer secret"
-        self._spawn(self.office.supervision.run())
+        _ = self._spawn(self.office.supervision.run())
         for name in NAMES:
             if name not in self.centers.deaf:
                 await self.connect(name)
-        self._spawn(self._beats())
+        _ = self._spawn(self._beats())
 
     def _spawn(self, work: object) -> "asyncio.Task[None]":
         task: asyncio.Task[None] = self.tasks.create_task(work)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ async def test_a_failover_waits_for_the_lease_and_then_moves_the_group(world: Wo
     assert "wait" in [step["name"] for step in steps]
     assert (await world.group())["owner"] == B
     listed = await world.get("/v1/operations")
-    assert ended["id"] in str(listed)
+    assert str(ended["id"]) in str(listed)
 
 
 async def test_a_switchover_and_the_way_back(world: World) -> None:

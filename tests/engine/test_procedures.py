@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import pytest
+from typing_extensions import override
 
 from drsync.adapters.memory.charter_store import MemoryCharterStore, Mishap
 from drsync.core.lease import LeaseBook
@@ -39,6 +40,7 @@ class MortalStore(MemoryCharterStore):
         super().__init__()
         self._members = members
 
+    @override
     async def compare_and_set(self, expected_version: int, charter: Charter) -> CasResult:
         self._members.count()
         result = await super().compare_and_set(expected_version, charter)
@@ -92,7 +94,7 @@ async def test_the_same_city_center_takes_over_when_the_lease_has_run_out(stage:
 
     charter = await stage.charter()
     assert outcome.state is OperationState.DONE
-    assert (charter.owner, charter.epoch, charter.in_sync) == (B, Epoch(2), {B})
+    assert (charter.owner, charter.epoch, charter.in_sync) == (B, Epoch(2), frozenset((B,)))
     assert charter.intent is None
     assert stage.notes.losses[-1].loss == "none"
     assert stage.clock.now() >= 1000.0 + LEASE_S
