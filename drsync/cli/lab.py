@@ -194,8 +194,8 @@ def _show_status(shown: Doc) -> None:
     for name, group in shown.table("groups"):
         owner = group.text("owner") or "nobody"
         line(f"group {name}: owned by {owner}; in sync: {', '.join(group.texts('in_sync'))}")
-    if shown.flag("running"):
+    if shown.doc("coordinator").flag("answers"):
         for key, value in shown.doc("env").items():
             line(f"  export {key}={shlex.quote(str(value))}")
-    else:
+    if not shown.flag("running"):
         line("drsync lab up starts what does not run")

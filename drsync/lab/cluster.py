@@ -135,6 +135,17 @@ class Cluster:
                 f"{name} does not run", code="not_running", remedy=f"drsync lab fault restart {name}"
             )
 
+    async def kill(self, name: str) -> None:
+        """SIGKILL a process; it is gone when this returns, but still on record as one that should run.
+
+        Raises:
+            TransientError: it does not run.
+        """
+        process = self.alive().get(name)
+        self.signal(name, signal.SIGKILL)
+        if process is not None:
+            await processes.wait_until_gone(process, KILL_SECONDS)
+
     def require_alive(self, names: tuple[str, ...]) -> None:
         """Every one of these processes runs.
 

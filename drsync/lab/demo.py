@@ -4,7 +4,6 @@ The story in its order. How each promise is checked is in `proofs`, what was fou
 """
 
 import asyncio
-import signal
 import time
 
 from drsync.adapters.api_client.client import ApiClient, quote
@@ -122,7 +121,7 @@ class Demo:
         tell.chapter("The production center dies, and the same-city center takes over")
         victim = self._cluster.alive()[PRODUCTION]
         old_place, died_at = self._writer.uri, time.monotonic()
-        self._cluster.signal(PRODUCTION, signal.SIGKILL)
+        await self._cluster.kill(PRODUCTION)
         tell.say(f"SIGKILL to the production agent (process {victim.pid})", BAD)
         await self._move(api, "failover", SAME_CITY)
         first = await self._writer.write_since(died_at, READY_SECONDS, not_at=old_place)

@@ -37,7 +37,7 @@ async def disturb(cluster: Cluster, fault: Fault, name: str) -> str:
         raise UsageError(f"there is no {name!r} in a lab", remedy=f"Name one of {', '.join(PROCESSES)}.")
     match fault:
         case Fault.KILL:
-            await _kill(cluster, name)
+            await cluster.kill(name)
         case Fault.PAUSE:
             cluster.signal(name, signal.SIGSTOP)
         case Fault.RESUME:
@@ -47,13 +47,6 @@ async def disturb(cluster: Cluster, fault: Fault, name: str) -> str:
             cluster.start(name)
     process = cluster.alive().get(name)
     return f"{name} {SAID[fault].format(name=name, pid=process.pid if process else 0)}"
-
-
-async def _kill(cluster: Cluster, name: str) -> None:
-    process = cluster.alive().get(name)
-    cluster.signal(name, signal.SIGKILL)
-    if process is not None:
-        await processes.wait_until_gone(process, seconds=5.0)
 
 
 def _resume(cluster: Cluster, name: str) -> None:

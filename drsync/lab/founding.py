@@ -28,7 +28,6 @@ def found(layout: Layout, given: Sequence[Image]) -> LabRecord:
         RefusedError: the disk is too small for it.
         PermanentError: no image can be made here.
     """
-    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     require_room(layout, sum(image.data_bytes for image in given) or images.DEFAULT_FILES_BYTES)
     if not given:
         if not layout.image.exists():

@@ -3,6 +3,7 @@
 Text from elsewhere is shown as it is, without markup, and with control characters written out.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from drsync.config.quantities import format_size
 from drsync.model.errors import DrsyncError
@@ -31,6 +33,17 @@ MARGIN = 9  # columns for the time
 GOOD, BAD, DIM = "green", "bold red", "dim"
 
 
+class _Stage(Console):
+    """A console whose reader may leave; the story goes on, because a center may be down in the middle of it."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
 class Narrator:
     """Writes to one stream. Every line carries the seconds since the story began."""
 
@@ -38,7 +51,7 @@ class Narrator:
         self._began = time.monotonic()
         probe = Console(file=stream, highlight=False, markup=False, emoji=False)
         width = min(probe.width, WIDTH_MAX) if probe.is_terminal else WIDTH_PIPED
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+        self._console = _Stage(file=stream, highlight=False, markup=False, emoji=False, width=width)
         self._chapter = 0
 
     @property

@@ -11,11 +11,12 @@ from drsync.adapters.api_client.doc import Doc, Json
 from drsync.lab.cluster import Cluster
 from drsync.lab.demo import Demo
 from drsync.lab.images import Image
-from drsync.lab.layout import CENTER_NAMES, PROCESSES
+from drsync.lab.layout import CENTER_NAMES, PROCESSES, Layout
 from drsync.lab.narrator import BAD, GOOD, Narrator
 from drsync.lab.outcome import Outcome
 from drsync.lab.start import bring_up
 from drsync.lab.status import environment, lab_status
+from drsync.model.errors import UsageError
 
 WATCH_S = 0.5  # because a person should read soon that a process died
 GOOD_EXIT, BAD_EXIT, INTERRUPTED_EXIT = 0, 1, 130
@@ -23,6 +24,20 @@ GOOD_EXIT, BAD_EXIT, INTERRUPTED_EXIT = 0, 1, 130
 Result = TypeVar("Result")
 Show = Callable[[Json], None]
 """Given the lab's object once everything that was asked for is done."""
+
+
+def make_root(layout: Layout) -> None:
+    """Make the lab's directory.
+
+    Raises:
+        UsageError: nothing can be made there.
+    """
+    try:
+        layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make {layout.root}: {error.strerror}", remedy="Name another directory with --dir."
+        ) from error
 
 
 class _InterruptedError(Exception):
@@ -35,6 +50,7 @@ async def up(
     """Bring the lab up, tell the story if asked for, and stay until Ctrl-C unless detached. The exit code."""
     told = listen_for_stop()
     try:
+        make_root(cluster.layout)
         brought = await unless(told, bring_up(cluster, images, tell))
     except _InterruptedError:
         return INTERRUPTED_EXIT

@@ -51,7 +51,6 @@ async def bring_up(cluster: Cluster, chosen: Sequence[Image], tell: Narrator) ->
         DrsyncError: it did not work; what this call started is stopped again.
     """
     layout = cluster.layout
-    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(layout.starting, is_patient=False):
         known = await _found(layout, chosen, tell)
         before = set(cluster.alive())
