@@ -26,6 +26,7 @@ from drsync.wire import control
 
 TICK_S = 0.5  # because heartbeats wake it anyway; this is for time that passes
 ADOPT_TIMEOUT_S = 30.0  # because images are created
+GRACE_S = 5.0  # because agents dial again within three seconds, and leases count as just granted anyway
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0  # because a refusal seldom changes within seconds
 BROKEN = frozenset((CopyState.FAILED, CopyState.FORKED))
 ACTOR = "drsync"
@@ -62,6 +63,7 @@ class Supervision:
         self._journal = journal
         self._world = world
         self._wake = asyncio.Event()
+        self._started = world.clock.now()
         self._patience: dict[str, Patience] = {}
         self._complained: set[tuple[str, str, str]] = set()
 
@@ -93,9 +95,17 @@ class Supervision:
         if self._operations.move(charter.group.id) is not None:
             return
         if charter.intent is not None:
-            self._operations.resume(charter, charter.intent)
+            if self._has_settled(charter):
+                self._operations.resume(charter, charter.intent)
         elif self._should_open(charter):
             await self._open(charter)
+
+    def _has_settled(self, charter: Charter) -> bool:
+        """Whether everybody is back, or had the time to be: who plans without them gives up too soon."""
+        if self._world.clock.now() - self._started >= GRACE_S:
+            return True
+        group_id = charter.group.id
+        return all(self._sessions.word(group_id, member.name) for member in charter.group.members)
 
     async def _offer(self, charter: Charter) -> None:
         """Every connected member that has said nothing about the group gets a copy."""
@@ -178,14 +188,25 @@ class Supervision:
                 self._settle_move(operation)
 
     def _settle_move(self, operation: Operation) -> None:
-        is_done = any(step.name == "charter.finish" for step in operation.steps)
         state, fault = OperationState.DONE, None
-        if not is_done:
+        if not self._is_achieved(operation):
             state = OperationState.FAILED
-            text = "The coordinator stopped, and no intent of this operation is in the charter."
+            text = "The coordinator stopped, and what was begun was taken back or never recorded."
             fault = Fault("interrupted", text, "Look at drsync charter show, then ask again.", EXIT_FAILED)
         ended_us = self._world.clock.wall_us()
         self._evidence.end(replace(operation, state=state, error=fault, ended_us=ended_us))
+
+    def _is_achieved(self, operation: Operation) -> bool:
+        """Whether the charters it wrote brought the target a new epoch, although nobody noted the end."""
+        charter = next((c for c in self._store.all() if c.group.name == operation.group), None)
+        if charter is None:
+            return False
+        kept = [one for _, one in self._store.history(charter.group.id)]
+        its = [n for n, one in enumerate(kept) if one.intent is not None and one.intent.id == operation.id]
+        if not its or its[-1] + 1 >= len(kept):
+            return False
+        before, after = kept[max(its[0] - 1, 0)], kept[its[-1] + 1]
+        return after.owner == operation.target and after.epoch > before.epoch
 
     def _settle_drill(self, operation: Operation) -> None:
         text = "The coordinator stopped during the drill."
