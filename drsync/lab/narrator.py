@@ -34,7 +34,7 @@ GOOD, BAD, DIM = "green", "bold red", "dim"
 
 
 class _Stage(Console):
-    """A console whose reader may leave; the story goes on, because a center may be down in the middle of it."""
+    """A console whose reader may leave; the story goes on, because a center may be down just now."""
 
     @override
     def on_broken_pipe(self) -> None:
