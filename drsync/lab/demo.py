@@ -165,7 +165,7 @@ class Demo:
         pause = self._writer.longest_pause(since)
         outcome.pause_s = pause.seconds
         self._proofs.promise(
-            f"the application paused for {pause.seconds:.2f} s, with no error left to see and nothing lost",
+            f"the application paused for {pause.seconds:.2f} s, and no more",
             is_kept=pause.seconds <= _rto(status),
         )
         await self._proofs.ledger(self._writer, await self._ledger())
