@@ -97,7 +97,7 @@ async def import_image(
             with _one_error():
                 async with asyncio.TaskGroup() as tasks:
                     for _ in range(OPEN_REQUESTS):
-                        tasks.create_task(_carry(source, client, progress, may_hold_data))
+                        tasks.create_task(_carry(source, client, progress, may_hold_data=may_hold_data))
             await client.flush()
         after = os.fstat(file.fileno())
     has_changed = (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size)
@@ -188,7 +188,7 @@ def _hash_zeros(hasher: blake3.blake3, length: int) -> None:
         hasher.update(memoryview(ZEROS)[: min(PIECE_BYTES, length - at)])
 
 
-async def _carry(source: _Source, client: NbdClient, progress: Progress, may_hold_data: bool) -> None:  # noqa: FBT001
+async def _carry(source: _Source, client: NbdClient, progress: Progress, *, may_hold_data: bool) -> None:
     """Write pieces until there are no more."""
     while (piece := await source.take()) is not None:
         if piece.data:
