@@ -220,7 +220,7 @@ class Agent:
             "durable": attachment.feed.durable if attachment is not None else 0,
             "lag_records": lag.records,
             "lag_bytes": lag.bytes,
-            "rpo_s": round(lag.seconds, 3),
+            "rpo_s": None if lag.seconds is None else round(lag.seconds, 3),
             "plan": term.plans.get(center, ""),
             "sent_bytes": attachment.feed.sent_bytes if attachment is not None else 0,
         }

@@ -94,7 +94,7 @@ def _lag(state: Doc) -> Cell:
     size, seconds = state.whole("lag_bytes"), state.number("lag_seconds")
     if not state.whole("lag_records") and not size:
         return "none"
-    return f"{format_size(size)}, {format_duration(seconds)}"
+    return f"{format_size(size)}, {format_duration(seconds) if state.has('lag_seconds') else 'age unknown'}"
 
 
 def _rpo(group: Doc, state: Doc) -> Cell:

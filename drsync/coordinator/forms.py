@@ -26,7 +26,7 @@ class PeerWord(Form):
     durable: Count = 0
     lag_records: Count = 0
     lag_bytes: Count = 0
-    rpo_s: Annotated[float, Field(ge=0)] = 0.0
+    rpo_s: Annotated[float, Field(ge=0)] | None = None
     plan: Text = ""
     sent_bytes: Count = 0
 

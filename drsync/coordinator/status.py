@@ -49,9 +49,10 @@ def rpo_actual(charter: Charter, center: str, word: OwnerWord | None, now: float
     """
     if center == charter.owner or center in charter.in_sync:
         return 0.0
-    if word is None or center not in word.report.peers:
+    told = word.report.peers[center].rpo_s if word is not None and center in word.report.peers else None
+    if word is None or told is None:
         return None
-    return word.report.peers[center].rpo_s + max(0.0, now - word.heard_at)
+    return told + max(0.0, now - word.heard_at)
 
 
 class Picture:
@@ -143,7 +144,7 @@ class Picture:
             "applied": word.statement.applied if word else 0,
             "lag_records": 0 if is_owner else peer.lag_records,
             "lag_bytes": 0 if is_owner else peer.lag_bytes,
-            "lag_seconds": round(lag_s, 3),
+            "lag_seconds": None if lag_s is None else round(lag_s, 3),
             "plan": "" if is_owner else peer.plan,
             "sent_bytes": 0 if is_owner else peer.sent_bytes,
             "rpo_actual_s": None if rpo is None else math.ceil(rpo * 1000) / 1000,
@@ -245,9 +246,8 @@ class Picture:
             return [Line(what, name, None, f"It joins when it has caught up with {charter.owner}.")]
         rpo, target = self._rpo(charter, name), charter.group.objectives.rpo_s
         if rpo is None:
-            return [
-                Line(f"nothing is known about the lag of {name}", charter.owner, None, "The owner tells.")
-            ]
+            what = f"how far {name} is behind is not known"
+            return [Line(what, name, None, f"Known once it follows {charter.owner}.")]
         if rpo > target:
             what = f"{name} is {rpo:.1f} s behind, the target is {target:g} s"
             return [Line(what, name, None, "Look at the link and the load: drsync status --watch.")]

@@ -12,17 +12,23 @@ NOTES_MAX = 50_000  # because a note every 50 ms covers 40 minutes; older ones a
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What a peer lacks. `seconds` is the age of the oldest record it has not confirmed; 0 if none."""
+    """What a peer lacks.
+
+    `seconds` is the age of the oldest record it has not confirmed; 0 if none, None if that record is older
+    than this term: another owner's clock saw it, and to say less than the truth is forbidden.
+    """
 
     records: int
     bytes: int
-    seconds: float
+    seconds: float | None
 
 
 class LagLedger:
     """Notes of (last record, instant before it was appended, bytes appended before it)."""
 
-    def __init__(self) -> None:
+    def __init__(self, began_after: int) -> None:
+        """`began_after` is the last record of the owner before."""
+        self._began_after = began_after
         self._seqs: list[int] = []
         self._instants: list[float] = []
         self._bytes: list[int] = []
@@ -46,6 +52,8 @@ class LagLedger:
         """What a peer that confirmed everything up to `confirmed` lacks of `appended`."""
         if confirmed >= appended:
             return Lag(0, 0, 0.0)
+        if confirmed < self._began_after:
+            return Lag(appended - confirmed, total_bytes, None)
         at = bisect_right(self._seqs, confirmed)
         if at == len(self._seqs):
             return Lag(

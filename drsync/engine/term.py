@@ -80,7 +80,7 @@ class OwnerTerm:
         self._ended = asyncio.Event()
         self._next_checkpoint = clock.now()
         self._met_durable: dict[str, int] = {}
-        self._ledger = LagLedger()
+        self._ledger = LagLedger(charter.history[-1].fork_seq)
         log.set_ack_set(self.insync.ack_set)
 
     # --- life
