@@ -1,6 +1,8 @@
 """Three centers in one process: real members, journals, images and procedures; links in memory."""
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -139,8 +141,8 @@ class Node:
         self.lines: list[str] = []
         self.me = Self(name, town.dice.hex128(), "boot")
         self._tasks = town.tasks
-        self._sockets = Sockets(directory / "run", lambda what, why: self.lines.append(f"{what}: {why}"))
-        self.requests = Requests(GroupsOf(self), ViewDesk(self._sockets, town.dice))
+        self._sockets = Sockets(town.sockets / name, lambda what, why: self.lines.append(f"{what}: {why}"))
+        self.requests = Requests(GroupsOf(self), ViewDesk(self._sockets))
         self.peers = Peers(
             tuple(center.name for center in CENTERS if center.name != name),
             MemoryTransport(town, name),
@@ -246,8 +248,9 @@ class CutStore:
 class Town:
     """Everything, and the coordinator's desk."""
 
-    def __init__(self, directory: Path, tasks: asyncio.TaskGroup) -> None:
-        self.directory, self.tasks = directory, tasks
+    def __init__(self, directory: Path, sockets: Path, tasks: asyncio.TaskGroup) -> None:
+        """`sockets` is a folder with a short path."""
+        self.directory, self.sockets, self.tasks = directory, sockets, tasks
         self.clock, self.dice = SystemClock(), SystemRandom()
         self.store = MemoryCharterStore()
         self.nodes: dict[str, Node] = {}
@@ -378,9 +381,10 @@ class Town:
 async def town(directory: Path) -> AsyncIterator[Town]:
     """A town with all three centers up, the group open at production and same_city in sync."""
     places: list[Town] = []
+    sockets = Path(tempfile.mkdtemp(prefix="town-"))
     try:
         async with asyncio.TaskGroup() as tasks:
-            place = Town(directory, tasks)
+            place = Town(directory, sockets, tasks)
             places.append(place)
             for center in CENTERS:
                 place.start(center.name)
@@ -398,6 +402,7 @@ async def town(directory: Path) -> AsyncIterator[Town]:
             if node.member is not None:
                 node.member.copy.journal.close()
                 node.member.copy.volumes.close()
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 class _OverError(Exception):
