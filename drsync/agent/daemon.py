@@ -46,7 +46,7 @@ class Agent:
         self._adopting = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
         self._sockets = Sockets(options.run_dir, self.log)
-        self._requests = Requests(self, ViewDesk(self._sockets, self._dice))
+        self._requests = Requests(self, ViewDesk(self._sockets))
         self._transport = SshTransport(
             me=self._name,
             host_key=options.ssh.host_key,

@@ -32,8 +32,8 @@ class Groups(Protocol):
 class ViewDesk(Protocol):
     """Opens and closes isolated views."""
 
-    async def checkpoint(self, member: Member, name: str, *, is_held: bool) -> Json:
-        """Write a named checkpoint; with `is_held` keep a view of it."""
+    async def checkpoint(self, member: Member, name: str, view_id: str | None) -> Json:
+        """Write a named checkpoint; with `view_id` keep a view of it under that id."""
         ...
 
     async def open_view(self, member: Member, view_id: str, seq: int | None) -> Json:
@@ -132,8 +132,8 @@ class Requests:
         return _stated(member)
 
     async def _checkpoint(self, body: Json) -> Json:
-        is_held = body.get("hold") is True
-        return await self._views.checkpoint(self._member(body), str(body.get("name", "")), is_held=is_held)
+        view_id = _text(body, "view") if body.get("hold") is True else None
+        return await self._views.checkpoint(self._member(body), _text(body, "name"), view_id)
 
     async def _points(self, body: Json) -> Json:
         points = self._member(body).copy.points()

@@ -5,7 +5,6 @@ from drsync.agent.exports import Sockets
 from drsync.engine.member import Member
 from drsync.engine.views import GroupView
 from drsync.model.errors import PermanentError, RefusedError, UsageError
-from drsync.ports.clock import Random
 
 Json = dict[str, object]
 
@@ -19,11 +18,10 @@ SIGNATURES = ((EXT_MAGIC_AT, EXT_MAGIC, "ext4"), (0, b"XFSB", "xfs"), (0x10040, 
 class ViewDesk:
     """Views of all groups of an agent."""
 
-    def __init__(self, sockets: Sockets, dice: Random) -> None:
+    def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
-        self._dice = dice
 
-    async def checkpoint(self, member: Member, name: str, *, is_held: bool) -> Json:
+    async def checkpoint(self, member: Member, name: str, view_id: str | None) -> Json:
         """See `requests.ViewDesk`. The pin is set before anything later can be applied."""
         term = member.term
         if term is None:
@@ -31,9 +29,7 @@ class ViewDesk:
                 f"{member.copy.me.center} does not own {member.copy.spec.name}", code="not_owner"
             )
         position = term.checkpoint(name, is_app_consistent=False)
-        view_id: str | None = None
-        if is_held:
-            view_id = self._dice.hex128()
+        if view_id is not None:
             view = member.views.hold(view_id, position.seq)
             await view.build()
         return {

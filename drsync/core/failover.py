@@ -44,6 +44,8 @@ def plan(seen: Observation) -> Plan:
         return Wait(seen.store_ready)
     if seen.is_open:
         return finish(seen)
+    if is_finished(seen):
+        return Done(f"{seen.target} owns the group in epoch {epochs.show(seen.charter.epoch)}")
     if seen.has_begun and not seen.is_recorded:
         return Refuse((safety.aborted(seen.target, seen.charter.owner, seen.charter.epoch),))
     word = seen.candidate
@@ -55,6 +57,16 @@ def plan(seen: Observation) -> Plan:
     if verdict.reasons:
         return Refuse(verdict.reasons)
     return _go_on(seen, verdict) if _is_intended(seen) else _record(seen)
+
+
+def is_finished(seen: Observation) -> bool:
+    """Whether the charter shows that this change of owner was completed, even if the target is silent now.
+
+    An intent is only taken out of a charter that names its target after the target has opened; a change
+    that is given up leaves the former owner. A reopening at the same owner cannot be told apart this way.
+    """
+    is_done = seen.has_begun and seen.charter.intent is None and seen.charter.owner == seen.target
+    return is_done and seen.kind is not IntentKind.OPEN
 
 
 def finish(seen: Observation) -> Plan:

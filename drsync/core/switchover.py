@@ -25,6 +25,8 @@ def plan(seen: Observation) -> Plan:
         return Wait(seen.store_ready)
     if seen.is_open:
         return failover.finish(seen)
+    if failover.is_finished(seen):
+        return failover.finish(seen)
     if not seen.is_recorded:
         return _begin(seen)
     intent = seen.charter.intent

@@ -200,11 +200,13 @@ class OwnerTerm:
             now = self._clock.now()
             self.engine.settle()
             self.copy.commit = max(self.copy.commit, self.engine.log.commit)
-            if now >= background and self.engine.log.durable < self.engine.log.appended:
+            if now >= background:
                 background = now + BACKGROUND_SYNC_S
-                self._wake_sync()
+                if self.engine.log.durable < self.engine.log.appended:
+                    self._wake_sync()
                 for feed in self.engine.feeds:
-                    feed.want_durable(self.engine.log.appended)
+                    if feed.durable < self.engine.log.appended:  # also when our own log was synced by others
+                        feed.want_durable(self.engine.log.appended)
             self._checkpoint_if_due(now)
             self._ledger.note(self.engine.log.appended, self.engine.stats.write_bytes, now)
             self._tick_peers(now)

@@ -220,7 +220,7 @@ async def test_a_drill_reads_exactly_what_the_owner_had_at_that_point(tmp_path: 
     async with town(tmp_path) as place:
         writer = Writer(place, "production")
         writer.write_many(1, 30)
-        wanted: dict[str, object] = {"group": GROUP.id, "name": "d", "hold": True}
+        wanted: dict[str, object] = {"group": GROUP.id, "name": "d", "hold": True, "view": "01" * 16}
         mark = await place.call("production", "group.checkpoint", wanted, 5)
         writer.write_many(31, 30)
         remote = place.member("remote").copy
@@ -279,7 +279,7 @@ async def test_a_forgotten_drill_view_never_stops_the_owner(
     monkeypatch.setattr(fold, "VIEW_BLOCKS_MAX", 100)
     async with town(tmp_path) as place:
         writer = Writer(place, "production")
-        wanted: dict[str, object] = {"group": GROUP.id, "name": "d", "hold": True}
+        wanted: dict[str, object] = {"group": GROUP.id, "name": "d", "hold": True, "view": "01" * 16}
         await place.call("production", "group.checkpoint", wanted, 5)
         owner = place.member("production")
         writer.write_many(1, 300)
