@@ -27,6 +27,11 @@ ZERO_PIECE = 1 << 31  # because a record's length has 32 bits
 class BatchSink(Protocol):
     """Somebody who gets every batch as it is appended: a feed to a peer."""
 
+    @property
+    def durable(self) -> int:
+        """What it said to hold durably."""
+        ...
+
     def push(self, batch: EncodedBatch) -> None:
         """Take it or fall behind and read the journal later; never blocks."""
         ...

@@ -9,7 +9,7 @@ from drsync.core.loss import LossStatement
 from drsync.core.observation import LastKnown
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import Epoch
+from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import RefusedError, TransientError
 from drsync.model.group import GroupPolicy, GroupSpec, VolumeSpec
 from drsync.model.operation import Step
@@ -79,7 +79,7 @@ class Member:
 
     word: Statement
     charter: Charter | None = None
-    term: Epoch = Epoch(0)
+    term: Epoch = NEVER
 
 
 class KilledError(Exception):

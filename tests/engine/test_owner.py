@@ -85,6 +85,7 @@ class Peer:
     def __init__(self) -> None:
         self.batches: list[EncodedBatch] = []
         self.wanted = 0
+        self.durable = 0
 
     def push(self, batch: EncodedBatch) -> None:
         self.batches.append(batch)
