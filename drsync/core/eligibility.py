@@ -15,7 +15,7 @@ from drsync.core.observation import Observation
 from drsync.core.safety import Reason
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import NEVER
+from drsync.model.epoch import NEVER, generation
 from drsync.model.position import Loss
 
 USELESS = frozenset((CopyState.BLANK, CopyState.FORKED, CopyState.FAILED))
@@ -57,6 +57,9 @@ def belongs(charter: Charter, word: Statement) -> int:
 def judge(seen: Observation) -> Verdict:
     """May the target open, and at what price."""
     heard = voices(seen)
+    outranked = _outranked(seen.charter, heard)
+    if outranked:
+        return Verdict(Loss.FORCED, outranked, 0)
     target = heard.get(seen.target)
     if target is None:
         return Verdict(Loss.FORCED, (_why_no_candidate(seen),), 0)
@@ -72,6 +75,15 @@ def judge(seen: Observation) -> Verdict:
     is_accepted = loss is not Loss.FORCED or seen.accept_loss
     reasons = () if is_accepted else _why_forced(seen, heard, target, position)
     return Verdict(loss, reasons, position, donors)
+
+
+def _outranked(charter: Charter, heard: Mapping[str, Statement]) -> tuple[Reason, ...]:
+    """A store mints within its generation only: whoever promised a later one listens to a newer store."""
+    return tuple(
+        safety.outranked(name, word.promised, charter.generation)
+        for name, word in heard.items()
+        if generation(word.promised) > charter.generation
+    )
 
 
 def _why_no_candidate(seen: Observation) -> Reason:

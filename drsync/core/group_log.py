@@ -8,9 +8,6 @@ take a position back is refused by an assertion or ignored, and changes nothing.
 from drsync.model.epoch import Epoch
 from drsync.model.group import Durability
 
-RETIRED_MAX = 16  # because an acknowledgment still in flight belongs to one of a peer's last few sessions
-
-
 def apply_bound(commit: int, durable: int, limit: int | None = None) -> int:
     """The image of any copy may hold records up to here: committed, durable in its own journal, allowed."""
     bound = min(durable, commit)
@@ -20,19 +17,16 @@ def apply_bound(commit: int, durable: int, limit: int | None = None) -> int:
 class Peer:
     """What a member said last. Positions are 0 while it has no session."""
 
-    __slots__ = ("appended", "center", "durable", "retired", "session")
+    __slots__ = ("appended", "center", "durable", "session")
 
     def __init__(self, center: str) -> None:
         self.center = center
         self.session = ""
         self.appended = 0
         self.durable = 0
-        self.retired: tuple[str, ...] = ()
 
     def begin(self, session: str) -> None:
         """A new session: what an earlier one acknowledged counts no more."""
-        if self.session:
-            self.retired = (*self.retired, self.session)[-RETIRED_MAX:]
         self.session = session
         self.appended = 0
         self.durable = 0
@@ -110,18 +104,21 @@ class GroupLog:
         self.durable = max(self.durable, durable_seq)
 
     def greet(self, center: str, session: str) -> None:
-        """A member connected in `session`; a former session of it counts no more."""
+        """A member connected in `session`: only this one counts until the next greeting."""
         peer = self.peer(center)
         if session != peer.session:
             peer.begin(session)
 
     def acknowledge(self, center: str, session: str, epoch: Epoch, appended: int, durable: int) -> bool:
-        """A member says how far it has the log. False when the word is of another epoch or an old session."""
+        """A member says how far it has the log. False when the word is of another epoch or session.
+
+        The first word of a member that was never greeted counts as its greeting.
+        """
         peer = self._peers.get(center) or self.peer(center)
         if epoch != self.epoch:
             return False
         if session != peer.session:
-            if session in peer.retired:
+            if peer.session:
                 return False
             peer.begin(session)
         peer.appended = max(peer.appended, appended)

@@ -83,6 +83,15 @@ def moved_on(name: str, follow: Epoch, charter: Epoch) -> Reason:
     )
 
 
+def outranked(name: str, promised: Epoch, generation: int) -> Reason:
+    """A new store generation was begun; this store may not open anything any more."""
+    return Reason(
+        "outranked",
+        f"{name} promised epoch {show(promised)} to a newer charter store; this one is of generation {generation}.",
+        "Finish the new store generation (failover without the store) from a center that can be reached.",
+    )
+
+
 def not_in_sync(name: str, in_sync: tuple[str, ...], behind: str) -> Reason:
     """The copy may lack acknowledged writes, and nobody in sync can be asked."""
     return Reason(

@@ -232,12 +232,12 @@ def without_store(world: World, name: str) -> None:
     charter = max((member.charter for member in near), key=lambda found: (found.generation, found.version))
     seen = (charter.epoch, *(member.disk.promised for member in near))
     epoch = world.rules.mint_generation(seen, charter.generation)
+    candidate = world.members[name]
+    if is_foreign(charter, candidate.statement()):
+        return
     if not all([protocol.seal(world, member, epoch) for member in near]):
         return
-    candidate = world.members[name]
     statements = {member.name: member.statement() for member in near}
-    if is_foreign(charter, statements[name]):
-        return
     donors = tuple(member.name for member in near if member is not candidate)
     prepare(world, candidate, charter.history, donors)
     word = candidate.statement()

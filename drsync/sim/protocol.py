@@ -201,6 +201,8 @@ def connect(world: World, o: Member, d: Member) -> None:
     version, known = o.charter.version, o.disk.known
     view = OwnerView("c", "g", o.disk.history, o.epoch, tip, known, 1, version, chain)
     plan = world.rules.compare(view, word, Identity("c", "g", d.disk.history))
+    assert o.counts is not None
+    o.counts.greet(d.name, word.session)
     if isinstance(plan, FreezeBoth | Corrupt):
         raise Violation("copies contradict each other", o.name, d.name, plan)
     world.send(o.name, d.name, Connect(o.epoch, o.disk.history, word, plan, o.charter))
@@ -343,10 +345,8 @@ def on_acknowledge(world: World, o: Member, source: str, message: Acknowledge) -
     counts = o.counts
     if counts is None or message.epoch != o.epoch:
         return
-    peer = counts.peer(source)
-    if o.connected.get(source) != word.session and word.session not in peer.retired:
+    if counts.acknowledge(source, word.session, message.epoch, message.appended, message.durable):
         o.connected[source] = word.session
-    counts.acknowledge(source, word.session, message.epoch, message.appended, message.durable)
     commit(world, o)
 
 

@@ -4,17 +4,25 @@ Only the order of what happens lives here.
 """
 
 from drsync.model.charter import IntentKind
+from drsync.model.epoch import generation
 from drsync.sim import faults, procedures, protocol
 from drsync.sim.checker import Violation
 from drsync.sim.member import Member
 from drsync.sim.messages import Renew
 from drsync.sim.procedures import Coordinator
 from drsync.sim.rules import Rules
+from drsync.sim.store import NAMES
 from drsync.sim.world import IN_NET_MAX, World
 
 COORDINATORS_MAX = 3
 HEAL_TICKS = 4000  # because leases, patience and a person's decisions all have to pass in it
 SETTLE_TICKS = 200  # because convergence that does not last is none
+
+
+def is_outranked(world: World) -> bool:
+    """Whether somebody promised an epoch to a store generation that was never finished."""
+    newest = world.stores[-1].charter.generation
+    return any(generation(member.disk.promised) > newest for member in world.members.values())
 
 
 class Simulation:
@@ -144,10 +152,14 @@ class Simulation:
             )
             procedures.without_store(world, best.name)
         is_served = any(protocol.serves(world, member) for member in world.members.values())
+        if i % 1000 == 750 and not is_served and is_outranked(world):
+            procedures.without_store(world, world.dice.choice(NAMES))
         if i % 500 == 499 and not is_served:
             found = procedures.begin(world, IntentKind.FAILOVER)
             if found is not None:
-                found.accept_loss = True
+                newest = sorted(NAMES, key=lambda name: world.members[name].disk.follow, reverse=True)
+                if not found.has_begun:
+                    found.accept_loss, found.target = True, newest[i // 500 % len(NAMES)]
                 self._add(found)
 
     def has_converged(self) -> bool:
