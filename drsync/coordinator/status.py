@@ -238,6 +238,17 @@ class Picture:
         if word is not None and word.statement.state in {CopyState.FAILED, CopyState.FORKED}:
             what = f"the copy at {name} is {word.statement.state.value}"
             return [Line(what, name, None, f"See the log of the agent at {name}.")]
+        silent_s = self._clock.now() - word.heard_at if word is not None else 0.0
+        if silent_s > SILENT_S:
+            what = f"{name} is connected and has said nothing for {silent_s:.0f} s"
+            return [
+                Line(what, name, None, f"Look at the host of {name}: is the agent stopped, or the line cut?")
+            ]
+        report = self._fresh_report(charter)
+        peer = report.report.peers.get(name) if report is not None else None
+        if peer is not None and not peer.connected and peer.plan:
+            what = f"{name} does not follow {charter.owner}: {peer.plan}"
+            return [Line(what, name, None, "It is tried again every few seconds.")]
         must_be_in_sync = charter.group.policy.mode is not Mode.ASYNC and name in charter.group.mates(
             charter.owner
         )

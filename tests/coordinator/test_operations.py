@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from drsync.coordinator import status
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
 from drsync.wire import control
@@ -89,6 +90,23 @@ async def test_why_says_that_a_person_decides(world: World) -> None:
     assert lines[0]["who"] == A
     assert "never fails over by itself" in lines[0]["remedy"]
     assert world.office.store.all()[0].owner == A
+
+
+async def test_why_names_a_center_that_is_connected_and_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped process keeps its connection for a while; nobody should wait for that to break."""
+    monkeypatch.setattr(status, "SILENT_S", 0.2)
+    await world.protect()
+    gid = world.office.store.all()[0].group.id
+    world.centers.deaf.add(C)
+    word = world.office.sessions.word(gid, C)
+    assert word is not None
+    await world.until(lambda: world.office.api._clock.now() - word.heard_at > 1)
+    lines = (await world.get("/v1/groups/orders/why"))["lines"]
+    assert isinstance(lines, list)
+    (about,) = [line for line in lines if line["who"] == C]
+    assert "has said nothing for" in about["what"]
 
 
 async def test_rpo_grows_while_the_owner_is_silent(world: World) -> None:
