@@ -91,7 +91,7 @@ class ViewDesk:
         return {
             "ok": True,
             "read_bytes": read,
-            "filesystem": ", ".join(f or "unknown" for f in found.values()),
+            "filesystem": ", ".join(f or "no file system" for f in found.values()),
         }
 
     async def close_view(self, member: Member, view_id: str) -> Json:
