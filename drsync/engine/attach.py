@@ -20,7 +20,7 @@ from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
-from drsync.model.errors import DrsyncError, MalformedError, RefusedError
+from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, RefusedError
 from drsync.model.position import EpochStart
 from drsync.wire import control, data, stream
 from drsync.wire.frames import Frame, FrameType
@@ -60,6 +60,7 @@ class Attachment:
         self._copy = copy
         self._channel = channel
         self._on_stale = on_stale
+        self._on_trouble = on_trouble
         self._session = statement.session
         self._center = statement.center
         self._told_commit = 0
@@ -72,7 +73,7 @@ class Attachment:
             after_seq=statement.tip.seq,
             send=self._send_batches,
             ask_durable=self._ask_durable,
-            on_trouble=on_trouble,
+            on_trouble=self._feed_troubled,
         )
         self.feed.durable = statement.durable
         self._stream = channel.open_stream(self)
@@ -112,6 +113,13 @@ class Attachment:
         head = data.BatchesHeader(self._engine.log.epoch, commit, 0, self.feed.sent + 1)
         self._told_commit = commit
         self._channel.send(FrameType.BATCHES, self._stream, [data.batches_header(head), *parts])
+
+    def _feed_troubled(self, error: DrsyncError) -> None:
+        """A broken journal ends the term; records that are trimmed already end this peer's stream alone."""
+        if isinstance(error, FailedCopyError):
+            self._on_trouble(error)
+        else:
+            self.close(str(error))
 
     def _ask_durable(self, seq: int) -> None:
         wanted = data.Sync(self._engine.log.epoch, seq)

@@ -21,7 +21,7 @@ from drsync.engine.views import Views
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import Epoch
+from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError, TransientError
 from drsync.model.position import History
 from drsync.ports.charter_store import CharterStore
@@ -31,6 +31,7 @@ from drsync.wire.frames import FrameType
 from drsync.wire.stream import Attach, Fetch, encode_fetch
 
 STATEMENT_TIMEOUT_S = 3.0  # because a donor that does not answer in this time is not waited for
+SOUGHT_LEASES = 2  # because a confirmation binds for one lease, and a procedure asks again all the time
 FETCH_TIMEOUT_S = 30.0  # because 16 MiB take less on any link that can hold an RPO
 
 
@@ -81,6 +82,7 @@ class Member:
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
         self._is_checked = False
+        self._sought = (NEVER, 0.0)
 
     # --- life
 
@@ -97,7 +99,10 @@ class Member:
             self._opened.clear()
             term = self.term
             assert term is not None
-            await term.run()
+            try:
+                await term.run()
+            finally:
+                self._gone.set()  # whoever waits with the lock held goes on, even after a bug
             self._term_ended(term)
 
     def _term_ended(self, term: OwnerTerm) -> None:
@@ -158,6 +163,7 @@ class Member:
             durable = self.copy.durable
             now = self._world.clock.now()
             if not ownership.may_seal(durable.promised, epoch, durable.bound_until, durable.bound_epoch, now):
+                self._sought = (epoch, now + SOUGHT_LEASES * self.copy.spec.policy.lease_s)
                 raise RefusedError(
                     f"{self.copy.me.center} cannot promise epoch {epochs.show(epoch)}: it promised "
                     f"{epochs.show(durable.promised)}" + self._bound_words(now),
@@ -219,7 +225,9 @@ class Member:
         """
         async with self._lock:
             self._require_sound()
-            if self.copy.durable.promised != epoch or self.term is not None:
+            durable = self.copy.durable
+            # Whoever follows the epoch may have acknowledged records of it: a late request must not cut them.
+            if durable.promised != epoch or durable.follow >= epoch or self.term is not None:
                 raise RefusedError(
                     f"{self.copy.me.center} is not sealed for epoch {epochs.show(epoch)}", code="not_sealed"
                 )
@@ -290,8 +298,6 @@ class Member:
             term = self.term
             if term is not None and term.charter.epoch == charter.epoch and not term.engine.is_closed:
                 return self.statement()
-            if term is not None:
-                await self._end_term(term)
             self._require_sound()
             if not ownership.may_open(charter, self.statement()):
                 raise RefusedError(
@@ -300,6 +306,8 @@ class Member:
                     f"follows {epochs.show(self.copy.durable.follow)}",
                     code="may_not_open",
                 )
+            if term is not None:
+                await self._end_term(term)
             fork = charter.history[-1].fork_seq
             async with self.folder.lock:
                 await self.copy.cut(fork, "")
@@ -321,6 +329,7 @@ class Member:
                 )
             )
             await self.folder.index_through(fork)
+            self._require_sound()  # again: the loops of this copy went on meanwhile
             self._start_term(charter)
             return self.statement()
 
@@ -379,7 +388,7 @@ class Member:
                 raise RefusedError(f"{self.copy.me.center} owns this epoch itself", code="forked")
             if self.copy.durable.promised < charter.epoch:
                 await self.copy.store(lambda d: replace(d, promised=charter.epoch))
-            self.receiver = None
+            self._retire_receiver()
             await self.copy.sync()
             return {
                 "statement": control.to_json(self.statement()),
@@ -394,6 +403,7 @@ class Member:
             RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
         """
         async with self._lock:
+            self._require_sound()
             durable, charter = self.copy.durable, self.charter
             if charter is None or charter.epoch != epoch:
                 raise RefusedError("the charter changed meanwhile", code="plan_aged")
@@ -409,6 +419,7 @@ class Member:
                     self, "log_cut", f"after record {after_seq}" + (f", kept as {fork}" if fork else "")
                 )
             await self.copy.store(lambda d: replace(d, follow=epoch, history=charter.history))
+            self._require_sound()  # again: the loops of this copy went on meanwhile
             self.copy.state = CopyState.REPLICA
             return self.statement()
 
@@ -420,6 +431,9 @@ class Member:
                 return False
             if not lease.may_confirm(self.statement(), epoch, is_checked=self._is_checked):
                 return False
+            sought, sought_until = self._sought
+            if sought > epoch and self._world.clock.now() < sought_until:
+                return False  # somebody changes the owner: the confirmation given lapses and is not renewed
             until = lease.bound_until(self._world.clock.now(), min(seconds, charter.group.policy.lease_s))
             await self.copy.store(lambda d: replace(d, bound_epoch=epoch, bound_until=until))
             return True
@@ -435,8 +449,15 @@ class Member:
         charter = self.charter
         if charter is None or charter.owner != peer or attach.epoch != self.copy.durable.follow:
             return None
+        self._retire_receiver()
         self.receiver = Receiver(self.copy, attach.epoch, channel, stream, self)
         return self.receiver
+
+    def _retire_receiver(self) -> None:
+        """What still arrives on an earlier stream is not taken: the statement of an attach must stay true."""
+        if self.receiver is not None:
+            self.receiver.is_lost = True
+            self.receiver = None
 
     def accept_fetch(self, channel: BulkChannel, stream: int) -> Donor:
         """A candidate wants our tail."""
@@ -445,8 +466,11 @@ class Member:
     # --- ReplicaEvents, TermEvents
 
     def copy_troubled(self, error: DrsyncError) -> None:
-        """See ReplicaEvents."""
+        """See ReplicaEvents. An owner stops too: it must not go on serving what it cannot keep (P33)."""
         self.copy.fail(error)
+        if self.term is not None:
+            self.term.waiting = str(error)
+            self.term.end()
         self._events.log_member(self, "copy_failed", str(error))
         self._events.word_changed(self)
 

@@ -95,7 +95,8 @@ class Receiver:
     def is_current(self) -> bool:
         """Whether this epoch's records may be taken: nothing higher promised, and its history adopted."""
         durable = self.copy.durable
-        return durable.promised == self.epoch == durable.follow and self.copy.state is CopyState.REPLICA
+        is_followed = durable.promised == self.epoch == durable.follow
+        return is_followed and self.copy.state is CopyState.REPLICA and not self.is_lost
 
     def _batches(self, body: bytes) -> None:
         head, view = data.read_batches(body)
@@ -194,6 +195,7 @@ class Donor:
             self._channel.send(FrameType.BATCHES, self._stream, [data.batches_header(head), batches])
             sent, last = sent + len(batches), reached
         self._channel.send(FrameType.FETCHED, self._stream, [stream.encode_fetched(stream.Fetched(last))])
+        self._channel.close_stream(self._stream)  # the candidate opens another one for the next piece
 
     def frames_ended(self) -> None:
         """See StreamHandler."""

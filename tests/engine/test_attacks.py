@@ -1,0 +1,107 @@
+"""Late requests, failing parts and crowded links: nothing acknowledged is lost, nobody else is taken down."""
+
+from pathlib import Path
+
+import pytest
+
+from drsync.engine import receiver
+from drsync.model.charter import IntentKind
+from drsync.model.copy import CopyState
+from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError
+from drsync.model.operation import OperationState
+from tests.engine.test_town import Writer, content, is_serving
+from tests.engine.town import GROUP, town
+
+
+async def test_a_late_prepare_does_not_cut_what_an_in_sync_member_acknowledged(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        writer = Writer(place, "production")
+        writer.write_many(1, 40)
+        await place.until(lambda: len(writer.acknowledged) == 40)
+        charter = await place.charter()
+        mate = place.member("same_city")
+        before = mate.copy.journal.tip
+        with pytest.raises(RefusedError):
+            await mate.prepare(charter.epoch, charter.history[:-1], ())
+        assert mate.copy.journal.tip.seq >= before.seq
+
+
+async def test_a_late_open_does_not_end_the_present_term(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        old = await place.charter()
+        assert (await place.run(IntentKind.SWITCHOVER, "same_city")).state is OperationState.DONE
+        await place.until(lambda: place.is_in_sync("same_city", "production"))
+        assert (await place.run(IntentKind.SWITCHOVER, "production")).state is OperationState.DONE
+        await place.until(lambda: is_serving(place, "production"))
+        term = place.member("production").term
+        with pytest.raises(RefusedError):
+            await place.member("production").open(old)
+        assert place.member("production").term is term
+        assert is_serving(place, "production")
+
+
+async def test_an_owner_whose_image_fails_serves_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        owner = place.member("production")
+
+        def broken() -> None:
+            raise FailedCopyError("image: input/output error")
+
+        monkeypatch.setattr(owner.copy.volumes.views[0].image, "sync", broken)
+        writer = Writer(place, "production")
+        writer.write_many(1, 20)
+        await place.until(lambda: owner.copy.state is CopyState.FAILED)
+        await place.until(lambda: owner.term is None)
+        assert owner.device("disk") is None
+        assert (await place.run(IntentKind.FAILOVER, "same_city")).state is OperationState.DONE
+        await place.until(lambda: is_serving(place, "same_city"))
+        for cookie in writer.acknowledged:
+            number = int.from_bytes(cookie, "big")
+            assert content(place, "same_city", number) == number
+
+
+async def test_a_copy_that_failed_while_it_attached_stays_failed(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        charter = await place.charter()
+        remote = place.member("remote")
+        tip = remote.copy.journal.tip
+        remote.copy.fail(FailedCopyError("fsync: input/output error"), is_lasting=True)
+        with pytest.raises(DrsyncError):
+            await remote.follow(charter.epoch, charter.version, tip.seq, tip.chain, "")
+        assert remote.copy.state is CopyState.FAILED
+
+
+async def test_a_long_tail_is_fetched_in_as_many_pieces_as_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "FETCH_BYTES_MAX", 1)
+    monkeypatch.setattr(receiver, "FETCH_PIECE", 1)
+    async with town(tmp_path) as place:
+        writer = Writer(place, "production")
+        place.cuts |= {frozenset(("production", "remote"))}
+        writer.write_many(1, 100)
+        await place.until(lambda: len(writer.acknowledged) == 100)
+        await place.nodes["production"].die()
+        place.cuts.clear()
+        outcome = await place.run(IntentKind.FAILOVER, "remote")
+        assert outcome.state is OperationState.DONE, outcome
+        await place.until(lambda: is_serving(place, "remote"))
+        assert all(content(place, "remote", number) == number for number in range(1, 101))
+
+
+async def test_a_failover_away_from_an_owner_that_only_the_coordinator_cannot_see(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        writer = Writer(place, "production")
+        writer.write_many(1, 20)
+        await place.until(lambda: len(writer.acknowledged) == 20)
+        place.cuts |= {frozenset(("production", where)) for where in ("store", "coordinator")}
+        end = place.clock.now() + 2 * GROUP.policy.lease_s
+        await place.until(lambda: place.clock.now() > end)
+        assert is_serving(place, "production"), "it goes on in company"
+        outcome = await place.run(IntentKind.FAILOVER, "same_city")
+        assert outcome.state is OperationState.DONE, outcome
+        await place.until(lambda: is_serving(place, "same_city"))
+        assert not is_serving(place, "production")
+        assert all(content(place, "same_city", number) == number for number in range(1, 21))
