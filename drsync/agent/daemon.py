@@ -10,6 +10,7 @@ from drsync.adapters.charter_remote import RemoteCharterStore
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
+from drsync.agent.broken import BrokenCopy, broken_copy
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
 from drsync.agent.headquarters import COORDINATOR, Headquarters
@@ -23,6 +24,7 @@ from drsync.engine.peers import Peers
 from drsync.engine.rpc import Endpoint, Me
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
+from drsync.model.copy import Statement
 from drsync.model.errors import DrsyncError, MalformedError, TransientError
 from drsync.ports.transport import Call, Link, LinkKind
 from drsync.wire.frames import Frame, FrameType
@@ -43,6 +45,7 @@ class Agent:
         self._dice = SystemRandom()
         self._me = Self(self._name, self._dice.hex128(), boot_id())
         self._members: dict[str, Member] = {}
+        self._broken: dict[str, BrokenCopy] = {}
         self._adopting = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
         self._sockets = Sockets(options.run_dir, self.log)
@@ -129,10 +132,16 @@ class Agent:
             self.log("copy_failed", f"{group_id}: {error}")
 
     async def _open_copy(self, charter: Charter) -> Member:
-        spec = charter.group
-        copy = await asyncio.to_thread(
-            GroupCopy.open, self._me, spec, self._store(spec.id), self._dice.hex128(), self._clock.now()
-        )
+        spec, store = charter.group, self._store(charter.group.id)
+        try:
+            copy = await asyncio.to_thread(
+                GroupCopy.open, self._me, spec, store, self._dice.hex128(), self._clock.now()
+            )
+        except TransientError:
+            raise
+        except DrsyncError as error:
+            self._broken[spec.id] = broken_copy(self._me, store, charter, error)
+            raise
         world = World(
             store=RemoteCharterStore(self._headquarters.ask),
             peers=self._peers,
@@ -155,14 +164,29 @@ class Agent:
 
     def member(self, group_id: str) -> Member:
         """See `requests.Groups`."""
+        if group_id in self._broken:
+            raise self._broken[group_id].error()
         member = self._members.get(group_id)
         if member is None:
             raise unknown_group(group_id, self._name)
         return member
 
+    def statement(self, group_id: str) -> Statement:
+        """See `requests.Groups`."""
+        broken = self._broken.get(group_id)
+        return broken.statement if broken is not None else self.member(group_id).statement()
+
+    def broken(self) -> list[BrokenCopy]:
+        """See `headquarters.Host`."""
+        return list(self._broken.values())
+
     async def adopt(self, charter: Charter) -> Member:
         """See `requests.Groups`: a center that is no member of the group gets no copy."""
         async with self._adopting:
+            broken = self._broken.get(charter.group.id)
+            if broken is not None:
+                broken.charter = charter  # not opened again: a person has to look at it first
+                raise broken.error()
             member = self._members.get(charter.group.id)
             if member is None:
                 if all(center.name != self._name for center in charter.group.members):

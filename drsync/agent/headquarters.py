@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from drsync.agent.broken import BrokenCopy
 from drsync.engine.member import Member
 from drsync.engine.rpc import Endpoint
 from drsync.model.charter import Charter
@@ -26,6 +27,10 @@ class Host(Protocol):
 
     def members(self) -> list[Member]:
         """All groups with a copy here."""
+        ...
+
+    def broken(self) -> list[BrokenCopy]:
+        """Copies that could not be opened."""
         ...
 
     async def adopt(self, charter: Charter) -> Member:
@@ -126,7 +131,9 @@ class Headquarters:
 
     async def _register(self, endpoint: Endpoint) -> None:
         body = self._host.registration()
-        body["groups"] = {m.copy.spec.id: control.to_json(m.statement()) for m in self._host.members()}
+        groups: Json = {m.copy.spec.id: control.to_json(m.statement()) for m in self._host.members()}
+        groups |= {b.charter.group.id: control.to_json(b.statement) for b in self._host.broken()}
+        body["groups"] = groups
         answer = await endpoint.call("register", body, HEARTBEAT_TIMEOUT_S)
         await self._learn(answer)
         token = answer.get("token")
@@ -143,6 +150,12 @@ class Headquarters:
                 "report": self._host.report(member),
                 "version": member.charter.version if member.charter else 0,
             }
+        for broken in self._host.broken():
+            groups[broken.charter.group.id] = {
+                "statement": control.to_json(broken.statement),
+                "report": None,
+                "version": broken.charter.version,
+            }
         answer = await endpoint.call("heartbeat", {"sent_at": sent_at, "groups": groups}, HEARTBEAT_TIMEOUT_S)
         leases = answer.get("leases")
         for member in self._host.members():
@@ -154,7 +167,11 @@ class Headquarters:
     async def _learn(self, answer: Json) -> None:
         charters = answer.get("charters")
         for body in charters.values() if isinstance(charters, dict) else ():
-            await self._host.adopt(control.from_json(Charter, body))
+            charter = control.from_json(Charter, body)
+            try:
+                await self._host.adopt(charter)
+            except DrsyncError as error:  # costs this group, not the link and the leases of the others
+                self._host.log("charter_not_adopted", f"{charter.group.name}: {error}")
 
     async def _pause(self) -> None:
         leases = [m.copy.spec.policy.lease_s for m in self._host.members() if m.term is not None]

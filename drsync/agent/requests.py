@@ -8,6 +8,7 @@ from typing import Protocol
 
 from drsync.engine.member import Member
 from drsync.model.charter import Charter
+from drsync.model.copy import Statement
 from drsync.model.epoch import EPOCH_MAX, Epoch
 from drsync.model.errors import MalformedError, RefusedError, UsageError
 from drsync.ports.transport import Call
@@ -21,7 +22,11 @@ class Groups(Protocol):
     """The members of this agent."""
 
     def member(self, group_id: str) -> Member:
-        """The member of a group. Raises UsageError when there is none."""
+        """The member of a group. Raises UsageError when there is none, FailedCopyError when it is broken."""
+        ...
+
+    def statement(self, group_id: str) -> Statement:
+        """What is said of a copy, also of a broken one. Raises UsageError when there is none."""
         ...
 
     async def adopt(self, charter: Charter) -> Member:
@@ -99,7 +104,7 @@ class Requests:
         return _stated(member)
 
     async def _statement(self, body: Json) -> Json:
-        return _stated(self._member(body))
+        return {"statement": control.to_json(self._groups.statement(_text(body, "group")))}
 
     async def _seal(self, body: Json) -> Json:
         member = self._member(body)

@@ -15,7 +15,7 @@ from drsync.core.lease import LeaseBook
 from drsync.core.observation import LastKnown
 from drsync.core.store_trust import Heard, TokenWord
 from drsync.model.charter import Charter
-from drsync.model.copy import Statement
+from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import Epoch, generation
 from drsync.ports.charter_store import LeaseGrant
 from drsync.ports.clock import Clock
@@ -99,9 +99,13 @@ class Authority:
     # --- memory of members
 
     def register(self, group_id: str, statement: Statement, *, is_back: bool) -> bool:
-        """The first statement on a link; whether the member is younger than it was."""
-        went_back = not self._memory.hear(group_id, statement) or is_back
+        """The first statement on a link; whether the member is younger than it was.
+
+        A failed copy is not compared: it says nothing of positions, and memory must outlast it.
+        """
         key = (group_id, statement.center)
+        is_failed = statement.state is CopyState.FAILED
+        went_back = not is_failed and (not self._memory.hear(group_id, statement) or is_back)
         if went_back and not statement.amnesic:
             self._went_back.add(key)
             text = f"{statement.center} has gone back in time: it stated a higher position before"
@@ -112,7 +116,7 @@ class Authority:
     def heard(self, group_id: str, statement: Statement) -> Statement:
         """See Desk. Within a link nothing is compared: cuts are honest, and a restored host reconnects."""
         better = self._better(group_id, statement)
-        if not better.amnesic:
+        if not better.amnesic and better.state is not CopyState.FAILED:
             self._memory.follow(group_id, statement)
         self._sessions.hear(group_id, better, self._clock.now())
         return better

@@ -128,6 +128,9 @@ class GroupsOf:
             raise unknown_group(group_id, self._node.name)
         return self._node.member
 
+    def statement(self, group_id: str) -> Statement:
+        return self.member(group_id).statement()
+
     async def adopt(self, charter: Charter) -> Member:
         return await self._node.adopt(charter)
 

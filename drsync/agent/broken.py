@@ -1,0 +1,52 @@
+"""Copies that could not be opened: they say so, take part in nothing, and stay as they are.
+
+A broken copy must not take the other groups of its center with it, and nobody may mistake it for a blank one.
+"""
+
+from dataclasses import dataclass
+
+from drsync.engine.copy import Durable, Self
+from drsync.model.charter import Charter
+from drsync.model.copy import CopyState, Statement
+from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.ports.copy_store import CopyStore
+
+
+@dataclass(slots=True)
+class BrokenCopy:
+    """One of them.
+
+    Attributes:
+        charter: newest one seen.
+        statement: what it says of itself: FAILED, with its promise if that could be read, and no position.
+        reason: why it could not be opened.
+    """
+
+    charter: Charter
+    statement: Statement
+    reason: str
+
+    def error(self) -> FailedCopyError:
+        """What everybody is told who wants to use it."""
+        return FailedCopyError(
+            f"the copy at {self.statement.center} has failed: {self.reason}",
+            remedy="look at it with drsync journal check; to start afresh, move its folder away and restart",
+        )
+
+
+def broken_copy(me: Self, store: CopyStore, charter: Charter, error: DrsyncError) -> BrokenCopy:
+    """What is left of a copy that could not be opened because of `error`."""
+    try:
+        raw = store.superblock().load()
+        durable = Durable.decode(raw) if raw is not None else Durable("", me.boot_id)
+    except DrsyncError:
+        durable = Durable("", me.boot_id)
+    statement = Statement(
+        center=me.center,
+        session=me.session,
+        incarnation=durable.incarnation,
+        state=CopyState.FAILED,
+        promised=durable.promised,
+        follow=durable.follow,
+    )
+    return BrokenCopy(charter, statement, str(error))
