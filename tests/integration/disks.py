@@ -77,7 +77,8 @@ class BlockDevice:
         deadline = time.monotonic() + APPEAR_S
         while not (fuse / "nbd").exists():
             words = (self.folder / "nbdfuse.log").read_text()
-            assert self.process.poll() is None and time.monotonic() < deadline, f"nbdfuse: {words}"
+            assert self.process.poll() is None, f"nbdfuse ended: {words}"
+            assert time.monotonic() < deadline, f"nbdfuse shows nothing: {words}"
             time.sleep(0.02)
         self.device = run("losetup", "-f", "--show", fuse / "nbd").strip()
 

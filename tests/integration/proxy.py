@@ -15,7 +15,7 @@ class Wire(Enum):
     HOLD = auto()
     """Nothing arrives, everything arrives later: a cable that is put back before anybody gives up."""
     DROP = auto()
-    """Sockets stay open, bytes vanish in both directions: a firewall that swallows. Torn when it passes again."""
+    """Sockets stay open, bytes vanish in both directions: a firewall that swallows. Reset when it passes."""
     REFUSE = auto()
     """Connections are reset, new ones as well."""
 

@@ -111,7 +111,7 @@ class Site:
         """Start what does not run, until every center is connected."""
         for name in PROCESSES:
             self.cluster.start(name)
-        await self.until("every center connected", lambda status: is_connected(status), START_S)
+        await self.until("every center connected", is_connected, START_S)
 
     async def protect(self, disk_bytes: int = 8 * MIB, ledger_bytes: int = 4 * MIB, **policy: str) -> None:
         """Create the group and wait until everybody follows."""
@@ -154,7 +154,7 @@ class Site:
                     self.wires[pair].switch(wire)
 
     def slow_down(self, seconds: float) -> None:
-        """What the coordinator and agents tell each other takes longer, so that there is time between steps."""
+        """Talk between coordinator and agents takes longer, so that there is time between steps."""
         for (_, target), wire in self.wires.items():
             if target == COORDINATOR:
                 wire.delay_s = seconds
@@ -270,7 +270,7 @@ class Site:
 
 @asynccontextmanager
 async def site(home: Path, *, wired: bool = False, seconds: float = STORY_S) -> AsyncIterator[Site]:
-    """A site whose four processes run and know each other; no group yet. Ends after `seconds` at the latest."""
+    """A site whose four processes run; no group yet. Ends after `seconds` at the latest."""
     place = Site(home / "s")
     place.found()
     try:

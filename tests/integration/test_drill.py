@@ -1,4 +1,4 @@
-"""A drill is practised beside production: it proves the content, says how long it took, and leaves nothing."""
+"""A drill beside production proves the content, says how long it took, and leaves nothing."""
 
 from pathlib import Path
 

@@ -92,7 +92,7 @@ async def see_step(place: Site, operation: str, name: str, center: str) -> None:
                 if (step.text("name"), step.text("center")) == (name, center):
                     return
             state = found.text("state")
-            assert state == OperationState.RUNNING, f"{state} without the step {name} {center}: {dict(found.items())}"
+            assert state == OperationState.RUNNING, f"{state} without the step {name} {center}"
 
 
 async def see_end(place: Site, operation: str) -> Doc:

@@ -47,7 +47,8 @@ async def test_the_remote_center_opens_only_when_the_loss_is_accepted(home: Path
             assert after.raw(key) == before.raw(key), f"{key} changed"
 
         place.switch(Wire.PASS, REMOTE)
-        accepted = (await place.cli("failover", GROUP, "--to", REMOTE, "--accept-loss", "--yes", "--json")).well()
+        forced = await place.cli("failover", GROUP, "--to", REMOTE, "--accept-loss", "--yes", "--json")
+        accepted = forced.well()
         loss = accepted.doc.doc("loss")
         assert loss.text("loss") == "forced", accepted.out
         assert loss.text("target") == REMOTE
@@ -62,12 +63,14 @@ async def test_the_remote_center_opens_only_when_the_loss_is_accepted(home: Path
         place.start(PRODUCTION, SAME_CITY)
         await place.until(
             "both city centers follow",
-            lambda s: is_connected(s)
-            and is_served(s, REMOTE)
-            and all(
-                group_of(s).doc("centers").doc(name).text("state") == "replica"
-                and group_of(s).doc("centers").doc(name).number("rpo_actual_s", 99) < 2.0
-                for name in (PRODUCTION, SAME_CITY)
+            lambda s: (
+                is_connected(s)
+                and is_served(s, REMOTE)
+                and all(
+                    group_of(s).doc("centers").doc(name).text("state") == "replica"
+                    and group_of(s).doc("centers").doc(name).number("rpo_actual_s", 99) < 2.0
+                    for name in (PRODUCTION, SAME_CITY)
+                )
             ),
             45.0,
         )
@@ -89,4 +92,3 @@ async def test_what_would_be_lost_is_said_before_anything_changes(home: Path) ->
         plain = (await place.cli("failover", GROUP, "--to", REMOTE, "--accept-loss", "--yes")).well()
         assert "lost" in (plain.err + plain.out).lower(), plain
         await place.until("the remote center serves", lambda s: is_served(s, REMOTE))
-

@@ -1,4 +1,4 @@
-"""The old owner lives but nobody hears it. From the moment the new owner opens, it answers nothing with success."""
+"""The old owner lives but nobody hears it. Once the new owner has opened, it answers nothing with success."""
 
 import asyncio
 import signal

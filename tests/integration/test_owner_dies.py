@@ -1,4 +1,4 @@
-"""The owner's process is killed under a file system. What was fsynced is what is found at the other center."""
+"""The owner's process is killed under a file system. What was fsynced is found at the other center."""
 
 import asyncio
 import hashlib
@@ -99,8 +99,9 @@ async def test_every_fsynced_file_survives_the_owner(home: Path) -> None:
 def require_files(home: Path, image: Path, safe: dict[str, str]) -> None:
     """The image is a file system that recovers by its own journal alone, and holds every one of these files.
 
-    On a copy the kernel's mount replays the journal; ``e2fsck -fn`` of that copy then finds nothing to repair.
-    On another copy e2fsck replays it, and may not repair anything else: its exit code is 0, or 1 for the replay.
+    On a copy the kernel's mount replays the journal; ``e2fsck -fn`` of it then finds nothing to repair.
+    On another copy e2fsck replays it and does nothing else (exit code 0, or 1 for the replay); again
+    ``e2fsck -fn`` finds nothing to repair.
     """
     copy, other = home / "mounted.img", home / "checked.img"
     for path in (copy, other):
@@ -146,7 +147,8 @@ async def test_without_a_block_device_the_file_system_is_written_through_nbd(hom
 def make_files(folder: Path, count: int) -> dict[str, bytes]:
     """Files with known contents."""
     folder.mkdir()
-    contents = {f"f{number}": hashlib.shake_128(bytes([number])).digest(FILE_BYTES) for number in range(count)}
+    names = [f"f{number}" for number in range(count)]
+    contents = {name: hashlib.shake_128(name.encode()).digest(FILE_BYTES) for name in names}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return contents
