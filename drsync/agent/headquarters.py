@@ -70,6 +70,8 @@ class Headquarters:
         self._endpoint: Endpoint | None = None
         self._link_made = asyncio.Event()
         self._soon = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._adopting: set[str] = set()
         self.trouble = "not connected yet"
 
     @property
@@ -90,6 +92,7 @@ class Headquarters:
     async def run(self) -> None:
         """Dial, register, beat; again when the link is lost. Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             tasks.create_task(self._keep_link())
             tasks.create_task(self._keep_beating())
 
@@ -135,16 +138,20 @@ class Headquarters:
         groups |= {b.charter.group.id: control.to_json(b.statement) for b in self._host.broken()}
         body["groups"] = groups
         answer = await endpoint.call("register", body, HEARTBEAT_TIMEOUT_S)
-        await self._learn(answer)
-        token = answer.get("token")
+        stated = answer.get("token")
+        token = stated if isinstance(stated, int) else 0
+        told = self._learn(answer, token)
         for member in self._host.members():
-            member.checked(token if isinstance(token, int) else 0)
+            if member.copy.spec.id not in told:
+                member.checked(token)
 
     async def _beat(self, endpoint: Endpoint) -> None:
         self._soon.clear()
         sent_at = self._clock.now()
         groups: Json = {}
+        asked = {}
         for member in self._host.members():
+            asked[member.copy.spec.id] = member.term
             groups[member.copy.spec.id] = {
                 "statement": control.to_json(member.statement()),
                 "report": self._host.report(member),
@@ -160,18 +167,38 @@ class Headquarters:
         leases = answer.get("leases")
         for member in self._host.members():
             grant = leases.get(member.copy.spec.id) if isinstance(leases, dict) else None
-            if isinstance(grant, dict) and grant.get("granted") is True:
+            is_same_term = asked.get(member.copy.spec.id) is member.term  # a lease is of one epoch
+            if is_same_term and isinstance(grant, dict) and grant.get("granted") is True:
                 member.lease_granted(sent_at, float(grant["seconds"]))
-        await self._learn(answer)
+        self._learn(answer)
 
-    async def _learn(self, answer: Json) -> None:
-        charters = answer.get("charters")
-        for body in charters.values() if isinstance(charters, dict) else ():
-            charter = control.from_json(Charter, body)
-            try:
-                await self._host.adopt(charter)
-            except DrsyncError as error:  # costs this group, not the link and the leases of the others
-                self._host.log("charter_not_adopted", f"{charter.group.name}: {error}")
+    def _learn(self, answer: Json, token: int | None = None) -> set[str]:
+        """Have the charters remembered beside the heartbeats; the groups they are of.
+
+        A group that is busy or whose disk is broken must not cost the other groups their leases. What is
+        not remembered now is told again with the next heartbeat.
+        """
+        assert self._tasks is not None
+        bodies = answer.get("charters")
+        charters = (
+            [control.from_json(Charter, b) for b in bodies.values()] if isinstance(bodies, dict) else []
+        )
+        for charter in charters:
+            if charter.group.id not in self._adopting or token is not None:
+                self._adopting.add(charter.group.id)
+                self._tasks.create_task(self._adopt(charter, token))
+        return {charter.group.id for charter in charters}
+
+    async def _adopt(self, charter: Charter, token: int | None) -> None:
+        """With `token`: only who knows the newest charter is checked against it (F.A 24)."""
+        try:
+            member = await self._host.adopt(charter)
+            if token is not None:
+                member.checked(token)
+        except (DrsyncError, OSError) as error:
+            self._host.log("charter_not_adopted", f"{charter.group.name}: {error}")
+        finally:
+            self._adopting.discard(charter.group.id)
 
     async def _pause(self) -> None:
         leases = [m.copy.spec.policy.lease_s for m in self._host.members() if m.term is not None]

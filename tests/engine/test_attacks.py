@@ -1,16 +1,28 @@
 """Late requests, failing parts and crowded links: nothing acknowledged is lost, nobody else is taken down."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from drsync.adapters.memory.transport import MemoryNetwork
+from drsync.adapters.system.clock import SystemClock, SystemRandom
+from drsync.agent.broken import BrokenCopy
+from drsync.agent.headquarters import Headquarters
 from drsync.engine import receiver
-from drsync.model.charter import IntentKind
+from drsync.engine.member import Member
+from drsync.engine.rpc import Endpoint, Me
+from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState
 from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError
 from drsync.model.operation import OperationState
+from drsync.ports.transport import Call, Link
+from drsync.wire import control
 from tests.engine.test_town import Writer, content, is_serving
 from tests.engine.town import GROUP, town
+
+Json = dict[str, object]
 
 
 async def test_a_late_prepare_does_not_cut_what_an_in_sync_member_acknowledged(tmp_path: Path) -> None:
@@ -105,3 +117,74 @@ async def test_a_failover_away_from_an_owner_that_only_the_coordinator_cannot_se
         await place.until(lambda: is_serving(place, "same_city"))
         assert not is_serving(place, "production")
         assert all(content(place, "same_city", number) == number for number in range(1, 21))
+
+
+class Coordinator:
+    """Answers a headquarters: registers it and tells the charter each time."""
+
+    def __init__(self, charter: Charter) -> None:
+        self.charter = charter
+        self.beats = 0
+
+    def handlers(self) -> dict[str, Call]:
+        async def register(_method: str, _body: Json) -> Json:
+            return {"token": 1, "charters": {GROUP.id: control.to_json(self.charter)}}
+
+        async def heartbeat(_method: str, _body: Json) -> Json:
+            self.beats += 1
+            return {"leases": {}, "charters": {GROUP.id: control.to_json(self.charter)}}
+
+        return {"register": register, "heartbeat": heartbeat}
+
+
+class BusyHost:
+    """An agent whose only group is busy: its lock is held, as during a long fetch."""
+
+    def __init__(self) -> None:
+        self.never = asyncio.Event()
+        self.asked = 0
+
+    def members(self) -> list[Member]:
+        return []
+
+    def broken(self) -> list[BrokenCopy]:
+        return []
+
+    async def adopt(self, charter: Charter) -> Member:
+        self.asked += 1
+        await self.never.wait()
+        raise AssertionError(charter)
+
+    def report(self, member: Member) -> Json | None:
+        raise AssertionError(member)
+
+    def registration(self) -> Json:
+        return {}
+
+    def log(self, event: str, reason: str) -> None:
+        """Not asked for here."""
+
+
+async def test_a_busy_group_does_not_hold_up_the_heartbeats_of_the_others() -> None:
+    network = MemoryNetwork()
+    clock, dice = SystemClock(), SystemRandom()
+    coordinator, host = Coordinator(Charter(GROUP)), BusyHost()
+
+    def endpoint(name: str, handlers: dict[str, Call]) -> Callable[[Link], Endpoint]:
+        return lambda link: Endpoint(link, clock, handlers, Me("c", name, "1" * 32, "", "test"))
+
+    async with asyncio.TaskGroup() as tasks:
+        accept = endpoint("coordinator", coordinator.handlers())
+        served: list[asyncio.Task[None]] = []
+        network.listen("coordinator", lambda link: served.append(tasks.create_task(accept(link).run())))
+        transport = network.transport("production")
+        headquarters = Headquarters(host, transport, clock, dice, endpoint("production", {}))
+        running = tasks.create_task(headquarters.run())
+        async with asyncio.timeout(5):
+            while coordinator.beats < 3:
+                headquarters.beat_soon()
+                await asyncio.sleep(0)
+        running.cancel()
+        for task in served:
+            task.cancel()
+    assert host.asked == 1, "it is not asked again while it is busy"
