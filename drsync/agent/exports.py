@@ -7,6 +7,7 @@ from pathlib import Path
 from drsync.adapters.nbd.address import make_uri
 from drsync.adapters.nbd.server import Server
 from drsync.engine.member import Member
+from drsync.engine.term import OwnerTerm
 from drsync.engine.views import GroupView, ViewDevice
 from drsync.model.errors import DrsyncError
 from drsync.ports.volume import BlockDevice
@@ -49,6 +50,7 @@ class Sockets:
         self._directory = run_dir / "nbd"
         self._directory.mkdir(parents=True, exist_ok=True)
         self._servers: dict[str, Server] = {}
+        self._served: dict[str, OwnerTerm] = {}
         self._changing = asyncio.Lock()
         self._log = log
 
@@ -56,11 +58,16 @@ class Sockets:
         """Serve the group if it is owned here, else drop its connections and its socket."""
         name = member.copy.spec.name
         async with self._changing:
-            is_owned = member.term is not None and not member.term.engine.is_closed
-            if is_owned and name not in self._servers:
-                await self._start(name, Server(GroupExports(member), self._directory / f"{name}.sock"))
-            elif not is_owned:
+            if member.term is None or self._served.get(name) is not member.term:
+                # Also between two terms: what a client has open belongs to an ended one and never answers.
+                self._served.pop(name, None)
                 await self._stop(name)
+            term = member.term
+            if term is None or term.engine.is_closed:
+                await self._stop(name)
+            elif name not in self._servers:
+                self._served[name] = term
+                await self._start(name, Server(GroupExports(member), self._directory / f"{name}.sock"))
 
     async def serve_view(self, view: GroupView) -> dict[str, str]:
         """Serve a view; its URIs by volume name."""
@@ -87,7 +94,7 @@ class Sockets:
     async def _start(self, name: str, server: Server) -> None:
         try:
             await server.start()
-        except DrsyncError as error:
+        except (DrsyncError, OSError) as error:
             self._log(name, f"not served: {error}")
             return
         self._servers[name] = server

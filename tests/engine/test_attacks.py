@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 
 from drsync.adapters.memory.transport import MemoryNetwork
+from drsync.adapters.nbd.client import NbdClient
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.agent.broken import BrokenCopy
+from drsync.agent.exports import Sockets
 from drsync.agent.headquarters import Headquarters
 from drsync.engine import receiver
 from drsync.engine.member import Member
 from drsync.engine.rpc import Endpoint, Me
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState
+from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError
 from drsync.model.operation import OperationState
 from drsync.ports.transport import Call, Link
 from drsync.wire import control
-from tests.engine.test_town import Writer, content, is_serving
+from tests.engine.test_town import BLOCK, Writer, content, is_serving
 from tests.engine.town import GROUP, town
 
 Json = dict[str, object]
@@ -188,3 +191,25 @@ async def test_a_busy_group_does_not_hold_up_the_heartbeats_of_the_others() -> N
         for task in served:
             task.cancel()
     assert host.asked == 1, "it is not asked again while it is busy"
+
+
+async def test_a_client_of_an_ended_term_is_dropped_even_if_the_next_has_begun(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        owner = place.member("production")
+        sockets = Sockets(tmp_path / "run", lambda _what, _why: None)
+        await sockets.serve_group(owner)
+        client = await NbdClient.connect(sockets.uris(owner)["disk"])
+        first = owner.term
+        charter = await place.charter()
+        await owner.seal(Epoch(charter.epoch + 1))
+        assert (await place.run(IntentKind.OPEN, "production")).state is OperationState.DONE
+        await place.until(lambda: is_serving(place, "production"))
+        assert owner.term is not first
+        await sockets.serve_group(owner)  # as late as this when another group's clients are slow to leave
+        with pytest.raises(DrsyncError):
+            await client.write(0, bytes(BLOCK))
+        await client.close()
+        again = await NbdClient.connect(sockets.uris(owner)["disk"])
+        await again.write(0, bytes(BLOCK))
+        await again.close()
+        await sockets.close()
