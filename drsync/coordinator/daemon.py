@@ -12,6 +12,7 @@ from drsync.adapters.sqlite.database import Database
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.config.options import CoordinatorOptions, HttpOptions
+from drsync.coordinator.http_log import calm
 from drsync.coordinator.office import Office
 from drsync.engine.rpc import Endpoint, Me
 from drsync.model.errors import DrsyncError, PermanentError, TransientError
@@ -91,6 +92,7 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
         PermanentError: the store, a key or the token file cannot be used.
     """
     _make_directories(options)
+    calm()
     runner: web.AppRunner | None = None
     coordinator: Coordinator | None = None
     try:
