@@ -72,6 +72,7 @@ class Headquarters:
         self._soon = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._adopting: set[str] = set()
+        self._gave_up_because = ""
         self.trouble = "not connected yet"
 
     @property
@@ -105,7 +106,7 @@ class Headquarters:
                 self._link_made.set()
                 await endpoint.run()
             except DrsyncError as error:
-                self.trouble = self.trouble or str(error)
+                self.trouble, self._gave_up_because = self._gave_up_because or str(error), ""
             finally:
                 self._dialed = self._endpoint = None
             self._host.log("coordinator_lost", self.trouble)
@@ -129,7 +130,8 @@ class Headquarters:
                 await self._beat(endpoint)
                 await self._pause()
         except DrsyncError as error:
-            self.trouble = str(error)
+            if self._dialed is endpoint:  # else the link was lost first, and its own reason is the better one
+                self.trouble = self._gave_up_because = str(error)
             endpoint.close(f"giving up this link: {error}")
 
     async def _register(self, endpoint: Endpoint) -> None:

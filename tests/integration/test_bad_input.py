@@ -70,9 +70,9 @@ async def test_a_center_with_wrong_keys_or_of_another_cluster_stays_outside(home
         (home / "stranger.pub").write_text(public_key(stranger) + "\n")
         wrong = [
             # what is wrong in remote's file, and what its log then says
-            ("../keys/coordinator.host.pub", str(home / "stranger.pub"), "host key"),
-            ("../keys/remote.client", str(stranger), "refused"),
-            ('[cluster]\nid = "test-', '[cluster]\nid = "other-', "cluster"),
+            ("../keys/coordinator.host.pub", str(home / "stranger.pub"), "coordinator lost: coordinator at"),
+            ("../keys/remote.client", str(stranger), "does not accept remote with key"),
+            ('[cluster]\nid = "test-', '[cluster]\nid = "other-', "wrong cluster: coordinator belongs to"),
         ]
         async with place.writing() as writer:
             for old, new, words in wrong:
