@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drsync.adapters.nbd.address import make_uri
 from drsync.adapters.nbd.server import Server
 from drsync.engine.member import Member
-from drsync.engine.term import OwnerTerm
 from drsync.engine.views import GroupView, ViewDevice
 from drsync.model.errors import DrsyncError
 from drsync.ports.volume import BlockDevice
+
+if TYPE_CHECKING:
+    from drsync.engine.term import OwnerTerm
 
 
 class GroupExports:

@@ -39,6 +39,7 @@ class Durable:
         amnesic: the copy was noticed to have gone back in time.
         promised, follow, history: see Statement.
         applied: the images hold everything up to here.
+        reached: the images may hold records up to here.
         durable_hint: records up to here were durable when this was written (never more).
         commit: highest commit heard.
         charter: newest charter seen.
@@ -55,6 +56,7 @@ class Durable:
     follow: Epoch = NEVER
     history: History = ()
     applied: int = 0
+    reached: int = 0
     durable_hint: int = 0
     commit: int = 0
     charter: Charter | None = None
@@ -169,7 +171,7 @@ class GroupCopy:
         superblock.store(durable.encode())
         journal = store.journal(spec, durable.incarnation, durable.durable_hint)
         images = {volume.index: store.image(volume) for volume in spec.volumes}
-        volumes = GroupVolumes(images, journal, durable.applied)
+        volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
         copy = GroupCopy(me, spec, journal, volumes, superblock, durable)
         journal.sync()
         copy._find_checkpoints()
@@ -196,7 +198,7 @@ class GroupCopy:
 
     def points(self) -> list[Checkpoint]:
         """Recovery points: checkpoints that can be opened here now, oldest first."""
-        low, high = self.volumes.applied, min(self.commit, self.journal.durable_seq)
+        low, high = self.volumes.reached, min(self.commit, self.journal.durable_seq)
         return [c for c in self.checkpoints if low <= c.seq <= high]
 
     def statement(self) -> Statement:
@@ -213,7 +215,7 @@ class GroupCopy:
             runs=self.journal.runs,
             appended=self.journal.tip.seq,
             durable=self.journal.durable_seq,
-            applied=self.volumes.applied,
+            applied=self.volumes.reached,
             commit=self.commit,
             tip=self.journal.tip,
             unclean=durable.unclean,
@@ -233,6 +235,7 @@ class GroupCopy:
             value = replace(
                 change(self.durable),
                 applied=self.volumes.applied,
+                reached=self.volumes.reached,
                 durable_hint=self._durable_hint(),
                 commit=self.commit,
             )
@@ -281,9 +284,9 @@ class GroupCopy:
         """
         if after_seq >= self.journal.tip.seq:
             return
-        if self.volumes.applied > after_seq:
+        if self.volumes.reached > after_seq:
             raise FailedCopyError(
-                f"the image is at record {self.volumes.applied}, beyond the common position {after_seq}",
+                f"the image is at record {self.volumes.reached}, beyond the common position {after_seq}",
                 code="image_ahead",
                 remedy="this copy must be seeded again",
             )
@@ -308,6 +311,7 @@ class GroupCopy:
                 self.durable,
                 is_clean=True,
                 applied=self.volumes.applied,
+                reached=self.volumes.reached,
                 durable_hint=self.journal.durable_seq,
                 commit=self.commit,
             )

@@ -101,9 +101,12 @@ class Folder:
             bound = self._fold_bound()
             if self.term is None:
                 await volumes.record_through(bound)
+                bound = min(bound, self._fold_bound())  # a view may have been opened meanwhile
             job = volumes.begin_drain(bound)
             if job is None:
                 return False
+            # Durable first how far the images may get, so that after a crash no cut goes below it (P34).
+            await self._copy.store(lambda d: d)
             try:
                 await in_thread(job.run)
             except DrsyncError as error:

@@ -245,11 +245,19 @@ class Member:
             return
         keep = not compare.is_droppable(history, statement, fork)
         name = f"fork-{epochs.show(self.copy.durable.follow)}-{fork}" if keep else ""
-        async with self.folder.lock:
-            await self.copy.cut(fork, name)
+        await self._cut(fork, name)
         self._events.log_member(
             self, "log_cut", f"records after {fork} do not belong to the history; kept as {name or 'nothing'}"
         )
+
+    async def _cut(self, after_seq: int, fork: str) -> None:
+        """Cut the log; views of what goes are dropped first, since new records will lie in its place."""
+        async with self.folder.lock:
+            for view_id in self.views.above(after_seq):
+                self.views.release(view_id)
+                self._events.log_member(self, "view_given_up", f"{view_id}: its records are cut")
+                self._events.view_given_up(self, view_id)
+            await self.copy.cut(after_seq, fork)
 
     async def _fetch_from(self, donor: str, history: History) -> None:
         """Fetch what `donor` holds beyond our tip in this history; silence of a donor is no error."""
@@ -309,8 +317,7 @@ class Member:
             if term is not None:
                 await self._end_term(term)
             fork = charter.history[-1].fork_seq
-            async with self.folder.lock:
-                await self.copy.cut(fork, "")
+            await self._cut(fork, "")
             if (
                 self.copy.journal.tip.seq != fork
                 or self.copy.journal.tip.chain != charter.history[-1].fork_chain
@@ -413,8 +420,7 @@ class Member:
             if here is None or here.chain != chain:
                 raise RefusedError(f"this log has no such position {after_seq}", code="plan_misfit")
             if after_seq < self.copy.journal.tip.seq:
-                async with self.folder.lock:
-                    await self.copy.cut(after_seq, fork)
+                await self._cut(after_seq, fork)
                 self._events.log_member(
                     self, "log_cut", f"after record {after_seq}" + (f", kept as {fork}" if fork else "")
                 )

@@ -28,12 +28,14 @@ class GroupView:
         id: given by whoever opened it.
         seq: the position: a batch end.
         base_seq: where the images stood when it was opened; the journal is kept from there.
+        is_over: it was given up; what is read of it now may be of any time.
     """
 
     def __init__(self, view_id: str, copy: GroupCopy, seq: int) -> None:
         self.id = view_id
         self.seq = seq
         self.base_seq = copy.volumes.applied
+        self.is_over = False
         self.spec = copy.spec
         self._source = copy
         images = {index: view.image for index, view in copy.volumes.views.items()}
@@ -49,14 +51,22 @@ class GroupView:
         pristine = self._volumes.views[volume.index]
         view = VolumeView(pristine.image, self._source.journal)
         view.layers = [*pristine.layers, BlockIndex()]
-        return ViewDevice(view)
+        return ViewDevice(view, self)
 
     async def hash(self) -> dict[str, str]:
-        """Content hash of every volume, by name, without the private writes."""
+        """Content hash of every volume, by name, without the private writes.
+
+        Raises:
+            RefusedError: the view was given up meanwhile.
+        """
         hashes: dict[str, str] = {}
         for volume in self.spec.volumes:
             view = self._volumes.views[volume.index]
-            hashes[volume.name] = await asyncio.to_thread(hash_volume, volume.size, view.read_into)
+            try:
+                hashes[volume.name] = await asyncio.to_thread(hash_volume, volume.size, view.read_into)
+            finally:
+                if self.is_over:
+                    raise RefusedError(f"view {self.id} was given up", code="view_given_up")
         return hashes
 
 
@@ -78,9 +88,9 @@ class Views:
         copy = self._copy
         if len(self._open) >= VIEWS_MAX:
             raise RefusedError(f"{VIEWS_MAX} views are open already", remedy="close one")
-        if seq < copy.volumes.applied or copy.journal.position_at(seq) is None:
+        if seq < copy.volumes.reached or copy.journal.position_at(seq) is None:
             raise RefusedError(
-                f"record {seq} cannot be opened here: the images are at {copy.volumes.applied}, "
+                f"record {seq} cannot be opened here: the images are at {copy.volumes.reached}, "
                 f"the journal ends at {copy.journal.tip.seq}",
                 code="no_such_point",
                 remedy="drsync points lists what can be opened",
@@ -94,7 +104,15 @@ class Views:
 
     def release(self, view_id: str) -> bool:
         """Give up a view and its pin; whether there was one."""
-        return self._open.pop(view_id, None) is not None
+        view = self._open.pop(view_id, None)
+        if view is None:
+            return False
+        view.is_over = True
+        return True
+
+    def above(self, seq: int) -> list[str]:
+        """Open views of positions beyond `seq`."""
+        return sorted(view.id for view in self._open.values() if view.seq > seq)
 
     def ids(self) -> list[str]:
         """Open views."""
@@ -116,6 +134,7 @@ class ViewDevice:
     """One volume of a view as `ports.volume.BlockDevice`; writes stay in memory."""
 
     view: VolumeView
+    whole: GroupView
     is_read_only: bool = field(default=False)
     _done: list[bytes] = field(default_factory=list)
     _refused: list[bytes] = field(default_factory=list)
@@ -141,7 +160,7 @@ class ViewDevice:
 
     def _put(self, offset: int, length: int, data: memoryview | None, cookie: bytes) -> None:
         layer = self.view.newest
-        if len(layer) + (length >> BLOCK_BITS) + 2 > PRIVATE_BLOCKS_MAX:
+        if self.whole.is_over or len(layer) + (length >> BLOCK_BITS) + 2 > PRIVATE_BLOCKS_MAX:
             self._refused.append(cookie)
             return
         at = 0
@@ -177,5 +196,7 @@ class ViewDevice:
 
     def read_into(self, offset: int, target: memoryview) -> int:
         """See BlockDevice."""
+        if self.whole.is_over:
+            return errno.ESHUTDOWN
         self.view.read_into(offset, target)
         return 0

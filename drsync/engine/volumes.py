@@ -37,12 +37,20 @@ class DrainJob:
 
 
 class GroupVolumes:
-    """All volumes of a group, by record volume index, at `recorded`; the images are at `applied`."""
+    """All volumes of a group, by record volume index, at `recorded`; the images are at `applied`.
 
-    def __init__(self, images: dict[int, Image], journal: Journal, applied: int) -> None:
+    Attributes:
+        applied: the images hold everything up to here.
+        reached: they may hold records up to here, if a drain runs or was interrupted; never below `applied`.
+            Nothing below it can be seen in them any more. Durable before a drain begins.
+        recorded: the layers hold everything up to here.
+    """
+
+    def __init__(self, images: dict[int, Image], journal: Journal, applied: int, reached: int = 0) -> None:
         self.journal = journal
         self.views = {index: VolumeView(image, journal) for index, image in images.items()}
         self.applied = applied
+        self.reached = max(applied, reached)
         self.recorded = applied
         self._waiting: int | None = None
 
@@ -88,7 +96,7 @@ class GroupVolumes:
         return sum(len(layer) for view in self.views.values() for layer in view.layers)
 
     def begin_drain(self, bound: int) -> DrainJob | None:
-        """The layer that may be written now, None if there is none.
+        """The layer that may be written once `reached` is durable, None if there is none.
 
         Args:
             bound: records up to here may be applied (`GroupLog.apply_bound`).
@@ -101,6 +109,7 @@ class GroupVolumes:
             self._waiting = self.recorded
         if self._waiting > bound:
             return None
+        self.reached = max(self.reached, self._waiting)
         return DrainJob([(view, view.layers[0]) for view in self.views.values()], self._waiting)
 
     def end_drain(self, job: DrainJob) -> None:

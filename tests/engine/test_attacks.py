@@ -1,7 +1,9 @@
 """Late requests, failing parts and crowded links: nothing acknowledged is lost, nobody else is taken down."""
 
 import asyncio
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,16 @@ from drsync.agent.broken import BrokenCopy
 from drsync.agent.exports import Sockets
 from drsync.agent.headquarters import Headquarters
 from drsync.engine import receiver
+from drsync.engine.fold import FOLD_INTERVAL_S
 from drsync.engine.member import Member
 from drsync.engine.rpc import Endpoint, Me
+from drsync.engine.views import GroupView
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError
 from drsync.model.operation import OperationState
+from drsync.model.position import EpochStart, Loss
 from drsync.ports.transport import Call, Link
 from drsync.wire import control
 from tests.engine.test_town import BLOCK, Writer, content, is_serving
@@ -213,3 +218,93 @@ async def test_a_client_of_an_ended_term_is_dropped_even_if_the_next_has_begun(t
         await again.write(0, bytes(BLOCK))
         await again.close()
         await sockets.close()
+
+
+async def test_no_view_is_opened_where_a_running_drain_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        owner = place.member("production")
+        volumes, image = owner.copy.volumes, owner.copy.volumes.views[0].image
+        reached: list[int] = []
+        may_go_on = threading.Event()
+
+        def slow() -> None:
+            reached.append(owner.copy.durable.reached)
+            may_go_on.wait(10)
+
+        monkeypatch.setattr(image, "sync", slow)
+        base = volumes.applied
+        Writer(place, "production").write_many(1, 20)
+        await place.until(lambda: reached != [])
+        try:
+            assert reached[0] > volumes.applied == base, "durable before the first byte is written"
+            with pytest.raises(RefusedError):
+                owner.views.hold("v", base)
+            assert owner.statement().applied == reached[0]
+        finally:
+            may_go_on.set()
+
+
+async def test_a_view_opened_while_the_fold_makes_up_its_mind_is_not_folded_past(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        remote = place.member("remote")
+        volumes = remote.copy.volumes
+        at = volumes.reached
+        record = volumes.record_through
+        held: list[GroupView] = []
+
+        async def record_and_hold(seq: int) -> None:
+            await record(seq)
+            if not held and seq > at:
+                held.append(remote.views.hold("v", at))
+
+        monkeypatch.setattr(volumes, "record_through", record_and_hold)
+        policy = replace(GROUP.policy, window_s=0.0)
+        monkeypatch.setattr(remote.copy, "spec", replace(GROUP, policy=policy))
+        Writer(place, "production").write_many(1, 20)
+        await place.until(lambda: held != [])
+        end = place.clock.now() + 2 * FOLD_INTERVAL_S
+        await place.until(lambda: place.clock.now() > end)
+        assert volumes.reached == volumes.applied == at
+        remote.views.release("v")
+        await place.until(lambda: volumes.applied > at)
+
+
+async def test_after_a_crash_in_a_drain_the_log_is_not_cut_below_what_the_images_may_hold(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path) as place:
+        Writer(place, "production").write_many(1, 20)
+        mate = place.member("same_city")
+        await place.until(lambda: mate.copy.journal.tip.seq > 20)
+        mate.copy.volumes.reached = (await mate.copy.sync()) - 1
+        await mate.copy.store(lambda d: d)
+        await place.nodes["same_city"].die()
+        again = place.start("same_city").open_copy(GROUP)
+        assert again.copy.volumes.applied < again.copy.volumes.reached == again.statement().applied
+        with pytest.raises(FailedCopyError):
+            await again.copy.cut(again.copy.volumes.reached - 1, "")
+
+
+async def test_a_view_of_records_that_are_cut_reads_nothing_any_more(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        Writer(place, "production").write_many(1, 20)
+        mate = place.member("same_city")
+        await place.until(lambda: mate.copy.journal.tip.seq > 20)
+        fork = mate.copy.journal.batch_end_at_or_below(10)
+        view = mate.views.hold("v", mate.copy.journal.tip.seq)
+        await view.build()
+        device = view.device(GROUP.volumes[0])
+        charter = await place.charter()
+        epoch = Epoch(charter.epoch + 1)
+        await mate.seal(epoch)
+        start = EpochStart(Epoch(charter.epoch + 1), "1" * 32, fork.seq, fork.chain, Loss.FORCED)
+        await mate.prepare(epoch, (*charter.history, start), ())
+        assert mate.copy.journal.tip.seq == fork.seq
+        assert mate.views.ids() == []
+        assert device.read_into(0, memoryview(bytearray(BLOCK))) != 0
+        with pytest.raises(RefusedError):
+            await view.hash()
