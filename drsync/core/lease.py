@@ -57,10 +57,16 @@ class LeaseBook:
         return now >= self.until
 
 
-def may_go_on_without_store(owner: str, mates: Collection[str], confirmations: Collection[str]) -> bool:
-    """Failsafe needs company: every configured same-city member, and at least one other (F.A 3)."""
+def may_go_on_without_store(
+    owner: str, mates: Collection[str], confirmations: Collection[str], in_sync: Collection[str] = ()
+) -> bool:
+    """Failsafe needs company: every configured same-city member, and at least one other (F.A 3).
+
+    And every member of the ack set, `in_sync`: a strict group may have a remote center in it, and whoever
+    is in sync can open without asking the owner.
+    """
     others = set(confirmations) - {owner}
-    return bool(others) and set(mates) - {owner} <= others
+    return bool(others) and (set(mates) | set(in_sync)) - {owner} <= others
 
 
 def may_confirm(statement: Statement, epoch: Epoch, *, is_checked: bool) -> bool:

@@ -87,7 +87,7 @@ def outranked(name: str, promised: Epoch, generation: int) -> Reason:
     """A new store generation was begun; this store may not open anything any more."""
     return Reason(
         "outranked",
-        f"{name} promised epoch {show(promised)} to a newer charter store; this one is of generation {generation}.",
+        f"{name} promised epoch {show(promised)} to a newer store than this of generation {generation}.",
         "Finish the new store generation (failover without the store) from a center that can be reached.",
     )
 
@@ -96,7 +96,7 @@ def not_in_sync(name: str, in_sync: tuple[str, ...], behind: str) -> Reason:
     """The copy may lack acknowledged writes, and nobody in sync can be asked."""
     return Reason(
         "not_in_sync",
-        f"{name} is not in the in-sync set ({', '.join(in_sync) or 'empty'}), no clean member of it "
+        f"{name} is not in the in-sync set ({', '.join(in_sync)}), no clean member of it "
         f"can be reached to complete it, and {behind}: writes may be lost.",
         f"Bring back one of {', '.join(in_sync)}, or accept the loss by name.",
         ACCEPT_LOSS,

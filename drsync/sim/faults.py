@@ -6,7 +6,7 @@ Only faults and restarts live here; how likely each is belongs to the world's ch
 from collections.abc import Callable
 
 from drsync.model.charter import IntentKind
-from drsync.sim import protocol, procedures
+from drsync.sim import procedures
 from drsync.sim.member import Log, Member
 from drsync.sim.procedures import Coordinator
 from drsync.sim.store import NAMES, Store
@@ -62,6 +62,20 @@ def _alone(world: World, c: Member) -> Coordinator | None:
     return procedures.begin(world, IntentKind.OPEN, mate)
 
 
+def _one_armed(world: World, c: Member) -> Coordinator | None:
+    """One member reaches a single other one; the rest try to go on with whom they reach."""
+    store = world.stores[-1]
+    friend = world.dice.choice([name for name in NAMES if name != c.name])
+    world.cut = {link(c.name, name) for name in (*NAMES, store.name) if name not in {c.name, friend}}
+    place = next(name for name in NAMES if name not in {c.name, friend})
+    found = procedures.begin(world, IntentKind.OPEN, place)
+    if found is not None and not found.has_begun:
+        found.target = friend
+    if world.chance(0.3):
+        crash(world.members[friend], is_host=False)
+    return found
+
+
 def _links_heal(world: World, _: Member) -> None:
     world.cut = set()
 
@@ -75,7 +89,9 @@ def _host(_: World, c: Member) -> None:
 
 
 def _power_cut(world: World, _: Member) -> None:
-    """Both city members, and the store if it is there."""
+    """Both city members, and the store if it is there; sometimes the long lines, too."""
+    if world.chance(0.3):
+        world.cut = {link("C", name) for name in ("A", "B", world.stores[-1].name)}
     for name in ("A", "B"):
         crash(world.members[name], is_host=True)
     if world.is_store_in_city:
@@ -130,6 +146,9 @@ def restart_store(world: World, store: Store, *, is_known_good: bool) -> None:
 
 
 def _force(world: World, _: Member) -> Coordinator | None:
+    """A person forces the remote center, often because the whole city is cut off."""
+    if world.chance(0.5):
+        world.cut = {link(name, other) for name in ("A", "B") for other in ("C", world.stores[-1].name)}
     found = procedures.begin(world, IntentKind.FAILOVER, "C")
     if found is not None and not found.has_begun:
         found.target = "C"
@@ -145,6 +164,7 @@ STRIKES: dict[str, Callable[[World, Member], Coordinator | None]] = {
     "link": _link,
     "store_link": _store_link,
     "alone": _alone,
+    "one_armed": _one_armed,
     "links_heal": _links_heal,
     "process": _process,
     "host": _host,
@@ -161,4 +181,3 @@ STRIKES: dict[str, Callable[[World, Member], Coordinator | None]] = {
 """One function for each fault."""
 
 assert list(STRIKES) == list(FAULTS), "every fault has a weight"
-assert protocol is not None

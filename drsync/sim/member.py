@@ -6,15 +6,17 @@ Only state and its bookkeeping live here; what a member may do with it is asked 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from drsync.core.group_log import GroupLog
-from drsync.core.ownership import InSync
 from drsync.core.store_trust import Remembered
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
 from drsync.model.position import NO_CHAIN, ORIGIN, EpochRun, History, Position, Runs
+
+if TYPE_CHECKING:
+    from drsync.core.group_log import GroupLog
+    from drsync.core.ownership import InSync
 
 
 class Rec(NamedTuple):

@@ -4,7 +4,6 @@ Between any two commands a coordinator may stall or die; others may be at work m
 out lives here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from drsync.core import compare, lineage
@@ -32,7 +31,7 @@ from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState, Statement
 from drsync.model.position import EpochStart, History, Loss
 from drsync.sim import protocol
-from drsync.sim.checker import Violation
+from drsync.sim.checker import ViolationError
 from drsync.sim.member import Member
 from drsync.sim.store import NAMES, Store
 from drsync.sim.world import World
@@ -53,6 +52,7 @@ class Coordinator:
     has_begun: bool = False
     frozen_since: float | None = None
     rounds: int = 0
+    pace: float = 0.35  # chance of a step in one tick
     queue: list[Command] = field(default_factory=list)
 
 
@@ -71,7 +71,9 @@ def begin(world: World, kind: IntentKind, place: str | None = None) -> Coordinat
             place, store, intent.kind, intent.target, intent.id, intent.accept_loss, has_begun=is_begun
         )
     accept_loss = kind is IntentKind.FAILOVER and world.chance(0.7)
-    return Coordinator(place, store, kind, pick_target(world, kind, charter), f"i{world.fresh()}", accept_loss)
+    return Coordinator(
+        place, store, kind, pick_target(world, kind, charter), f"i{world.fresh()}", accept_loss
+    )
 
 
 def pick_target(world: World, kind: IntentKind, charter: Charter) -> str:
@@ -151,8 +153,7 @@ def carry_out(world: World, c: Coordinator, command: Command) -> bool:
     """Whether the command was done, as far as the coordinator knows."""
     match command:
         case RecordIntent(intent):
-            charter = protocol_charter(c)
-            wanted = replace(charter, version=intent.from_version + 1, intent=intent)
+            wanted = replace(c.store.charter, version=intent.from_version + 1, intent=intent)
             return world.compare_and_set(c.store, intent.from_version, wanted) is True
         case CommitCharter(expected, charter):
             return commit_charter(world, c, expected, charter)
@@ -161,11 +162,6 @@ def carry_out(world: World, c: Coordinator, command: Command) -> bool:
         case Seal() | Freeze() | Release() | Prepare() | OpenGroup():
             member = world.members[command.center]
             return world.reach(c.place, command.center) and tell(world, c, member, command)
-
-
-def protocol_charter(c: Coordinator) -> Charter:
-    """The charter that the store holds; a newer version makes the compare-and-set fail anyway."""
-    return c.store.charter
 
 
 def commit_charter(world: World, c: Coordinator, expected: int, charter: Charter) -> bool:
@@ -217,7 +213,7 @@ def prepare(world: World, member: Member, history: History, donors: tuple[str, .
         upto = world.rules.belongs(history, donor.disk.log.runs(), 1)
         tail = donor.disk.log.recs[len(disk.log) : upto]
         if tail and donor.disk.log.chain_at(len(disk.log)) != disk.log.chain_at(len(disk.log)):
-            raise Violation("donated tail is no continuation", member.name, name)
+            raise ViolationError("donated tail is no continuation", member.name, name)
         disk.log.extend(tail)
     protocol.sync(member)
 
@@ -235,7 +231,8 @@ def without_store(world: World, name: str) -> None:
     candidate = world.members[name]
     if is_foreign(charter, candidate.statement()):
         return
-    if not all([protocol.seal(world, member, epoch) for member in near]):
+    answers = [protocol.seal(world, member, epoch) for member in near]
+    if not all(answers):
         return
     statements = {member.name: member.statement() for member in near}
     donors = tuple(member.name for member in near if member is not candidate)
@@ -266,6 +263,3 @@ def without_store(world: World, name: str) -> None:
 def is_foreign(charter: Charter, word: Statement) -> bool:
     """Whether an image holds records that the charter's history gave up: it has to resync first."""
     return word.applied > compare.fork_point(charter.history, word) or word.follow > charter.epoch
-
-
-Planner = Callable[[Observation], Act | Wait | Refuse | Done]

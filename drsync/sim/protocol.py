@@ -14,7 +14,7 @@ from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
 from drsync.model.group import Durability
 from drsync.model.position import History
-from drsync.sim.checker import Violation
+from drsync.sim.checker import ViolationError
 from drsync.sim.member import Member, Rec, record
 from drsync.sim.messages import Acknowledge, Append, Connect, LeaseReply, Message, Reject, Renew
 from drsync.sim.store import NAMES, Store
@@ -122,7 +122,8 @@ def open_group(world: World, c: Member, charter: Charter) -> None:
     c.counts = world.rules.group_log(c.name, c.epoch, len(disk.log), disk.durable, disk.known, durability)
     set_in_sync(c, InSync(charter))
     world.trace(1, charter.epoch)
-    world.checker.opened(c)
+    before = world.stores[charter.generation].in_sync_before.get(charter.epoch, frozenset())
+    world.checker.opened(c, [world.members[name] for name in sorted(before) if name != c.name])
 
 
 def set_in_sync(c: Member, state: InSync) -> None:
@@ -204,7 +205,7 @@ def connect(world: World, o: Member, d: Member) -> None:
     assert o.counts is not None
     o.counts.greet(d.name, word.session)
     if isinstance(plan, FreezeBoth | Corrupt):
-        raise Violation("copies contradict each other", o.name, d.name, plan)
+        raise ViolationError("copies contradict each other", o.name, d.name, plan)
     world.send(o.name, d.name, Connect(o.epoch, o.disk.history, word, plan, o.charter))
 
 
@@ -291,7 +292,7 @@ def follow_plan(world: World, d: Member, message: Connect) -> None:
         carry_out_cut(world, d, plan.to, message.history, is_droppable=True)
     elif isinstance(plan, ExportFork):
         if plan.is_image_intact != (d.disk.image[0] <= plan.after_seq):
-            raise Violation("image said to be intact and is not", d.name, plan)
+            raise ViolationError("image said to be intact and is not", d.name, plan)
         carry_out_cut(world, d, plan.after_seq, message.history, is_droppable=False)
     d.inbox = []
     disk = d.disk
@@ -306,7 +307,7 @@ def on_append(world: World, d: Member, source: str, message: Append) -> None:
     have = len(d.disk.log) + len(d.inbox)
     if message.base <= have:
         if message.base and _chain_at(d, message.base) != message.chain:
-            raise Violation("chain differs inside one lineage", d.name)
+            raise ViolationError("chain differs inside one lineage", d.name)
         take(d, message.recs)
         d.disk.known = max(d.disk.known, message.commit)
     if world.chance(0.2 if world.is_slow_disk else 0.8):
@@ -328,7 +329,7 @@ def take(d: Member, recs: tuple[Rec, ...]) -> None:
         if rec.seq > len(d.disk.log) + len(d.inbox):
             d.inbox.append(rec)
         elif _record_at(d, rec.seq) != rec:
-            raise Violation("same position, two contents", d.name, rec)
+            raise ViolationError("same position, two contents", d.name, rec)
 
 
 def acknowledge(world: World, d: Member, owner: str) -> None:
@@ -379,7 +380,8 @@ def ask_for_company(world: World, o: Member) -> None:
         if world.rules.may_confirm(d.statement(), o.epoch, d.is_checked):
             d.disk.bound = (lease.bound_until(world.now, LEASE), o.epoch)
             yes.append(name)
-    if world.rules.may_go_on_without_store(o.name, world.mates(o.name), tuple(yes)):
+    ack_set = o.counts.ack_set if o.counts is not None else frozenset()
+    if world.rules.may_go_on_without_store(o.name, world.mates(o.name), tuple(yes), ack_set):
         o.failsafe = world.now + LEASE - 1
 
 
@@ -390,7 +392,9 @@ def clear_flags(world: World, o: Member) -> None:
         return
     for name in NAMES:
         d, peer = world.members[name], counts.peer(name)
-        is_level = peer.session == d.disk.session and peer.appended >= counts.commit and world.reach(o.name, name)
+        is_level = (
+            peer.session == d.disk.session and peer.appended >= counts.commit and world.reach(o.name, name)
+        )
         if d is not o and is_level and d.disk.follow == o.epoch == d.disk.promised:
             d.disk.unclean = d.disk.amnesic = False
 

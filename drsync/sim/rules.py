@@ -55,7 +55,7 @@ class Rules:
     may_seal: Callable[[Epoch, Epoch, float, Epoch, float], bool] = ownership.may_seal
     may_open: Callable[[Charter, Statement], bool] = ownership.may_open
     lease_started: Callable[[Charter, float], LeaseBook] = LeaseBook.started
-    may_go_on_without_store: Callable[[str, tuple[str, ...], tuple[str, ...]], bool] = (
+    may_go_on_without_store: Callable[[str, tuple[str, ...], tuple[str, ...], frozenset[str]], bool] = (
         lease.may_go_on_without_store
     )
     may_confirm: Callable[[Statement, Epoch, bool], bool] = lambda word, epoch, is_checked: lease.may_confirm(

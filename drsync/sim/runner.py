@@ -6,7 +6,7 @@ Only the loop and the report live here. No clock is read: the caller hands one i
 from collections.abc import Callable
 from typing import TypedDict
 
-from drsync.sim.checker import Violation
+from drsync.sim.checker import ViolationError
 from drsync.sim.mutants import MUTANTS
 from drsync.sim.rules import Rules
 from drsync.sim.simulation import Simulation
@@ -59,9 +59,17 @@ def run_seeds(
     rules = MUTANTS[mutant].rules if mutant else Rules()
     began = clock() if clock else 0.0
     report = Report(
-        mutant=mutant or "", seeds=0, events=0, events_per_s=0.0, acknowledged=0, openings=0, forced=0, forks=0,
-        fingerprint="", failures=[],
-    )  # fmt: skip
+        mutant=mutant or "",
+        seeds=0,
+        events=0,
+        events_per_s=0.0,
+        acknowledged=0,
+        openings=0,
+        forced=0,
+        forks=0,
+        fingerprint="",
+        failures=[],
+    )
     fingerprint = 0
     for seed in range(first, first + count):
         simulation = Simulation(seed, rules)
@@ -81,7 +89,7 @@ def run_seeds(
 def _run_one(simulation: Simulation, seed: int, mutant: str | None, steps: int) -> Failure | None:
     try:
         simulation.run(steps)
-    except Violation as found:
+    except ViolationError as found:
         option = f" --mutant {mutant}" if mutant else ""
         return Failure(
             seed=seed,

@@ -6,7 +6,7 @@ Only the order of what happens lives here.
 from drsync.model.charter import IntentKind
 from drsync.model.epoch import generation
 from drsync.sim import faults, procedures, protocol
-from drsync.sim.checker import Violation
+from drsync.sim.checker import ViolationError
 from drsync.sim.member import Member
 from drsync.sim.messages import Renew
 from drsync.sim.procedures import Coordinator
@@ -15,7 +15,13 @@ from drsync.sim.store import NAMES
 from drsync.sim.world import IN_NET_MAX, World
 
 COORDINATORS_MAX = 3
+DEATH_RATE = 0.005  # of a coordinator in one tick
+FAST_DISK_ODDS = (25, 10, 10, 10, 45)  # append, sync, apply, heartbeat, rest
+SLOW_DISK_ODDS = (5, 5, 35, 10, 45)
+PACES = (0.35, 0.35, 0.03)  # because a coordinator that stalls meets a charter that moved on
 HEAL_TICKS = 4000  # because leases, patience and a person's decisions all have to pass in it
+DECISION_TICKS = 500  # until a person forces something
+REPAIR_TICKS = 50  # between attempts to start a new store generation
 SETTLE_TICKS = 200  # because convergence that does not last is none
 
 
@@ -37,7 +43,7 @@ class Simulation:
         protocol.open_group(world, first, world.stores[0].charter)
 
     def run(self, steps: int) -> None:
-        """Ticks under faults, then healing. Raises Violation."""
+        """Ticks under faults, then healing. Raises ViolationError."""
         world = self.world
         for _ in range(steps):
             if world.chance(world.fault_rate):
@@ -83,14 +89,15 @@ class Simulation:
 
     def _housekeeping(self, c: Member) -> None:
         world = self.world
-        roll = world.dice.random()
-        if roll < (0.05 if world.is_slow_disk else 0.25):
+        odds = SLOW_DISK_ODDS if world.is_slow_disk else FAST_DISK_ODDS
+        chore = world.dice.choices(("append", "sync", "apply", "heartbeat", "rest"), odds)[0]
+        if chore == "append":
             protocol.append(c)
-        elif roll < (0.10 if world.is_slow_disk else 0.35):
+        elif chore == "sync":
             protocol.sync(c)
-        elif roll < 0.45:
+        elif chore == "apply":
             protocol.apply(world, c)
-        elif roll < 0.55:
+        elif chore == "heartbeat":
             protocol.heartbeat(world, c)
 
     def _owner(self, o: Member) -> None:
@@ -118,10 +125,10 @@ class Simulation:
     def _coordinators(self) -> None:
         world = self.world
         for found in list(self.coordinators):
-            roll = world.dice.random()  # mostly it stalls; now and then it dies
-            if (roll < 0.35 and not procedures.advance(world, found)) or roll > 0.995:
+            is_over = world.chance(found.pace) and not procedures.advance(world, found)
+            if is_over or world.chance(DEATH_RATE):
                 self.coordinators.remove(found)
-        is_served = any(protocol.serves(world, member) for member in world.members.values())
+        is_served = self._is_served()
         rate = world.plan_rate * world.is_faulty if is_served else 0.04
         if world.chance(rate):
             is_planned = is_served and world.chance(0.6)
@@ -129,6 +136,7 @@ class Simulation:
 
     def _add(self, found: Coordinator | None) -> None:
         if found is not None and len(self.coordinators) < COORDINATORS_MAX:
+            found.pace = self.world.dice.choice(PACES if self.world.is_faulty else PACES[:1])
             self.coordinators.append(found)
 
     def heal(self) -> None:
@@ -140,27 +148,43 @@ class Simulation:
             self._person(i)
             if i > SETTLE_TICKS and self.has_converged():
                 return
-        words = [(c.name, c.state, c.disk.follow, c.disk.promised, len(c.disk.log)) for c in world.members.values()]
-        raise Violation("did not converge after healing", words, world.stores[-1].charter, world.stores[-1].ready())
+        words = [
+            (c.name, c.state, c.disk.follow, c.disk.promised, len(c.disk.log)) for c in world.members.values()
+        ]
+        raise ViolationError(
+            "did not converge after healing", words, world.stores[-1].charter, world.stores[-1].ready()
+        )
 
     def _person(self, i: int) -> None:
-        world = self.world
-        store = world.stores[-1]
-        if i > 60 and (store.is_stale or store.is_lost or (store.ready() and i > 500)) and i % 50 == 0:
+        """What somebody at the keyboard would do after a while."""
+        world, store = self.world, self.world.stores[-1]
+        is_useless = store.is_stale or store.is_lost or (bool(store.ready()) and i > DECISION_TICKS)
+        if is_useless and i % REPAIR_TICKS == REPAIR_TICKS - 1:
             best = max(
                 world.members.values(), key=lambda c: (c.charter.generation, c.disk.follow, len(c.disk.log))
             )
             procedures.without_store(world, best.name)
-        is_served = any(protocol.serves(world, member) for member in world.members.values())
-        if i % 1000 == 750 and not is_served and is_outranked(world):
-            procedures.without_store(world, world.dice.choice(NAMES))
-        if i % 500 == 499 and not is_served:
-            found = procedures.begin(world, IntentKind.FAILOVER)
-            if found is not None:
-                newest = sorted(NAMES, key=lambda name: world.members[name].disk.follow, reverse=True)
-                if not found.has_begun:
-                    found.accept_loss, found.target = True, newest[i // 500 % len(NAMES)]
-                self._add(found)
+        if i % DECISION_TICKS == DECISION_TICKS - 1 and not self._is_served():
+            self._force(i // DECISION_TICKS)
+
+    def _is_served(self) -> bool:
+        world = self.world
+        return any(protocol.serves(world, member) for member in world.members.values())
+
+    def _force(self, attempt: int) -> None:
+        """Force the newest copy, then another; or finish the store generation that somebody began."""
+        world = self.world
+        newest = sorted(NAMES, key=lambda name: world.members[name].disk.follow, reverse=True)
+        target = newest[attempt % len(NAMES)]
+        if is_outranked(world):
+            procedures.without_store(world, target)
+            return
+        found = procedures.begin(world, IntentKind.FAILOVER)
+        if found is None:
+            return
+        if not found.has_begun:
+            found.accept_loss, found.target = True, target
+        self._add(found)
 
     def has_converged(self) -> bool:
         """One owner serves, wrote something in its epoch, and all three logs are equal."""

@@ -1,10 +1,15 @@
 """The simulated charter store: one charter, one lease, and the doubts after a start."""
 
+from typing import TYPE_CHECKING
+
 from drsync.core.lease import LeaseBook
-from drsync.core.observation import LastKnown
 from drsync.core.store_trust import Heard
 from drsync.model.charter import Charter
 from drsync.sim.rules import Rules
+
+if TYPE_CHECKING:
+    from drsync.core.observation import LastKnown
+    from drsync.model.epoch import Epoch
 
 NAMES = ("A", "B", "C")
 """Centers: A and B share a city, C is remote."""
@@ -22,9 +27,10 @@ class Store:
         self.charter = charter
         self.tokens: dict[str, int] = {}
         self.book = LeaseBook.started(charter, now)
+        self.in_sync_before: dict[Epoch, frozenset[str]] = {}  # epoch -> the set it was opened from
         self.delayed: list[tuple[int, Charter]] = []
         self.heard: dict[str, Heard] = {}
-        self.token_db = self.token_run = "1"
+        self.db_mark = self.run_mark = "1"
         self.last_known: LastKnown | None = None
 
     def own(self) -> Heard:
@@ -37,9 +43,9 @@ class Store:
             return "down"
         if self.is_stale:
             return "an old copy"
-        waiting = self.rules.store_ready(self.token_db, self.token_run, self.heard, NAMES, self.own())
+        waiting = self.rules.store_ready(self.db_mark, self.run_mark, self.heard, NAMES, self.own())
         if not waiting:
-            self.token_run = self.token_db
+            self.run_mark = self.db_mark
         return waiting
 
     def restart(self, now: int, *, is_known_good: bool) -> None:
@@ -51,7 +57,7 @@ class Store:
         self.last_known = None
         self.heard = {}
         if not is_known_good:
-            self.token_run = ""
+            self.run_mark = ""
 
     def execute(self, expected: int, charter: Charter, now: int) -> bool:
         """Compare and set."""
@@ -61,5 +67,6 @@ class Store:
             return False
         if charter.epoch != self.charter.epoch:
             self.last_known = None
+            self.in_sync_before[charter.epoch] = self.charter.in_sync
         self.charter = charter
         return True

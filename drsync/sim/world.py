@@ -21,12 +21,27 @@ from drsync.sim.rules import Rules
 from drsync.sim.store import NAMES, Store
 
 LEASE = 80  # ticks
+DELAYED_RATE = 0.1  # of compare-and-sets that are done later, or never
+UNHEARD_RATE = 0.1  # of those whose answer gets lost
 IN_NET_MAX = 40  # because a link that is cut loses what it held
 FAULTS = {
-    "link": 14, "store_link": 10, "alone": 12, "links_heal": 10, "process": 12, "host": 9, "power_cut": 5,
-    "city_lost": 0.3, "snapshot": 8, "restore": 8, "store_down": 5, "backup": 5, "old_store": 3, "force": 2,
+    "link": 14,
+    "store_link": 10,
+    "alone": 12,
+    "one_armed": 8,
+    "links_heal": 10,
+    "process": 12,
+    "host": 9,
+    "power_cut": 5,
+    "city_lost": 0.3,
+    "snapshot": 8,
+    "restore": 8,
+    "store_down": 5,
+    "backup": 5,
+    "old_store": 3,
+    "force": 4,
     "generation": 2,
-}  # fmt: skip
+}
 """Relative weights."""
 
 MEMBERS = (
@@ -140,13 +155,12 @@ class World:
 
     def compare_and_set(self, store: Store, expected: int, charter: Charter) -> bool | None:
         """Whether it was done; None when the outcome is not known, and it may still happen later."""
-        roll = self.dice.random()
-        if self.is_faulty and roll < 0.1:
+        if self.is_faulty and self.chance(DELAYED_RATE):
             store.delayed.append((expected, charter))
             return None
         done = store.execute(expected, charter, self.now)
         self.trace(4, charter.version, done)
-        return None if self.is_faulty and roll < 0.2 else done
+        return None if self.is_faulty and self.chance(UNHEARD_RATE) else done
 
     def near(self, name: str) -> list[Member]:
         """The members that a place reaches."""
