@@ -126,7 +126,12 @@ class Authority:
         if key not in self._went_back:
             return statement
         charter = self._store.get(group_id)
-        is_level = charter is not None and statement.center in charter.in_sync
+        # Being in the set is not enough: it was there when it went back, and the owner may be dead since.
+        is_level = (
+            charter is not None
+            and statement.center in charter.in_sync
+            and not self._memory.is_behind(group_id, statement)
+        )
         if statement.amnesic or (is_level and charter is not None and statement.follow == charter.epoch):
             self._went_back.discard(key)  # it knows it itself, or the owner has caught it up
             return statement

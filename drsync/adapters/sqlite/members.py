@@ -75,6 +75,11 @@ class MemberMemory:
             self._keep([key])
         return True
 
+    def is_behind(self, group_id: str, statement: Statement) -> bool:
+        """Whether a member still lacks something of what was remembered of it."""
+        remembered, _ = self._heard.get((group_id, statement.center), (Remembered(), ""))
+        return regressed(statement, remembered)
+
     def follow(self, group_id: str, statement: Statement) -> None:
         """Remember a later statement of the same link, whatever it says: a cut lowers positions honestly."""
         key = (group_id, statement.center)

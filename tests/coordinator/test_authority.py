@@ -1,0 +1,37 @@
+"""What the coordinator's memory of members is for: a restored snapshot is not taken for a good copy."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from drsync.adapters.sqlite.charters import SqliteCharterStore
+from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.members import MemberMemory
+from drsync.adapters.system.clock import SystemClock, SystemRandom
+from drsync.coordinator.authority import Authority
+from drsync.coordinator.sessions import SessionTable
+from drsync.model.charter import Charter
+from drsync.model.copy import CopyState, Statement
+from drsync.model.epoch import Epoch
+from tests.engine.town import GROUP
+
+
+def _untold(*_: str) -> None:
+    """Events are not looked at here."""
+
+
+async def test_an_in_sync_member_restored_from_a_snapshot_counts_only_when_it_has_caught_up(
+    tmp_path: Path,
+) -> None:
+    clock = SystemClock()
+    database = Database(tmp_path / "c.db")
+    store = SqliteCharterStore(database, tmp_path / "run", "boot", clock, SystemRandom())
+    authority = Authority(store, MemberMemory(database, clock), SessionTable(), clock, _untold)
+    charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production", "same_city")))
+    await store.compare_and_set(0, charter)
+    word = Statement("same_city", "s1", "i", CopyState.REPLICA, Epoch(1), Epoch(1), appended=900, durable=900)
+    assert not authority.register(GROUP.id, word, is_back=False)
+    restored = replace(word, session="s2", appended=400, durable=400)
+    assert authority.register(GROUP.id, restored, is_back=False)
+    assert authority.heard(GROUP.id, restored).amnesic, "it was in the set before it went back"
+    level = replace(restored, appended=900, durable=900)
+    assert not authority.heard(GROUP.id, level).amnesic
