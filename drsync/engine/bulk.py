@@ -67,6 +67,7 @@ class BulkChannel:
         self._on_malformed = on_malformed
         self._decoder = Decoder()
         self._streams: dict[int, StreamHandler] = {}
+        self._touched: dict[int, StreamHandler] = {}  # those whose frames are not answered yet
         self._next = 1
         self._is_paused = False
         link.set_handler(self)
@@ -101,7 +102,8 @@ class BulkChannel:
 
     def data_received(self, data: bytes) -> None:
         """See LinkHandler."""
-        touched: dict[int, StreamHandler] = {}
+        touched = self._touched
+        was_untouched = not touched
         try:
             for frame in self._decoder.feed(data):
                 handler = self._streams.get(frame.stream) or self._opened(frame)
@@ -109,9 +111,16 @@ class BulkChannel:
                     handler.frame_received(frame)
                     touched[frame.stream] = handler
         except MalformedError as error:
+            touched.clear()
             self._on_malformed(self.peer, error)
             self._link.close(f"malformed: {error}")
             return
+        if touched and was_untouched:
+            # Later in this turn of the loop, because SSH hands over what one read brought in many pieces.
+            asyncio.get_running_loop().call_soon(self._end_frames)
+
+    def _end_frames(self) -> None:
+        touched, self._touched = self._touched, {}
         for handler in touched.values():
             handler.frames_ended()
 
@@ -138,6 +147,7 @@ class BulkChannel:
     def connection_lost(self, reason: str) -> None:
         """See LinkHandler."""
         self.lost_event.set()
+        self._touched.clear()
         streams, self._streams = self._streams, {}
         for handler in streams.values():
             handler.lost(reason)
