@@ -8,6 +8,7 @@ take a position back is refused by an assertion or ignored, and changes nothing.
 from drsync.model.epoch import Epoch
 from drsync.model.group import Durability
 
+
 def apply_bound(commit: int, durable: int, limit: int | None = None) -> int:
     """The image of any copy may hold records up to here: committed, durable in its own journal, allowed."""
     bound = min(durable, commit)
