@@ -6,6 +6,7 @@ going on needs a new epoch.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Protocol
 
 from drsync.core import lease, ownership
@@ -231,13 +232,15 @@ class OwnerTerm:
         if now < self._next_checkpoint or engine.is_frozen or not engine.is_leased:
             return
         self._next_checkpoint = now + self._policy.checkpoint_s
-        self.checkpoint("", is_app_consistent=False)
+        with suppress(FailedCopyError):  # the term has ended by it, and says why
+            self.checkpoint("", is_app_consistent=False)
 
     def checkpoint(self, name: str, *, is_app_consistent: bool) -> Position:
         """Append a CHECKPOINT record; returns its position.
 
         Raises:
             RefusedError: frozen or without a lease.
+            FailedCopyError: it could not be written; the term has ended.
         """
         if self.engine.is_frozen or not self.engine.is_leased:
             raise RefusedError(
@@ -246,6 +249,8 @@ class OwnerTerm:
         position = self.engine.mark(
             Kind.CHECKPOINT, checkpoint_payload(name, is_app_consistent=is_app_consistent)
         )
+        if self.engine.is_closed:
+            raise FailedCopyError(f"the checkpoint was not written: {self.copy.failure or self.waiting}")
         self.copy.add_checkpoint(Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent))
         return position
 

@@ -22,7 +22,7 @@ from drsync.engine.views import GroupView
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
-from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError
+from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, RefusedError
 from drsync.model.operation import OperationState
 from drsync.model.position import EpochStart, Loss
 from drsync.ports.transport import Call, Link
@@ -308,3 +308,45 @@ async def test_a_view_of_records_that_are_cut_reads_nothing_any_more(tmp_path: P
         assert device.read_into(0, memoryview(bytearray(BLOCK))) != 0
         with pytest.raises(RefusedError):
             await view.hash()
+
+
+async def test_a_peer_that_needs_trimmed_records_loses_its_stream_and_the_owner_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        owner = place.member("production")
+        term = owner.term
+        assert term is not None
+        attachment = term.attachments["remote"]
+
+        def trimmed(after_seq: int, _bytes_max: int) -> tuple[bytes, int]:
+            raise MalformedError(f"seq {after_seq} is trimmed")
+
+        attachment.feed.is_paused = True
+        writer = Writer(place, "production")
+        writer.write_many(1, 20)
+        await place.until(lambda: len(writer.acknowledged) == 20)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner.copy.journal, "read_batches", trimmed)
+            attachment.resume()
+        assert attachment.is_lost
+        assert is_serving(place, "production")
+        remote = place.member("remote").copy.journal
+        await place.until(lambda: remote.tip == owner.copy.journal.tip)
+
+
+async def test_a_checkpoint_that_could_not_be_written_is_not_reported_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        owner = place.member("production")
+
+        def no_space(*_: object) -> int:
+            raise FailedCopyError("append: no space left on device")
+
+        monkeypatch.setattr(owner.copy.journal, "append", no_space)
+        body: Json = {"group": GROUP.id, "name": "before the release", "hold": False}
+        with pytest.raises(FailedCopyError):
+            await place.call("production", "group.checkpoint", body, 5)
+        await place.until(lambda: owner.term is None)
+        assert owner.copy.state is CopyState.FAILED
