@@ -107,7 +107,7 @@ def status(root: Path) -> None:
     \b
     Examples:
       drsync lab status
-      drsync lab status --json | jq -r '.env | to_entries[] | "export \\(.key)=\\(.value)"'
+      drsync lab status --json | jq .env
     """
     from drsync.lab.status import lab_status
 
