@@ -94,10 +94,11 @@ def outranked(name: str, promised: Epoch, generation: int) -> Reason:
 
 def not_in_sync(name: str, in_sync: tuple[str, ...], behind: str) -> Reason:
     """The copy may lack acknowledged writes, and nobody in sync can be asked."""
+    listed = ", ".join(in_sync) or "empty"
     return Reason(
         "not_in_sync",
-        f"{name} is not in the in-sync set ({', '.join(in_sync)}), no clean member of it "
-        f"can be reached to complete it, and {behind}: writes may be lost.",
+        f"{name} is not in the in-sync set ({listed}), no clean member of it can be reached to complete it, "
+        f"and {behind}: writes may be lost.",
         f"Bring back one of {', '.join(in_sync)}, or accept the loss by name.",
         ACCEPT_LOSS,
     )
