@@ -108,6 +108,12 @@ def test_going_on_without_the_store_needs_every_mate_and_one_other(
     assert may_go_on_without_store("a", mates, confirmations) is may
 
 
+def test_a_remote_member_in_sync_is_asked_as_well() -> None:
+    """A strict group may have one; whoever is in sync can open without asking the owner."""
+    assert not may_go_on_without_store("a", ("b",), ("b",), in_sync=("a", "b", "c"))
+    assert may_go_on_without_store("a", ("b",), ("b", "c"), in_sync=("a", "b", "c"))
+
+
 @pytest.mark.parametrize(
     ("promised", "unclean", "amnesic", "is_checked", "may"),
     [
