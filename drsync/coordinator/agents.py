@@ -70,7 +70,7 @@ class AgentDesk:
         agent = self._sessions.agent(peer)
         if agent is None or agent.line is not line:
             raise RefusedError(f"{peer} has not registered on this link", code="not_registered")
-        agent.heard_at = self._clock.now()
+        agent.heard(self._clock.now())
         return agent
 
     def _register(self, peer: str, line: Line, body: Json) -> Json:

@@ -10,6 +10,9 @@ from drsync.model.errors import TransientError
 
 Json = dict[str, object]
 
+TIMEOUT = "timeout"
+"""The code of the error for a question without an answer (`engine.rpc`)."""
+
 
 class Line(Protocol):
     """A control link to an agent, as `engine.rpc.Endpoint` is one."""
@@ -30,7 +33,10 @@ class Line(Protocol):
 
 @dataclass(slots=True)
 class AgentSession:
-    """A registered agent. `since_us` is a label, `heard_at` an instant of the coordinator's clock."""
+    """A registered agent. `since_us` is a label, `heard_at` an instant of the coordinator's clock.
+
+    `is_silent`: it left a question unanswered, and nothing was heard of it since. Nobody waits for it again.
+    """
 
     center: str
     session: str
@@ -39,6 +45,11 @@ class AgentSession:
     address: str
     since_us: int
     heard_at: float
+    is_silent: bool = False
+
+    def heard(self, now: float) -> None:
+        """It said something."""
+        self.heard_at, self.is_silent = now, False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +106,22 @@ class SessionTable:
         return self._gone_us.get(center, 0)
 
     def is_connected(self, center: str) -> bool:
-        """See Members."""
-        return self.agent(center) is not None
+        """See Members. A link that is open in name only does not count."""
+        agent = self.agent(center)
+        return agent is not None and not agent.is_silent
 
     async def call(self, center: str, method: str, body: Json, timeout_s: float) -> Json:
         """See Members."""
         agent = self.agent(center)
         if agent is None:
             raise TransientError(f"{center} is not connected", remedy=f"Start the agent of {center}.")
-        return await agent.line.call(method, body, timeout_s)
+        try:
+            answer = await agent.line.call(method, body, timeout_s)
+        except TransientError as error:
+            agent.is_silent = agent.is_silent or error.code == TIMEOUT
+            raise
+        agent.is_silent = False
+        return answer
 
     def agents(self) -> Iterator[AgentSession]:
         """All connected agents."""
