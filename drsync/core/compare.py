@@ -151,7 +151,7 @@ ConnectPlan = RefuseUnrelated | StepDown | Seed | FreezeBoth | Corrupt | Quarant
 
 def fork_point(history: History, statement: Statement) -> int:
     """Last record of the member's log that belongs to `history`; ask the journal for the chain there."""
-    return lineage.belongs(history, statement.runs, statement.first_seq)
+    return lineage.fork_point(history, statement)
 
 
 def compare(owner: OwnerView, statement: Statement, identity: Identity) -> ConnectPlan:

@@ -7,6 +7,7 @@ ends at the *lowest* start of all later epochs, not at the start of the next one
 from collections.abc import Iterable
 from dataclasses import replace
 
+from drsync.model.copy import Statement
 from drsync.model.epoch import ERA_MAX, NEVER, TERM_MAX, Epoch, era, generation, make, term
 from drsync.model.position import EpochRun, EpochStart, History, Loss, Runs
 
@@ -31,6 +32,17 @@ def belongs(history: History, runs: Runs, first_seq: int) -> int:
             return limit if limit < last else max(last, limit)
         last = run.last_seq
     return last
+
+
+def fork_point(history: History, statement: Statement) -> int:
+    """Last record of a member's log that belongs to the history.
+
+    Where nothing is held (all was trimmed, and the newest segment is still empty) its tip speaks for the log.
+    """
+    runs, tip = statement.runs, statement.tip
+    if not runs and tip.seq:
+        runs = (EpochRun(tip.epoch, tip.seq, tip.seq, tip.chain),)
+    return belongs(history, runs, statement.first_seq)
 
 
 def _limit(history: History, run: EpochRun, *, is_known: bool) -> int:

@@ -102,6 +102,19 @@ def test_the_fork_point_is_where_two_full_logs_part() -> None:
             assert fork_point(story.history, said) == shared(log, story.log)
 
 
+def test_a_journal_that_holds_no_record_any_more_is_judged_by_its_tip() -> None:
+    """A crash at the very start of a segment leaves it empty, and all before it may be trimmed."""
+    for story in STORIES:
+        for n, log in story.member_logs():
+            said = word(
+                log, follow=story.starts[n].epoch, trimmed=len(log), applied=len(log), commit=len(log)
+            )
+            fork = fork_point(story.history, said)
+            assert fork == shared(log, story.log)
+            if 0 < fork < len(log):
+                assert isinstance(met(story, said), ExportFork)
+
+
 @pytest.mark.parametrize(
     ("told", "seen"),
     [(STORIES, {"Stream", "Truncate", "ExportFork"}), (LOSSY, {"Stream", "ExportFork"})],
