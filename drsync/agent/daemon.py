@@ -15,6 +15,7 @@ from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
 from drsync.agent.headquarters import COORDINATOR, Headquarters
 from drsync.agent.requests import Requests, unknown_group
+from drsync.agent.start_token import StartToken
 from drsync.agent.view_desk import ViewDesk
 from drsync.config.options import AgentOptions
 from drsync.engine.bulk import BulkChannel, StreamHandler
@@ -22,6 +23,7 @@ from drsync.engine.copy import Durable, GroupCopy, Self
 from drsync.engine.member import Member, World
 from drsync.engine.peers import Peers
 from drsync.engine.rpc import Endpoint, Me
+from drsync.engine.threads import in_thread
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
@@ -44,6 +46,7 @@ class Agent:
         self._clock = SystemClock()
         self._dice = SystemRandom()
         self._me = Self(self._name, self._dice.hex128(), boot_id())
+        self._token = StartToken(options.state_dir)
         self._members: dict[str, Member] = {}
         self._broken: dict[str, BrokenCopy] = {}
         self._adopting = asyncio.Lock()
@@ -206,7 +209,13 @@ class Agent:
             "software": __version__,
             "address": str(self._options.ssh.listen),
             "state_dir": str(self._options.state_dir),
+            "token": self._token.value,
         }
+
+    async def keep_token(self, token: int) -> None:
+        """See `headquarters.Host`."""
+        if token != self._token.value:
+            await in_thread(lambda: self._token.keep(token))
 
     def report(self, member: Member) -> Json | None:
         """See `headquarters.Host`: what only the owner knows."""

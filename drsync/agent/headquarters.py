@@ -42,7 +42,11 @@ class Host(Protocol):
         ...
 
     def registration(self) -> Json:
-        """Who this process is."""
+        """Who this process is, with its start token."""
+        ...
+
+    async def keep_token(self, token: int) -> None:
+        """The store's next start token; durable on return. Raises FailedCopyError."""
         ...
 
     def log(self, event: str, reason: str) -> None:
@@ -72,6 +76,7 @@ class Headquarters:
         self._soon = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._adopting: set[str] = set()
+        self._gone_back: set[str] = set()
         self._gave_up_because = ""
         self.trouble = "not connected yet"
 
@@ -142,9 +147,12 @@ class Headquarters:
         answer = await endpoint.call("register", body, HEARTBEAT_TIMEOUT_S)
         stated = answer.get("token")
         token = stated if isinstance(stated, int) else 0
+        await self._host.keep_token(token)
+        back = answer.get("went_back")
+        self._gone_back = {str(group_id) for group_id in back} if isinstance(back, list) else set()
         told = self._learn(answer, token)
         for member in self._host.members():
-            if member.copy.spec.id not in told:
+            if member.copy.spec.id not in told and member.copy.spec.id not in self._gone_back:
                 member.checked(token)
 
     async def _beat(self, endpoint: Endpoint) -> None:
@@ -195,6 +203,9 @@ class Headquarters:
         """With `token`: only who knows the newest charter is checked against it (F.A 24)."""
         try:
             member = await self._host.adopt(charter)
+            if charter.group.id in self._gone_back:
+                await member.distrust()
+                self._gone_back.discard(charter.group.id)
             if token is not None:
                 member.checked(token)
         except (DrsyncError, OSError) as error:

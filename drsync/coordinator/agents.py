@@ -85,6 +85,11 @@ class AgentDesk:
             statement = self._statement(peer, form.session, word)
             if self._authority.register(group_id, statement, is_back=is_back):
                 went_back.append(group_id)
+        for charter in self._store.all():
+            group_id = charter.group.id
+            is_missing = _is_member(charter, peer) and group_id not in form.groups
+            if is_missing and self._authority.register_missing(group_id, peer):
+                went_back.append(group_id)
         self._journal.event("agent_connected", f"{peer} is connected ({form.software})", center=peer)
         self._wake()
         charters = [charter for charter in self._store.all() if _is_member(charter, peer)]

@@ -113,6 +113,15 @@ class Authority:
         self._sessions.hear(group_id, self._better(group_id, statement), self._clock.now())
         return key in self._went_back
 
+    def register_missing(self, group_id: str, center: str) -> bool:
+        """A member came without a copy it had: its store was lost. Whether it is younger than it was."""
+        if not self._memory.has(group_id, center):
+            return False
+        self._went_back.add((group_id, center))
+        text = f"{center} has no copy any more: it stated one before"
+        self._told("member_went_back", text, group_id, center)
+        return True
+
     def heard(self, group_id: str, statement: Statement) -> Statement:
         """See Desk. Within a link nothing is compared: cuts are honest, and a restored host reconnects."""
         better = self._better(group_id, statement)
@@ -129,13 +138,21 @@ class Authority:
         # Being in the set is not enough: it was there when it went back, and the owner may be dead since.
         is_level = (
             charter is not None
-            and statement.center in charter.in_sync
+            and (statement.center in charter.in_sync or self._has_caught_up(charter, statement))
             and not self._memory.is_behind(group_id, statement)
         )
         if statement.amnesic or (is_level and charter is not None and statement.follow == charter.epoch):
             self._went_back.discard(key)  # it knows it itself, or the owner has caught it up
             return statement
         return replace(statement, amnesic=True)
+
+    def _has_caught_up(self, charter: Charter, statement: Statement) -> bool:
+        """Whether a member that is in no set holds all that the present owner had committed."""
+        word = self._sessions.report(charter.group.id)
+        is_current = (
+            word is not None and word.report.epoch == charter.epoch and word.center != statement.center
+        )
+        return is_current and word is not None and statement.durable >= word.report.commit
 
     # --- leases
 

@@ -153,6 +153,13 @@ class Member:
         self.copy.token = token
         self._is_checked = True
 
+    async def distrust(self) -> None:
+        """The store remembers more than this copy holds: it has gone back in time (F.A 25). Durable."""
+        async with self._lock:
+            if not self.copy.durable.amnesic:
+                await self.copy.store(lambda d: replace(d, amnesic=True))
+                self._events.log_member(self, "gone_back", "the store remembers a later state of this copy")
+
     async def seal(self, epoch: Epoch) -> Statement:
         """Promise, durably, to refuse every epoch below `epoch`.
 

@@ -81,6 +81,7 @@ class OwnerTerm:
         self._ended = asyncio.Event()
         self._next_checkpoint = clock.now()
         self._met_durable: dict[str, int] = {}
+        self._lapsed: set[str] = set()
         self._ledger = LagLedger(charter.history[-1].fork_seq)
         log.set_ack_set(self.insync.ack_set)
 
@@ -281,6 +282,12 @@ class OwnerTerm:
         state, log = self.insync, self.engine.log
         if state.pending is not None:
             return state.pending
+        for member in sorted(self._lapsed & state.charter.in_sync):
+            self._lapsed.discard(member)
+            self.insync, wanted = ownership.shrink(state, member)
+            if wanted is not None:
+                self.waiting = f"{member} came back without records that it had acknowledged"
+                return wanted
         for member in sorted(state.charter.in_sync - {self.copy.me.center}):
             is_behind = log.peer(member).appended < log.appended
             if is_behind and self.engine.oldest_pending_age > self._policy.sync_timeout_s:
@@ -336,6 +343,8 @@ class OwnerTerm:
 
     async def _attach_once(self, center: str) -> None:
         follow, statement = await attach(center, self.charter, self.copy, self.engine, self._peers)
+        if center in self.insync.charter.in_sync and statement.tip.seq < self.engine.log.commit:
+            self._lapsed.add(center)  # a wiped or restored store: it must not count while it is refilled
         channel = await self._peers.bulk(center)
         attachment = Attachment(
             engine=self.engine,

@@ -35,3 +35,38 @@ async def test_an_in_sync_member_restored_from_a_snapshot_counts_only_when_it_ha
     assert authority.heard(GROUP.id, restored).amnesic, "it was in the set before it went back"
     level = replace(restored, appended=900, durable=900)
     assert not authority.heard(GROUP.id, level).amnesic
+
+
+async def test_a_member_with_an_emptied_store_is_no_good_copy_until_it_is_refilled(tmp_path: Path) -> None:
+    """It is still in the set, its new store is blank, and the owner may be dead."""
+    authority = await _authority(tmp_path)
+    word = Statement("same_city", "s1", "i", CopyState.REPLICA, Epoch(1), Epoch(1), appended=900, durable=900)
+    assert not authority.register(GROUP.id, word, is_back=False)
+
+    assert authority.register_missing(GROUP.id, "same_city")
+    refilling = replace(word, session="s2", incarnation="j", appended=400, durable=400)
+    assert authority.heard(GROUP.id, refilling).amnesic
+    assert not authority.heard(GROUP.id, replace(refilling, appended=900, durable=900)).amnesic
+
+
+async def test_another_incarnation_that_is_behind_has_gone_back(tmp_path: Path) -> None:
+    authority = await _authority(tmp_path)
+    word = Statement("same_city", "s1", "i", CopyState.REPLICA, Epoch(1), Epoch(1), appended=900, durable=900)
+    assert not authority.register(GROUP.id, word, is_back=False)
+    younger = replace(word, session="s2", incarnation="j", appended=400, durable=400)
+    assert authority.register(GROUP.id, younger, is_back=False)
+
+
+async def test_a_center_that_never_had_a_copy_has_not_lost_one(tmp_path: Path) -> None:
+    authority = await _authority(tmp_path)
+    assert not authority.register_missing(GROUP.id, "same_city")
+
+
+async def _authority(directory: Path) -> Authority:
+    clock = SystemClock()
+    database = Database(directory / "c.db")
+    store = SqliteCharterStore(database, directory / "run", "boot", clock, SystemRandom())
+    authority = Authority(store, MemberMemory(database, clock), SessionTable(), clock, _untold)
+    charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production", "same_city")))
+    await store.compare_and_set(0, charter)
+    return authority

@@ -169,6 +169,9 @@ class BusyHost:
     def registration(self) -> Json:
         return {}
 
+    async def keep_token(self, token: int) -> None:
+        """Nothing is kept here."""
+
     def log(self, event: str, reason: str) -> None:
         """Not asked for here."""
 

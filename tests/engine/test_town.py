@@ -1,6 +1,7 @@
 """What becomes of acknowledged writes: three centers, real journals, real procedures, one process."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -285,3 +286,18 @@ async def test_a_forgotten_drill_view_never_stops_the_owner(
         writer.write_many(1, 300)
         await place.until(lambda: owner.views.ids() == [])
         await place.until(lambda: owner.copy.volumes.applied >= 300)
+
+
+async def test_a_wiped_member_leaves_the_set_before_it_is_refilled(tmp_path: Path) -> None:
+    """If the owner died meanwhile, nobody may take the half-filled copy for a complete one."""
+    async with town(tmp_path) as place:
+        writer = Writer(place, "production")
+        writer.write_many(1, 50)
+        await place.until(lambda: len(writer.acknowledged) == 50)
+        await place.nodes["same_city"].die()
+        shutil.rmtree(tmp_path / "same_city")
+        place.start("same_city").open_copy(GROUP)
+        before = (await place.charter()).version
+        await place.until(lambda: any(c.in_sync == {"production"} for c in place.later_charters(before)))
+        await place.until(lambda: place.is_in_sync("production", "same_city"))
+        assert place.member("same_city").copy.journal.tip.seq >= 50

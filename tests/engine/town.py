@@ -351,6 +351,10 @@ class Town:
     def member(self, name: str) -> Member:
         return self.nodes[name].member_of()
 
+    def later_charters(self, version: int) -> list[Charter]:
+        """Every charter after a version, oldest first."""
+        return [charter for charter in self.store.history(GROUP.id) if charter.version > version]
+
     async def charter(self) -> Charter:
         charter = await self.store.read(GROUP.id)
         assert charter is not None

@@ -61,12 +61,11 @@ class MemberMemory:
     def hear(self, group_id: str, statement: Statement) -> bool:
         """Remember a statement; False when it shows that the member went back in time (then it is not).
 
-        A member with another incarnation is a new one and starts afresh.
+        A new store (another incarnation) that is behind the old one is the same case: the center may still
+        be in the in-sync set, and does not hold what it acknowledged.
         """
         key = (group_id, statement.center)
-        before, incarnation = self._heard.get(key, (Remembered(), statement.incarnation))
-        if incarnation != statement.incarnation:
-            before = Remembered()
+        before, _ = self._heard.get(key, (Remembered(), ""))
         if regressed(statement, before):
             return False
         now = remember(statement, before)
@@ -74,6 +73,11 @@ class MemberMemory:
         if self._is_worth_keeping(key):
             self._keep([key])
         return True
+
+    def has(self, group_id: str, center: str) -> bool:
+        """Whether records of a member are remembered."""
+        remembered, _ = self._heard.get((group_id, center), (Remembered(), ""))
+        return remembered.durable > 0
 
     def is_behind(self, group_id: str, statement: Statement) -> bool:
         """Whether a member still lacks something of what was remembered of it."""

@@ -216,7 +216,9 @@ def test_a_younger_copy_is_noticed_across_a_restart_of_the_store(tmp_path: Path)
     memory = MemberMemory(database, FakeClock())
     assert not memory.hear(GROUP, replace(word, durable=89, session="new"))
     assert memory.hear(GROUP, replace(word, durable=90, session="new"))
-    assert memory.hear(GROUP, replace(word, durable=0, incarnation="formatted"))
+    assert not memory.hear(GROUP, replace(word, durable=0, incarnation="formatted")), (
+        "a wiped store is younger"
+    )
     database.close()
 
 
