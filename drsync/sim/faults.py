@@ -10,7 +10,7 @@ from drsync.sim import procedures
 from drsync.sim.member import Log, Member
 from drsync.sim.procedures import Coordinator
 from drsync.sim.store import NAMES, Store
-from drsync.sim.world import FAULTS, World, link
+from drsync.sim.world import FAULTS, LEASE, World, link
 
 
 def strike(world: World) -> Coordinator | None:
@@ -18,7 +18,7 @@ def strike(world: World) -> Coordinator | None:
     kind = world.dice.choices(list(FAULTS), world.weights)[0]
     member = world.members[world.dice.choice(NAMES)]
     owners = [found for found in world.members.values() if found.is_owner]
-    if kind in {"alone", "store_link", "host"} and owners and world.chance(0.5):
+    if kind in {"alone", "one_armed", "store_link", "host"} and owners and world.chance(0.5):
         member = world.dice.choice(owners)
     world.trace(5, list(FAULTS).index(kind))
     return STRIKES[kind](world, member)
@@ -28,6 +28,13 @@ def crash(c: Member, *, is_host: bool) -> None:
     """The process, or its whole host, stops."""
     c.is_host_down = is_host or (c.is_host_down and not c.is_up)
     c.is_up = False
+
+
+def crash_later(world: World) -> None:
+    """Crash whose time has come."""
+    for entry in [found for found in world.later if found[0] <= world.now]:
+        world.later.remove(entry)
+        crash(world.members[entry[1]], is_host=False)
 
 
 def restart(world: World, c: Member) -> None:
@@ -71,8 +78,8 @@ def _one_armed(world: World, c: Member) -> Coordinator | None:
     found = procedures.begin(world, IntentKind.OPEN, place)
     if found is not None and not found.has_begun:
         found.target = friend
-    if world.chance(0.3):
-        crash(world.members[friend], is_host=False)
+    if world.chance(0.4):
+        world.later.append((world.now + world.dice.randrange(LEASE), friend))
     return found
 
 

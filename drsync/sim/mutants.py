@@ -6,7 +6,7 @@ mutated by what it is shown (a doctored observation) or by what it answers.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate
 
 from typing_extensions import override
 
@@ -29,11 +29,10 @@ from drsync.sim.rules import Rules
 
 @dataclass(frozen=True)
 class Mutant:
-    """A flaw in one sentence, the rules that have it, and a seed that is known to show it."""
+    """A flaw in one sentence, and the rules that have it."""
 
     flaw: str
     rules: Rules
-    seed: int = 0
 
 
 Doctor = Callable[[Observation], Observation]
@@ -130,19 +129,14 @@ def _reopens(charter: Charter, word: Statement) -> bool:
 # --- lineage and forks
 
 
-def _belongs_to_next(history: History, runs: Runs, first_seq: int) -> int:
-    """An epoch is taken to end at the start of the next one, not at the lowest later start."""
-    last = first_seq - 1
-    ends = {start.epoch: after.fork_seq for start, after in pairwise(history)}
-    known = {start.epoch for start in history}
-    for run in runs:
-        if run.epoch not in known:
-            return last
-        end = ends.get(run.epoch, run.last_seq)
-        if end < run.last_seq:
-            return max(last, end)
-        last = run.last_seq
-    return last
+def _next_ends(history: History) -> History:
+    """The history as it looks to who takes an epoch to end at the next start, not at the lowest later one."""
+    forks = accumulate((start.fork_seq for start in history), max)
+    return tuple(replace(start, fork_seq=fork) for start, fork in zip(history, forks, strict=True))
+
+
+def _compare_next(owner: OwnerView, word: Statement, identity: Identity) -> ConnectPlan:
+    return comparison.compare(replace(owner, history=_next_ends(owner.history)), word, identity)
 
 
 def _everything_belongs(_: History, runs: Runs, first_seq: int) -> int:
@@ -351,7 +345,8 @@ MUTANTS: dict[str, Mutant] = {
     "history_next": Mutant(
         "an epoch ends at the next start",
         Rules(
-            belongs=_belongs_to_next,
+            belongs=lambda history, runs, first_seq: lineage.belongs(_next_ends(history), runs, first_seq),
+            compare=_compare_next,
             plan_opening=_unnormalised(failover.plan),
             plan_switchover=_unnormalised(switchover.plan),
         ),

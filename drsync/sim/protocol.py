@@ -3,7 +3,6 @@
 Every decision is asked of `world.rules`; here are only the effects.
 """
 
-from drsync.core import compare as rules_of_compare
 from drsync.core import lease
 from drsync.core.compare import Corrupt, ExportFork, FreezeBoth, Identity, OwnerView, Quarantine, Truncate
 from drsync.core.observation import LastKnown
@@ -196,7 +195,7 @@ def connect(world: World, o: Member, d: Member) -> None:
         return
     compare_with_memory(world, o, d)
     word = d.statement()
-    fork = rules_of_compare.fork_point(o.disk.history, word)
+    fork = world.rules.belongs(o.disk.history, word.runs, word.first_seq)
     chain = o.disk.log.chain_at(fork) if fork <= len(o.disk.log) else None
     tip = o.disk.log.tip
     version, known = o.charter.version, o.disk.known

@@ -46,6 +46,7 @@ class Simulation:
         """Ticks under faults, then healing. Raises ViolationError."""
         world = self.world
         for _ in range(steps):
+            faults.crash_later(world)
             if world.chance(world.fault_rate):
                 self._add(faults.strike(world))
             self.tick()
