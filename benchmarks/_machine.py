@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -127,7 +128,11 @@ def absolute(text: str) -> Path:
 
 
 def parser(doc: str | None, *, seconds: float, runs: int) -> argparse.ArgumentParser:
-    """The options that every benchmark has, so that `make bench ARGS=…` can hand them to all."""
+    """The options that every benchmark has, so that `make bench ARGS=…` can hand them to all.
+
+    From here on SIGTERM ends the script like Ctrl-C does: servers and centers are stopped, data is removed.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seconds", type=float, default=seconds, help="of each measurement")
     options.add_argument("--runs", type=int, default=runs, help="shown are medians of so many")
