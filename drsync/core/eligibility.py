@@ -51,7 +51,7 @@ def voices(seen: Observation) -> dict[str, Statement]:
 
 def belongs(charter: Charter, word: Statement) -> int:
     """Last record of a member's log that belongs to the charter's history."""
-    return lineage.belongs(charter.history, word.runs, word.first_seq)
+    return lineage.fork_point(charter.history, word)
 
 
 def judge(seen: Observation) -> Verdict:

@@ -99,7 +99,7 @@ def not_in_sync(name: str, in_sync: tuple[str, ...], behind: str) -> Reason:
         "not_in_sync",
         f"{name} is not in the in-sync set ({listed}), no clean member of it can be reached to complete it, "
         f"and {behind}: writes may be lost.",
-        f"Bring back one of {', '.join(in_sync)}, or accept the loss by name.",
+        f"Bring back one of {', '.join(in_sync)}, or accept the loss: --accept-loss.",
         ACCEPT_LOSS,
     )
 
@@ -110,7 +110,7 @@ def unclean_and_silent(name: str, silent: tuple[str, ...]) -> Reason:
         "unclean",
         f"The host of {name} restarted uncleanly, so it may have lost appended writes, "
         f"and {', '.join(silent)} cannot be asked.",
-        f"Bring back {', '.join(silent)}, or accept the loss by name.",
+        f"Bring back {', '.join(silent)}, or accept the loss: --accept-loss.",
         ACCEPT_LOSS,
     )
 

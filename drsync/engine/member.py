@@ -247,7 +247,7 @@ class Member:
 
     async def _cut_to(self, history: History) -> None:
         statement = self.statement()
-        fork = lineage.belongs(history, statement.runs, statement.first_seq)
+        fork = lineage.fork_point(history, statement)
         if fork >= statement.appended:
             return
         keep = not compare.is_droppable(history, statement, fork)
@@ -272,7 +272,7 @@ class Member:
         try:
             answer = await peers.call(donor, "group.statement", {"group": group}, STATEMENT_TIMEOUT_S)
             theirs = control.from_json(Statement, answer["statement"])
-            through = lineage.belongs(history, theirs.runs, theirs.first_seq)
+            through = lineage.fork_point(history, theirs)
             while self.copy.journal.tip.seq < through:
                 before = self.copy.journal.tip.seq
                 await self._fetch_once(await peers.bulk(donor), through)

@@ -7,6 +7,7 @@ import pytest
 from drsync.core import failover
 from drsync.core.lease import LeaseBook
 from drsync.core.loss import CenterNote, loss
+from drsync.core.observation import Observation
 from drsync.core.plan import (
     Act,
     CommitCharter,
@@ -27,7 +28,8 @@ from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch, make
 from drsync.model.group import Mode
 from drsync.model.position import Loss
-from tests.core.logs import word, written
+from tests.core.groups import charter
+from tests.core.logs import start, word, written
 from tests.core.world import Request, World, commands, names, observe, perform, planned, run, town
 
 OPEN, FAILOVER, SWITCHOVER = IntentKind.OPEN, IntentKind.FAILOVER, IntentKind.SWITCHOVER
@@ -473,3 +475,27 @@ def test_a_commit_heard_on_a_fork_is_not_counted_as_lost() -> None:
     world = world.says(replace(world.words["b"], commit=4))
     said = loss(observe(world, Request(FAILOVER, "b", accept_loss=True), ("b",)))
     assert (said.loss, said.position, said.records_at_least) == (Loss.FORCED, 2, 0)
+
+
+def test_a_copy_of_a_given_up_branch_that_holds_no_record_any_more_is_no_candidate() -> None:
+    """Its journal was trimmed to nothing, its image is full of records that the group has given up."""
+    history = (start(1, 0), start(1 << 32, 2, Loss.FORCED))
+    now = charter(owner="c", session="c1", epoch=1 << 32, in_sync="c", history=history)
+    branch = written((1, 4))
+    emptied = word(branch, "b", trimmed=4, applied=4, commit=4, promised=1, follow=1)
+    kept = word(branch[:2], "c", promised=1 << 32, follow=1 << 32)
+    seen = Observation(
+        charter=now,
+        statements={"b": emptied, "c": kept},
+        now=100.0,
+        lease=LeaseBook(),
+        kind=IntentKind.FAILOVER,
+        target="b",
+        intent_id="i1",
+        uuid="u1",
+    )
+
+    step = failover.plan(seen)
+
+    assert isinstance(step, Refuse)
+    assert [reason.code for reason in step.reasons] == ["needs_resync"]
