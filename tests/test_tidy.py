@@ -76,7 +76,7 @@ def test_an_exemption_gives_its_reason_in_the_same_line() -> None:
 
 
 def test_tests_wait_for_conditions_and_do_not_sleep() -> None:
-    """A poll of less than a tenth of a second inside a wait with a deadline is no sleep; nor is a named time."""
+    """A short poll inside a wait with a deadline is no sleep; nor is a time that has a name."""
     for name in ("time", "asyncio"):
         assert lines_with(rf"\b{name}\.sleep" + r"\((?:[1-9]|0\.[1-9])", "tests/", suffix=".py") == []
 

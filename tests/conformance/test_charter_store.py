@@ -13,7 +13,7 @@ from drsync.model.charter import Charter, Intent, IntentKind
 from drsync.model.epoch import make
 from drsync.model.position import NO_CHAIN, EpochStart, Loss
 from drsync.ports.charter_store import CasOutcome
-from tests.engine.fake_members import A, B, GROUP, FakeClock, FakeRandom, spec
+from tests.engine.fake_members import GROUP, A, B, FakeClock, FakeRandom, spec
 
 Store = MemoryCharterStore | SqliteCharterStore
 
