@@ -6,10 +6,14 @@ Only the loop and the report live here. No clock is read: the caller hands one i
 from collections.abc import Callable
 from typing import TypedDict
 
+from drsync.sim import resync
 from drsync.sim.checker import ViolationError
 from drsync.sim.mutants import MUTANTS
 from drsync.sim.rules import Rules
 from drsync.sim.simulation import Simulation
+
+RESYNC = "resync_"
+"""Prefix of the mutants of the resync world."""
 
 STEPS = 1500  # ticks under faults of one seed, because longer runs found nothing that more seeds did not
 
@@ -40,7 +44,8 @@ class Report(TypedDict):
 
 def list_mutants() -> dict[str, str]:
     """Name -> what is wrong with it."""
-    return {name: mutant.flaw for name, mutant in MUTANTS.items()}
+    ownership = {name: mutant.flaw for name, mutant in MUTANTS.items()}
+    return ownership | {RESYNC + name: flaw for name, (flaw, _) in resync.MUTANTS.items()}
 
 
 def run_seeds(
@@ -54,9 +59,11 @@ def run_seeds(
 ) -> Report:
     """Run seeds `first` to `first + count - 1`; stop after `failures_max` failures.
 
-    `clock` gives seconds; without one the rate is reported as 0. Raises KeyError for an unknown mutant.
+    Every seed is a world of ownership and one of resync; a mutant lives in one of them. `clock` gives
+    seconds; without one the rate is reported as 0. Raises KeyError for an unknown mutant.
     """
-    rules = MUTANTS[mutant].rules if mutant else Rules()
+    if mutant is not None and mutant not in list_mutants():
+        raise KeyError(mutant)
     began = clock() if clock else 0.0
     report = Report(
         mutant=mutant or "",
@@ -72,12 +79,11 @@ def run_seeds(
     )
     fingerprint = 0
     for seed in range(first, first + count):
-        simulation = Simulation(seed, rules)
-        failure = _run_one(simulation, seed, mutant, steps)
-        _add_up(report, simulation)
-        fingerprint = (fingerprint * 31 + simulation.world.trace_sum) % (1 << 64)
-        if failure is not None:
-            report["failures"].append(failure)
+        report["seeds"] += 1
+        try:
+            fingerprint = (fingerprint * 31 + _run_one(report, seed, mutant, steps)) % (1 << 64)
+        except ViolationError as found:
+            report["failures"].append(_failure(found, seed, mutant))
         if len(report["failures"]) >= failures_max:
             break
     report["fingerprint"] = f"{fingerprint:016x}"
@@ -86,23 +92,37 @@ def run_seeds(
     return report
 
 
-def _run_one(simulation: Simulation, seed: int, mutant: str | None, steps: int) -> Failure | None:
-    try:
-        simulation.run(steps)
-    except ViolationError as found:
-        option = f" --mutant {mutant}" if mutant else ""
-        return Failure(
-            seed=seed,
-            invariant=found.invariant,
-            evidence=" ".join(map(str, found.evidence)),
-            replay=f"drsync sim --seed {seed}{option}",
-        )
-    return None
+def _run_one(report: Report, seed: int, mutant: str | None, steps: int) -> int:
+    """One seed; returns its fingerprint. Raises ViolationError."""
+    trace = 0
+    if mutant is None or mutant.startswith(RESYNC):
+        rules = resync.MUTANTS[mutant.removeprefix(RESYNC)][1] if mutant else resync.ResyncRules()
+        link = resync.ResyncWorld(seed, rules)
+        report["events"] += resync.STEPS
+        link.run(resync.STEPS)
+        trace = link.tip * resync.STEPS + link.position
+    if mutant is None or mutant in MUTANTS:
+        simulation = Simulation(seed, MUTANTS[mutant].rules if mutant else Rules())
+        try:
+            simulation.run(steps)
+        finally:
+            _add_up(report, simulation)
+        trace += simulation.world.trace_sum
+    return trace
+
+
+def _failure(found: ViolationError, seed: int, mutant: str | None) -> Failure:
+    option = f" --mutant {mutant}" if mutant else ""
+    return Failure(
+        seed=seed,
+        invariant=found.invariant,
+        evidence=" ".join(map(str, found.evidence)),
+        replay=f"drsync sim --seed {seed}{option}",
+    )
 
 
 def _add_up(report: Report, simulation: Simulation) -> None:
     world = simulation.world
-    report["seeds"] += 1
     report["events"] += world.events
     report["acknowledged"] += len(world.checker.acknowledged)
     report["openings"] += world.checker.openings
