@@ -106,7 +106,7 @@ class Sockets:
         server = self._servers.pop(name, None)
         if server is None:
             return False
-        await server.stop()
+        await server.stop(answers=False)
         return True
 
     async def close(self) -> None:

@@ -93,15 +93,22 @@ class Server:
             connection.shut()
         return len(connections)
 
-    async def stop(self) -> None:
-        """Stop listening, close every connection, remove the socket file. Idempotent."""
+    async def stop(self, *, answers: bool = True) -> None:
+        """Stop listening, close every connection, remove the socket file. Idempotent.
+
+        Without `answers` nothing outstanding is answered, not even with an error: its outcome is open, and an
+        error would promise that it never happens (F.A 6).
+        """
         for listener in self._listeners:
             listener.close()
         if self._listeners:
             self.path.unlink(missing_ok=True)
         self._listeners.clear()
         for connection in self._everyone():
-            connection.shut()
+            if answers:
+                connection.shut()
+            else:
+                connection.abort()
         await self._wait_until_left()
 
     async def _wait_until_left(self) -> None:

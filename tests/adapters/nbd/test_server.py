@@ -152,6 +152,20 @@ async def test_stop_answers_what_is_outstanding_and_removes_the_socket(
     await client.close()
 
 
+async def test_an_owner_that_steps_down_answers_nothing_whose_outcome_is_open(
+    server: Server, disk: MemoryDevice
+) -> None:
+    """The write may still be committed by the next owner: an error would promise that it never is."""
+    client = await connect(server)
+    disk.is_holding = True
+    async with asyncio.TaskGroup() as group:
+        write = group.create_task(fate(client.write(0, b"x")))
+        await until(lambda: disk.held == 1)
+        await server.stop(answers=False)
+    assert write.result() == "nbd_lost"
+    await client.close()
+
+
 async def test_a_client_that_dies_with_writes_outstanding_is_forgotten(
     server: Server, disk: MemoryDevice
 ) -> None:
