@@ -35,6 +35,8 @@ def crash_later(world: World) -> None:
     for entry in [found for found in world.later if found[0] <= world.now]:
         world.later.remove(entry)
         crash(world.members[entry[1]], is_host=False)
+        if world.chance(0.7):
+            world.cut.add(link(entry[1], entry[2]))
 
 
 def restart(world: World, c: Member) -> None:
@@ -63,10 +65,11 @@ def _alone(world: World, c: Member) -> Coordinator | None:
     store = world.stores[-1]
     world.cut = {link(c.name, name) for name in (*NAMES, store.name) if name != c.name}
     mate = (*world.mates(c.name), "A")[0]
+    found = procedures.begin(world, IntentKind.OPEN, mate)
     store.is_up = store.is_up and world.chance(0.7)
     if world.chance(0.3):
         crash(world.members[mate], is_host=False)
-    return procedures.begin(world, IntentKind.OPEN, mate)
+    return found
 
 
 def _one_armed(world: World, c: Member) -> Coordinator | None:
@@ -79,7 +82,7 @@ def _one_armed(world: World, c: Member) -> Coordinator | None:
     if found is not None and not found.has_begun:
         found.target = friend
     if world.chance(0.4):
-        world.later.append((world.now + world.dice.randrange(LEASE), friend))
+        world.later.append((world.now + world.dice.randrange(LEASE), friend, c.name))
     return found
 
 

@@ -88,8 +88,10 @@ def pick_target(world: World, kind: IntentKind, charter: Charter) -> str:
 def advance(world: World, c: Coordinator) -> bool:
     """One command, or one look; False ends the coordinator."""
     home = world.members[c.place]
-    if not home.is_up or not world.reach(c.place, c.store.name) or c.store.ready():
+    if not home.is_up:
         return False
+    if not world.reach(c.place, c.store.name) or c.store.ready():
+        return world.chance(0.9)  # it waits for the store, but not for ever
     if home.charter.generation > c.store.charter.generation:
         return False
     if c.queue:

@@ -271,7 +271,9 @@ def on_connect(world: World, d: Member, source: str, message: Connect) -> None:
         return
     disk = d.disk
     version = message.charter.version
-    same = (disk.session, disk.log.tip) == (message.word.session, message.word.tip)
+    word = message.word
+    now = (disk.session, disk.log.tip, disk.image[0], disk.known)
+    same = now == (word.session, word.tip, word.applied, word.commit)  # else the owner compares again
     is_young = world.rules.may_cut(version, message.epoch, known_version, disk.promised, disk.follow)
     if not same or not is_young:
         return

@@ -73,7 +73,7 @@ class World:
         self.cut: set[tuple[str, str]] = set()
         self.snapshots: dict[str, Disk] = {}
         self.backups: list[tuple[Store, Charter, dict[str, int]]] = []
-        self.later: list[tuple[int, str]] = []  # when whose process crashes
+        self.later: list[tuple[int, str, str]] = []  # when whose process crashes, and who loses sight of it
         self.thawed_owners: set[tuple[str, int]] = set()
         self._roll_character()
         first = make(0, 0, 1)
