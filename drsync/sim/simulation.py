@@ -161,10 +161,12 @@ class Simulation:
         world, store = self.world, self.world.stores[-1]
         is_useless = store.is_stale or store.is_lost or (bool(store.ready()) and i > DECISION_TICKS)
         if is_useless and i % REPAIR_TICKS == REPAIR_TICKS - 1:
-            best = max(
-                world.members.values(), key=lambda c: (c.charter.generation, c.disk.follow, len(c.disk.log))
+            newest = sorted(
+                world.members.values(),
+                key=lambda c: (c.charter.generation, c.disk.follow, len(c.disk.log)),
+                reverse=True,
             )
-            procedures.without_store(world, best.name)
+            procedures.without_store(world, newest[i // REPAIR_TICKS % len(newest)].name)
         if i % DECISION_TICKS == DECISION_TICKS - 1 and not self._is_served():
             self._force(i // DECISION_TICKS)
 
