@@ -155,11 +155,11 @@ class OwnerTerm:
                 continue
             sent_at = self._clock.now()
             mates = self.charter.group.mates(self.copy.me.center)
-            asked = mates or tuple(
-                m.name for m in self.charter.group.members if m.name != self.copy.me.center
-            )
+            in_sync = self.insync.ack_set
+            others = {m.name for m in self.charter.group.members} - {self.copy.me.center}
+            asked = sorted((set(mates) | in_sync) & others or others)
             confirmed = [center for center in asked if await self._is_confirmed(center)]
-            if lease.may_go_on_without_store(self.copy.me.center, mates, confirmed):
+            if lease.may_go_on_without_store(self.copy.me.center, mates, confirmed, in_sync):
                 self.renew(sent_at, lease_s)
 
     async def _is_confirmed(self, center: str) -> bool:
