@@ -95,7 +95,6 @@ def test_pieces_cover_an_image_in_order(tmp_path: Path, size: int, data: list[tu
     assert whole == image.path.read_bytes()
 
 
-@pytest.mark.skipif(not images.has_tool("mkfs.ext4"), reason="mkfs.ext4 is not installed")
 def test_the_lab_makes_an_image_of_files_on_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
