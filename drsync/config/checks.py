@@ -51,11 +51,30 @@ def check_group(document: Document) -> Iterator[Finding]:
                 f"{owner!r} is not one of the members ({', '.join(names)})",
                 nearest(owner, names),
             )
-    volumes = document.get("volumes")
-    if isinstance(volumes, list):
-        yield from _twice(
-            [(("volumes", index, "name"), entry.get("name")) for index, entry in _entries(volumes)]
-        )
+    for what in ("volumes", "filesets"):
+        listed = document.get(what)
+        if isinstance(listed, list):
+            yield from _twice(
+                [((what, index, "name"), entry.get("name")) for index, entry in _entries(listed)]
+            )
+    if not document.get("volumes") and not document.get("filesets"):
+        yield ("volumes",), "a group protects something: at least one of [[volumes]] and [[filesets]]", ""
+    yield from _check_roots(document)
+
+
+def _check_roots(document: Document) -> Iterator[Finding]:
+    """Roots are given for members, and no center has two trees in one place."""
+    listed, members = document.get("filesets"), document.get("members")
+    if not isinstance(listed, list) or not isinstance(members, list):
+        return
+    places: list[tuple[Place, object]] = []
+    for index, entry in _entries(listed):
+        for center, root in _table(entry, "roots").items():
+            place: Place = ("filesets", index, "roots", center)
+            if center not in members:
+                yield place, f"{center!r} is not one of the members", nearest(center, map(str, members))
+            places.append((place, f"{root} at {center}"))
+    yield from _twice(places)
 
 
 def _entries(volumes: list[object]) -> Iterator[tuple[int, Document]]:

@@ -181,6 +181,19 @@ def _ssh_strings(blob: bytes) -> Iterator[bytes | None]:
         at = end
 
 
+def check_tree_root(value: object) -> str:
+    """The directory of a file set: absolute, clean, and not the whole machine."""
+    text = _text(value)
+    if not text.startswith("/") or "\0" in text:
+        raise MistakeError(
+            f"{text!r} is no absolute path; it is a directory of the center, not of this machine"
+        )
+    clean = os.path.normpath(text)
+    if clean == "/":
+        raise MistakeError("the root of the machine cannot be a file set; name a directory below it")
+    return clean
+
+
 def check_size(value: object) -> int:
     """A size in bytes."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -247,6 +260,7 @@ AgentRunDir: TypeAlias = Annotated[FilePath, AfterValidator(check_agent_run_dir)
 CoordinatorRunDir: TypeAlias = Annotated[FilePath, AfterValidator(check_coordinator_run_dir)]
 PrivateKey: TypeAlias = Annotated[FilePath, AfterValidator(check_private_key)]
 PublicKey: TypeAlias = Annotated[str, BeforeValidator(check_public_key)]
+TreeRoot: TypeAlias = Annotated[str, BeforeValidator(check_tree_root)]
 Size: TypeAlias = Annotated[int, BeforeValidator(check_size)]
 Quota: TypeAlias = Annotated[Size, AfterValidator(check_quota)]
 VolumeSize: TypeAlias = Annotated[Size, AfterValidator(check_volume_size)]

@@ -142,6 +142,13 @@ class VolumeRequest(NamedTuple):
     size: int
 
 
+class FileSetRequest(NamedTuple):
+    """A file set as asked for: alias, and (center, absolute directory) where its tree lives."""
+
+    name: str
+    roots: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class GroupRequest:
     """A protection group as asked for by `drsync group apply`; the coordinator gives it ids and centers.
@@ -151,6 +158,7 @@ class GroupRequest:
         preferred_owner: center that owns it in normal times; one of `members`.
         members: names of the centers that hold a copy.
         volumes: in the order of the file.
+        filesets: in the order of the file.
         objectives: targets.
         policy: behaviour.
     """
@@ -161,3 +169,4 @@ class GroupRequest:
     volumes: tuple[VolumeRequest, ...]
     objectives: Objectives = field(default_factory=Objectives)
     policy: GroupPolicy = field(default_factory=GroupPolicy)
+    filesets: tuple[FileSetRequest, ...] = ()

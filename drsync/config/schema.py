@@ -22,6 +22,7 @@ from drsync.config.fields import (
     PrivateKey,
     PublicKey,
     Quota,
+    TreeRoot,
     VolumeSize,
     between,
 )
@@ -30,6 +31,7 @@ from drsync.model.topology import Center, Designation
 
 MEMBERS_MAX = 3  # because the plan is two sites and three centers
 VOLUMES_MAX = 256  # because every checkpoint names the state of each
+FILESETS_MAX = 16  # because each has an index and a watcher of its own in every agent
 
 _POLICY = GroupPolicy()
 _OBJECTIVES = Objectives()
@@ -187,6 +189,17 @@ class Volume(Section):
     size: VolumeSize
 
 
+class FileSet(Section):
+    """``[[filesets]]`` of a group: a name, and where its tree lives; a center without a root chooses."""
+
+    name: Name
+    roots: dict[Name, TreeRoot] = Field(default_factory=dict)
+
+    def build(self) -> options.FileSetRequest:
+        """As options."""
+        return options.FileSetRequest(self.name, tuple(sorted(self.roots.items())))
+
+
 class ObjectivesSection(Section):
     """``[objectives]`` of a group."""
 
@@ -235,7 +248,8 @@ class GroupFile(Section):
     name: Name
     preferred_owner: Name
     members: Annotated[list[Name], Field(min_length=1, max_length=MEMBERS_MAX)]
-    volumes: Annotated[list[Volume], Field(min_length=1, max_length=VOLUMES_MAX)]
+    volumes: Annotated[list[Volume], Field(max_length=VOLUMES_MAX)] = Field(default_factory=list)
+    filesets: Annotated[list[FileSet], Field(max_length=FILESETS_MAX)] = Field(default_factory=list)
     objectives: ObjectivesSection = ObjectivesSection()
     policy: PolicySection = PolicySection()
 
@@ -248,4 +262,5 @@ class GroupFile(Section):
             volumes=tuple(options.VolumeRequest(volume.name, volume.size) for volume in self.volumes),
             objectives=self.objectives.build(),
             policy=self.policy.build(),
+            filesets=tuple(fileset.build() for fileset in self.filesets),
         )

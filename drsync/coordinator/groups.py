@@ -9,6 +9,7 @@ from drsync.config.load import read_group
 from drsync.config.options import GroupRequest
 from drsync.model.charter import Charter
 from drsync.model.errors import RefusedError, TransientError, UsageError
+from drsync.model.fileset import FileSetSpec
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.model.topology import Center
 from drsync.ports.charter_store import CasOutcome
@@ -72,6 +73,10 @@ class Groups:
             preferred_owner=request.preferred_owner,
             objectives=request.objectives,
             policy=request.policy,
+            filesets=tuple(
+                FileSetSpec(self._random.hex128(), fileset.name, index, fileset.roots)
+                for index, fileset in enumerate(request.filesets, start=1)
+            ),
         )
 
     async def _swap(self, expected_version: int, charter: Charter) -> Charter:
@@ -90,9 +95,10 @@ def _changed(known: Charter, request: GroupRequest) -> GroupSpec:
         )
     same_members = {m.name for m in group.members} == set(request.members)
     same_volumes = [(v.name, v.size) for v in group.volumes] == list(request.volumes)
-    if not same_members or not same_volumes:
+    same_filesets = [(f.name, f.roots) for f in group.filesets] == list(request.filesets)
+    if not same_members or not same_volumes or not same_filesets:
         raise RefusedError(
-            f"members and volumes of {group.name} cannot be changed in this version",
+            f"members, volumes and file sets of {group.name} cannot be changed in this version",
             code="not_changeable",
             remedy="Make a new group for them.",
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from drsync.delta.batch import RECORD_BYTES, Buffer, Header, Kind
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
+from drsync.model.fileset import Generation
 
 MARK_BYTES_MAX = 4096  # because a mark holds a name and a few numbers
 NAME_MAX = 128  # because a name is typed by people
@@ -43,6 +44,71 @@ def checkpoint_payload(name: str, *, is_app_consistent: bool) -> bytes:
     """What a CHECKPOINT record carries."""
     assert len(name) <= NAME_MAX
     return json.dumps({"app": is_app_consistent, "name": name}, sort_keys=True).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCut:
+    """A mark where a tree was in a certain generation.
+
+    Attributes:
+        seq: its record.
+        time_us: owner's wall clock label.
+        fileset: small number of the file set in the group.
+        generation: the tree's generation from here on.
+        digest: of its entries (`drsync.delta.entries`), hex.
+        entries, bytes: size of the tree.
+        is_kept: replicas stay at this generation for a moment, because a view of it will be asked for.
+    """
+
+    seq: int
+    time_us: int
+    fileset: int
+    generation: Generation
+    digest: str
+    entries: int
+    bytes: int
+    is_kept: bool = False
+
+
+def cut_payload(cut: GenerationCut) -> bytes:
+    """What a GEN_CUT record carries; `seq` and `time_us` are the record's own."""
+    body = {
+        "bytes": cut.bytes,
+        "digest": cut.digest,
+        "entries": cut.entries,
+        "epoch": cut.generation.epoch,
+        "fileset": cut.fileset,
+        "keep": cut.is_kept,
+        "number": cut.generation.number,
+    }
+    return json.dumps(body, sort_keys=True).encode()
+
+
+def read_cut(buffer: Buffer, at: int, header: Header) -> GenerationCut | None:
+    """The generation cut in the batch at `at`, None when it holds something else.
+
+    Raises:
+        MalformedError: a GEN_CUT record whose payload cannot be read.
+    """
+    if sole_kind(buffer, at, header) != Kind.GEN_CUT:
+        return None
+    start = at + header.payload_start
+    raw = bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
+    try:
+        body = json.loads(raw)
+        generation = Generation(Epoch(int(body["epoch"])), int(body["number"]))
+        return GenerationCut(
+            header.last_seq,
+            header.time_us,
+            int(body["fileset"]),
+            generation,
+            str(body["digest"])[:NAME_MAX],
+            int(body["entries"]),
+            int(body["bytes"]),
+            bool(body["keep"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise MalformedError(f"generation cut at record {header.first_seq}: {error}") from error
 
 
 def epoch_payload(epoch: Epoch, uuid: str, fork_seq: int) -> bytes:

@@ -1,7 +1,8 @@
-"""Links to the other centers, dialed and kept: one control and one bulk connection to each.
+"""Links to the other centers, dialed and kept: one control and one bulk connection to each, one for files.
 
-Control answers questions and proves that the peer is alive; bulk carries the log. A lost link is dialed
-again with jittered delays. Nothing here knows what groups are.
+Control answers questions and proves that the peer is alive; bulk carries the log, files carries trees and is
+dialed from the first time that somebody asks for it. A lost link is dialed again with jittered delays.
+Nothing here knows what groups are.
 """
 
 import asyncio
@@ -26,8 +27,9 @@ class _Peer:
     """What we know of one peer's links."""
 
     endpoint: Endpoint | None = None
-    channel: BulkChannel | None = None
+    channels: dict[LinkKind, BulkChannel] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    files_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     trouble: str = "not connected yet"
     since: float = 0.0
 
@@ -56,7 +58,8 @@ class Peers:
         async with asyncio.TaskGroup() as tasks:
             for name, peer in self._peers.items():
                 tasks.create_task(self._keep_control(name, peer))
-                tasks.create_task(self._keep_bulk(name, peer))
+                tasks.create_task(self._keep_channel(name, peer, LinkKind.BULK))
+                tasks.create_task(self._keep_channel(name, peer, LinkKind.FILES))
 
     async def call(
         self, center: str, method: str, body: dict[str, object], timeout_s: float
@@ -73,8 +76,8 @@ class Peers:
             raise TransientError(f"{center} is not reached: {trouble}")
         return await peer.endpoint.call(method, body, timeout_s)
 
-    async def bulk(self, center: str) -> BulkChannel:
-        """The bulk channel to a peer, waiting a little for it.
+    async def bulk(self, center: str, kind: LinkKind = LinkKind.BULK) -> BulkChannel:
+        """The channel of that kind to a peer, waiting a little for it.
 
         Raises:
             TransientError: there is none.
@@ -82,14 +85,16 @@ class Peers:
         peer = self._peers.get(center)
         if peer is None:
             raise TransientError(f"{center} is not configured here")
+        if kind is LinkKind.FILES:
+            peer.files_wanted.set()
         try:
             async with asyncio.timeout(BULK_WAIT_S):
-                while peer.channel is None or peer.channel.is_lost:
+                while (channel := peer.channels.get(kind)) is None or channel.is_lost:
                     peer.changed.clear()
                     await peer.changed.wait()
         except TimeoutError:
-            raise TransientError(f"no bulk link to {center}: {peer.trouble}") from None
-        return peer.channel
+            raise TransientError(f"no {kind.value} link to {center}: {peer.trouble}") from None
+        return channel
 
     def status(self) -> Mapping[str, tuple[bool, str]]:
         """Per peer: whether control is up, and the last trouble."""
@@ -108,18 +113,20 @@ class Peers:
                 peer.endpoint = None
             delay = await self._pause(delay)
 
-    async def _keep_bulk(self, name: str, peer: _Peer) -> None:
+    async def _keep_channel(self, name: str, peer: _Peer, kind: LinkKind) -> None:
+        if kind is LinkKind.FILES:
+            await peer.files_wanted.wait()
         delay = RETRY_LOW_S
         while True:
             try:
-                channel = self._make_channel(await self._transport.connect(name, LinkKind.BULK))
-                peer.channel, delay = channel, RETRY_LOW_S
+                channel = self._make_channel(await self._transport.connect(name, kind))
+                peer.channels[kind], delay = channel, RETRY_LOW_S
                 peer.changed.set()
                 await channel.lost_event.wait()
             except DrsyncError as error:
                 peer.trouble = peer.trouble or str(error)
             finally:
-                peer.channel = None
+                peer.channels.pop(kind, None)
             delay = await self._pause(delay)
 
     async def _pause(self, delay: float) -> float:

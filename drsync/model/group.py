@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from drsync.model.fileset import FileSetSpec
 from drsync.model.topology import Center
 
 
@@ -73,6 +74,7 @@ class GroupSpec:
     preferred_owner: str
     objectives: Objectives = Objectives()
     policy: GroupPolicy = GroupPolicy()
+    filesets: tuple[FileSetSpec, ...] = ()
 
     def center(self, name: str) -> Center:
         """The member called `name`; KeyError when there is none."""

@@ -1,8 +1,8 @@
 """Byte streams between centers: authenticated, ordered, half-close is close.
 
 A `Link` carries frames of `drsync.wire.frames`; what they mean is the engine's business. There are
-two links per pair and direction: *control* and *bulk*, each a connection of its own, so that bulk data
-never delays a heartbeat.
+three links per pair and direction: *control*, *bulk* (the log) and *files* (trees), each a connection of its
+own, so that bulk data never delays a heartbeat and seeding a tree never delays a write.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,6 +15,7 @@ class LinkKind(StrEnum):
 
     CONTROL = "control"
     BULK = "bulk"
+    FILES = "files"
 
 
 class LinkHandler(Protocol):

@@ -17,6 +17,7 @@ from drsync.model.charter import Charter, Intent, IntentKind
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import EPOCH_MAX, Epoch
 from drsync.model.errors import MalformedError
+from drsync.model.fileset import FileSetSpec
 from drsync.model.group import Durability, GroupPolicy, GroupSpec, Mode, Objectives, VolumeSpec
 from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, History, Loss, Position
 from drsync.model.topology import Center, Designation
@@ -203,6 +204,19 @@ class VolumeForm(Message):
         return VolumeSpec(self.id, self.name, self.size, self.index)
 
 
+class FileSetForm(Message):
+    """`FileSetSpec`."""
+
+    id: Name
+    name: Name
+    index: U64
+    roots: Annotated[tuple[tuple[Name, Text], ...], Strict(strict=False)] = ()
+
+    def word(self) -> FileSetSpec:
+        """The file set."""
+        return FileSetSpec(self.id, self.name, self.index, self.roots)
+
+
 class ObjectivesForm(Message):
     """`Objectives`."""
 
@@ -243,6 +257,7 @@ class GroupForm(Message):
     preferred_owner: Name
     objectives: ObjectivesForm
     policy: PolicyForm
+    filesets: Annotated[tuple[FileSetForm, ...], Strict(strict=False)] = ()
 
     def word(self) -> GroupSpec:
         """The group."""
@@ -254,6 +269,7 @@ class GroupForm(Message):
             self.preferred_owner,
             self.objectives.word(),
             self.policy.word(),
+            tuple(fileset.word() for fileset in self.filesets),
         )
 
 

@@ -23,7 +23,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class FrameType(IntEnum):
-    """What a frame is. Below 16: every link. From 16: bulk links."""
+    """What a frame is. Below 16: every link. From 16: bulk links. From 32: links for files."""
 
     HELLO = 1
     WELCOME = 2
@@ -43,6 +43,12 @@ class FrameType(IntEnum):
     DETACH = 24
     REJECT = 25
     RETAIN = 26
+    TREE_OPEN = 32
+    TREE_STATE = 33
+    TREE_BEGIN = 34
+    TREE_ENTRIES = 35
+    TREE_WANT = 36
+    TREE_BLOCKS = 37
 
 
 CRITICAL: Final = 0x0001
@@ -86,6 +92,12 @@ BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
         FrameType.DETACH: HELLO_BODY_BYTES_MAX,
         FrameType.REJECT: SMALL_BODY_BYTES_MAX,
         FrameType.RETAIN: SMALL_BODY_BYTES_MAX,
+        FrameType.TREE_OPEN: SMALL_BODY_BYTES_MAX,
+        FrameType.TREE_STATE: SMALL_BODY_BYTES_MAX,
+        FrameType.TREE_BEGIN: CONTROL_BODY_BYTES_MAX,
+        FrameType.TREE_ENTRIES: DATA_BODY_BYTES_MAX,
+        FrameType.TREE_WANT: CONTROL_BODY_BYTES_MAX,
+        FrameType.TREE_BLOCKS: DATA_BODY_BYTES_MAX,
     }
 )
 """Largest body of each type; types without an entry are unknown and may have `CONTROL_BODY_BYTES_MAX`."""

@@ -14,7 +14,7 @@ from drsync.ports.transport import LinkKind
 if TYPE_CHECKING:
     from drsync.adapters.ssh.peers import PeerBook
 
-KIND_BYTES = {LinkKind.CONTROL: b"\x01", LinkKind.BULK: b"\x02"}
+KIND_BYTES = {LinkKind.CONTROL: b"\x01", LinkKind.BULK: b"\x02", LinkKind.FILES: b"\x03"}
 
 
 class _Client(asyncssh.SSHClient):
@@ -136,9 +136,9 @@ class Dialer:
         if not quirks.is_sound(connection):
             raise RefusedError(f"{peer} did not agree to strict key exchange", code="weak_ssh")
         quirks.drop_empty_ignores(connection)
-        if kind is LinkKind.BULK:
+        is_bulk = kind is not LinkKind.CONTROL  # which proves by pings of its own that the peer is alive
+        if is_bulk:
             connection.set_keepalive(policy.BULK_KEEPALIVE_S, policy.BULK_KEEPALIVES_MAX)
-        is_bulk = kind is LinkKind.BULK
         _, session = await connection.create_session(
             lambda: _Session(peer, kind),
             subsystem=policy.SUBSYSTEM,

@@ -152,7 +152,7 @@ class VisitorSession(asyncssh.SSHServerSession[bytes]):
             self._door.on_refused(self._name, f"began with {preamble.hex()}, which is no preamble")
             self._channel.close()
             return
-        if kind is LinkKind.BULK:
+        if kind is not LinkKind.CONTROL:
             connection = self._channel.get_connection()
             connection.set_keepalive(policy.BULK_KEEPALIVE_S, policy.BULK_KEEPALIVES_MAX)
         self._link = SshLink(self._name, kind, self._channel)
