@@ -296,7 +296,7 @@ async def test_one_session_per_connection_and_it_begins_with_the_preamble(pair: 
     )
     with pytest.raises(asyncssh.ChannelOpenError):
         await connection.create_session(asyncssh.SSHClientSession, subsystem=policy.SUBSYSTEM, encoding=None)
-    channel.write(b"DRS1\x03\x00\x00\x00")
+    channel.write(b"DRS1\x7f\x00\x00\x00")
     async with asyncio.timeout(WAIT_S):
         await connection.wait_closed()
     assert pair.accepted.empty()
