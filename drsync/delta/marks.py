@@ -4,16 +4,27 @@ A mark is a batch of its own with exactly one record, so that finding marks cost
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from drsync.delta.batch import RECORD_BYTES, Buffer, Header, Kind
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
+from drsync.model.objectives import Beat
 from drsync.model.fileset import Generation
 
 MARK_BYTES_MAX = 4096  # because a mark holds a name and a few numbers
 NAME_MAX = 128  # because a name is typed by people
 _KIND_AT = 26
+
+
+class TreeMark(NamedTuple):
+    """The state of a tree: small number of its file set in the group, generation, digest in hex."""
+
+    fileset: int
+    generation: Generation
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +36,14 @@ class Checkpoint:
         time_us: owner's wall clock label.
         name: given by a person, or empty.
         is_app_consistent: its hook succeeded in time.
+        trees: (small number of the file set, generation, digest) of every tree that was cut before it.
     """
 
     seq: int
     time_us: int
     name: str = ""
     is_app_consistent: bool = False
+    trees: tuple[TreeMark, ...] = ()
 
 
 def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
@@ -40,10 +53,22 @@ def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
     return buffer[at + header.table_start + _KIND_AT]
 
 
-def checkpoint_payload(name: str, *, is_app_consistent: bool) -> bytes:
-    """What a CHECKPOINT record carries."""
+def checkpoint_payload(name: str, *, is_app_consistent: bool, trees: Sequence[TreeMark] = ()) -> bytes:
+    """What a CHECKPOINT record carries; without trees the same bytes as ever."""
     assert len(name) <= NAME_MAX
-    return json.dumps({"app": is_app_consistent, "name": name}, sort_keys=True).encode()
+    body: dict[str, object] = {"app": is_app_consistent, "name": name}
+    if trees:
+        body["trees"] = [[t.fileset, *t.generation, t.digest] for t in trees]
+    return json.dumps(body, sort_keys=True).encode()
+
+
+def _trees(listed: object) -> tuple[TreeMark, ...]:
+    if not isinstance(listed, list):
+        raise TypeError("trees: a list was expected")
+    return tuple(
+        TreeMark(int(fileset), Generation(Epoch(int(epoch)), int(number)), str(digest)[:NAME_MAX])
+        for fileset, epoch, number, digest in listed
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +154,31 @@ def read_checkpoint(buffer: Buffer, at: int, header: Header) -> Checkpoint | Non
     try:
         body = json.loads(raw)
         name, is_app = str(body["name"])[:NAME_MAX], bool(body["app"])
+        trees = _trees(body.get("trees", []))
     except (ValueError, KeyError, TypeError) as error:
         raise MalformedError(f"checkpoint at record {header.first_seq}: {error}") from error
-    return Checkpoint(header.last_seq, header.time_us, name, is_app)
+    return Checkpoint(header.last_seq, header.time_us, name, is_app, trees)
+
+
+def beat_payload(time_us: int, number: int) -> bytes:
+    """What a HEARTBEAT record carries: its label (see `Beat`), and how many there were in its term."""
+    return json.dumps({"number": number, "time_us": time_us}, sort_keys=True).encode()
+
+
+def read_beat(buffer: Buffer, at: int, header: Header) -> Beat | None:
+    """The heartbeat in the batch at `at`, None when it holds something else.
+
+    Raises:
+        MalformedError: a HEARTBEAT record whose payload cannot be read.
+    """
+    if sole_kind(buffer, at, header) != Kind.HEARTBEAT:
+        return None
+    start = at + header.payload_start
+    raw = bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
+    try:
+        time_us = int(json.loads(raw)["time_us"])
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise MalformedError(f"heartbeat at record {header.first_seq}: {error}") from error
+    if not 0 <= time_us < 1 << 63:
+        raise MalformedError(f"heartbeat at record {header.first_seq}: time_us {time_us} out of limits")
+    return Beat(header.last_seq, time_us, header.epoch)

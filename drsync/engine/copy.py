@@ -17,6 +17,7 @@ from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.model.fileset import FileSetWord
 from drsync.model.group import GroupSpec
 from drsync.model.position import EpochStart, History
 from drsync.ports.copy_store import CopyStore
@@ -135,6 +136,7 @@ class GroupCopy:
             self.state = CopyState.FAILED
         self.is_failure_lasting = False
         self.token = 0
+        self.file_words: Callable[[], tuple[FileSetWord, ...]] = tuple
         self._superblock = superblock
         self._storing = asyncio.Lock()
         self._syncing = asyncio.Lock()
@@ -202,7 +204,7 @@ class GroupCopy:
         return [c for c in self.checkpoints if low <= c.seq <= high]
 
     def statement(self) -> Statement:
-        """This member's word about its copy."""
+        """This member's word about its copy and its trees."""
         durable = self.durable
         return Statement(
             center=self.me.center,
@@ -221,6 +223,7 @@ class GroupCopy:
             unclean=durable.unclean,
             amnesic=durable.amnesic,
             token=self.token,
+            files=self.file_words(),
         )
 
     async def store(self, change: Callable[[Durable], Durable]) -> None:

@@ -12,7 +12,14 @@ from typing import Protocol
 from drsync.core import lease, ownership
 from drsync.core.group_log import GroupLog
 from drsync.delta.batch import Kind
-from drsync.delta.marks import Checkpoint, checkpoint_payload, epoch_payload
+from drsync.delta.marks import (
+    Checkpoint,
+    GenerationCut,
+    TreeMark,
+    checkpoint_payload,
+    cut_payload,
+    epoch_payload,
+)
 from drsync.engine.attach import Attachment, attach
 from drsync.engine.copy import GroupCopy
 from drsync.engine.lag import Lag, LagLedger
@@ -70,6 +77,7 @@ class OwnerTerm:
         self.insync = ownership.begin(charter)
         self.attachments: dict[str, Attachment] = {}
         self.plans: dict[str, str] = {}
+        self.trees: dict[int, TreeMark] = {}
         self.waiting = ""
         self._store = store
         self._peers = peers
@@ -247,13 +255,32 @@ class OwnerTerm:
             raise RefusedError(
                 f"{self.copy.me.center} does not take writes now: {self.waiting or 'no lease'}"
             )
-        position = self.engine.mark(
-            Kind.CHECKPOINT, checkpoint_payload(name, is_app_consistent=is_app_consistent)
-        )
+        trees = tuple(self.trees[index] for index in sorted(self.trees))
+        payload = checkpoint_payload(name, is_app_consistent=is_app_consistent, trees=trees)
+        position = self.engine.mark(Kind.CHECKPOINT, payload)
         if self.engine.is_closed:
             raise FailedCopyError(f"the checkpoint was not written: {self.copy.failure or self.waiting}")
-        self.copy.add_checkpoint(Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent))
+        self.copy.add_checkpoint(
+            Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent, trees)
+        )
         return position
+
+    def cut_generation(self, cut: GenerationCut) -> int:
+        """Append a GEN_CUT record: from here on the log says that the tree was in this generation.
+
+        Returns its record number; `cut.seq` and `cut.time_us` are not looked at.
+
+        Raises:
+            RefusedError: frozen or without a lease.
+            FailedCopyError: it could not be written; the term has ended.
+        """
+        if self.engine.is_frozen or not self.engine.is_leased:
+            raise RefusedError(f"{self.copy.me.center} does not cut trees now: {self.waiting or 'no lease'}")
+        position = self.engine.mark(Kind.GEN_CUT, cut_payload(cut))
+        if self.engine.is_closed:
+            raise FailedCopyError(f"the cut was not written: {self.copy.failure or self.waiting}")
+        self.trees[cut.fileset] = TreeMark(cut.fileset, cut.generation, cut.digest)
+        return position.seq
 
     @property
     def retain_seq(self) -> int:
@@ -342,7 +369,7 @@ class OwnerTerm:
             delay = min(delay * 2, RETRY_HIGH_S)
 
     async def _attach_once(self, center: str) -> None:
-        follow, statement = await attach(center, self.charter, self.copy, self.engine, self._peers)
+        follow, statement, features = await attach(center, self.charter, self.copy, self.engine, self._peers)
         if center in self.insync.charter.in_sync and statement.tip.seq < self.engine.log.commit:
             self._lapsed.add(center)  # a wiped or restored store: it must not count while it is refilled
         channel = await self._peers.bulk(center)
@@ -351,6 +378,7 @@ class OwnerTerm:
             copy=self.copy,
             statement=statement,
             channel=channel,
+            features=features,
             on_stale=lambda promised: self._stale(center),
             on_trouble=self._trouble,
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drsync.model.epoch import NEVER, Epoch
+from drsync.model.fileset import FileSetWord
 from drsync.model.position import ORIGIN, Position, Runs
 
 
@@ -38,6 +39,7 @@ class Statement:
         unclean: its host restarted uncleanly and it has not caught up since.
         amnesic: it was noticed to have gone back in time.
         token: start counter compared with the store's memory.
+        files: what it holds of each tree.
     """
 
     center: str
@@ -56,3 +58,4 @@ class Statement:
     unclean: bool = False
     amnesic: bool = False
     token: int = 0
+    files: tuple[FileSetWord, ...] = ()

@@ -17,7 +17,7 @@ from drsync.model.charter import Charter, Intent, IntentKind
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import EPOCH_MAX, Epoch
 from drsync.model.errors import MalformedError
-from drsync.model.fileset import FileSetSpec
+from drsync.model.fileset import FileSetSpec, FileSetWord, Generation
 from drsync.model.group import Durability, GroupPolicy, GroupSpec, Mode, Objectives, VolumeSpec
 from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, History, Loss, Position
 from drsync.model.topology import Center, Designation
@@ -138,6 +138,17 @@ class PositionForm(Message):
     def word(self) -> Position:
         """The position."""
         return Position(Epoch(self.epoch), self.seq, bytes.fromhex(self.chain))
+
+
+class GenerationForm(Message):
+    """`Generation`."""
+
+    epoch: U64
+    number: U64
+
+    def word(self) -> Generation:
+        """The generation."""
+        return Generation(Epoch(self.epoch), self.number)
 
 
 class EpochStartForm(Message):
@@ -327,6 +338,38 @@ class CharterForm(Message):
         )
 
 
+class FileSetWordForm(Message):
+    """`FileSetWord`."""
+
+    fileset: Name
+    held: GenerationForm
+    staged: GenerationForm
+    known: GenerationForm
+    entries: U64 = 0
+    bytes: U64 = 0
+    pending: U64 = 0
+    pending_names: Annotated[tuple[Text, ...], Strict(strict=False)] = ()
+    behind_s: Seconds = 0.0
+    hold: Text = ""
+    root: Text = ""
+
+    def word(self) -> FileSetWord:
+        """The word."""
+        return FileSetWord(
+            self.fileset,
+            self.held.word(),
+            self.staged.word(),
+            self.known.word(),
+            self.entries,
+            self.bytes,
+            self.pending,
+            self.pending_names,
+            self.behind_s,
+            self.hold,
+            self.root,
+        )
+
+
 class StatementForm(Message):
     """`Statement`."""
 
@@ -346,6 +389,7 @@ class StatementForm(Message):
     unclean: bool
     amnesic: bool
     token: U64
+    files: Annotated[tuple[FileSetWordForm, ...], Strict(strict=False)] = ()
 
     def word(self) -> Statement:
         """The statement."""
@@ -366,12 +410,15 @@ class StatementForm(Message):
             self.unclean,
             self.amnesic,
             self.token,
+            tuple(word.word() for word in self.files),
         )
 
 
 _FORMS: Final[Mapping[type, type[Message]]] = MappingProxyType(
     {
         Position: PositionForm,
+        Generation: GenerationForm,
+        FileSetWord: FileSetWordForm,
         EpochStart: EpochStartForm,
         EpochRun: EpochRunForm,
         Center: CenterForm,
