@@ -5,7 +5,7 @@ itself and checks the plan against what it has promised meanwhile (F.A 21).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from drsync.core import compare
@@ -15,6 +15,7 @@ from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
 from drsync.engine.feed import Feed
 from drsync.engine.owner import OwnerEngine
+from drsync.engine.packing import Sender
 from drsync.engine.peers import Peers
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
@@ -24,6 +25,7 @@ from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, Re
 from drsync.model.position import EpochStart
 from drsync.wire import control, data, stream
 from drsync.wire.frames import Frame, FrameType
+from drsync.wire.negotiate import FEATURE_ZSTD
 
 NO_PROGRESS_S = 15.0  # because a half-open connection must be noticed long before TCP notices it
 ATTACH_TIMEOUT_S = 10.0  # because the peer writes its promise and perhaps cuts its log before it answers
@@ -49,9 +51,11 @@ class Attachment:
         copy: GroupCopy,
         statement: Statement,
         channel: BulkChannel,
+        features: Collection[str],
         on_stale: Callable[[Epoch], None],
         on_trouble: Callable[[DrsyncError], None],
     ) -> None:
+        """`features` are those the peer named."""
         self.is_lost = False
         self.lost_event = asyncio.Event()
         self.reason = ""
@@ -66,6 +70,9 @@ class Attachment:
         self._told_commit = 0
         self._progress = (0, 0.0)
         self._retain = 0
+        self.sender = Sender(
+            self._send_frame, engine.clock, can_unpack=FEATURE_ZSTD in features, pick=lambda: self.feed
+        )
         self.feed = Feed(
             center=statement.center,
             session=statement.session,
@@ -91,12 +98,15 @@ class Attachment:
         """Whether it may join the in-sync set: on the live edge, with nothing to be forgiven."""
         return self.feed.is_live and not self.needs_absolution
 
-    def tick(self, commit: int, retain: int, now: float) -> None:
-        """Tell the peer how far commits are, if it has not heard by a batch; send on what it lacks."""
+    def tick(self, commit: int, retain: int, now: float, pressure: float = 0.0) -> None:
+        """Tell the peer how far commits are, if it has not heard by a batch; send on what it lacks.
+
+        `pressure` is its lag as a share of what it may be.
+        """
         if retain > self._retain:
             self._retain = retain
             body = stream.encode_retain(stream.Retain(self._engine.log.epoch, retain))
-            self._channel.send(FrameType.RETAIN, self._stream, [body])
+            self.sender.small(FrameType.RETAIN, body)
         if self.feed.unacknowledged_bytes == 0 or self.feed.appended > self._progress[0]:
             self._progress = (self.feed.appended, now)
         elif now - self._progress[1] > NO_PROGRESS_S:
@@ -104,15 +114,20 @@ class Attachment:
             return
         if commit > self._told_commit:
             hint = data.Commit(self._engine.log.epoch, commit)
-            self._channel.send(FrameType.COMMIT, self._stream, [data.encode_commit(hint)])
+            self.sender.small(FrameType.COMMIT, data.encode_commit(hint))
             self._told_commit = commit
+        is_waited_for = self._center in self._engine.log.ack_set
+        self.sender.tick(self._engine.stats.log_bytes, is_waited_for=is_waited_for, pressure=pressure)
         self.feed.pump()
 
-    def _send_batches(self, parts: list[Buffer]) -> None:
+    def _send_batches(self, parts: list[Buffer], first_seq: int, last_seq: int) -> None:
         commit = self._engine.log.commit
-        head = data.BatchesHeader(self._engine.log.epoch, commit, 0, self.feed.sent + 1)
+        head = data.BatchesHeader(self._engine.log.epoch, commit, 0, first_seq)
         self._told_commit = commit
-        self._channel.send(FrameType.BATCHES, self._stream, [data.batches_header(head), *parts])
+        self.sender.batches([data.batches_header(head), *parts], last_seq)
+
+    def _send_frame(self, kind: FrameType, parts: list[Buffer], flags: int) -> None:
+        self._channel.send(kind, self._stream, parts, flags)
 
     def _feed_troubled(self, error: DrsyncError) -> None:
         """A broken journal ends the term; records that are trimmed already end this peer's stream alone."""
@@ -123,7 +138,7 @@ class Attachment:
 
     def _ask_durable(self, seq: int) -> None:
         wanted = data.Sync(self._engine.log.epoch, seq)
-        self._channel.send(FrameType.SYNC, self._stream, [data.encode_sync(wanted)])
+        self.sender.small(FrameType.SYNC, data.encode_sync(wanted))
 
     # --- StreamHandler
 
@@ -167,6 +182,7 @@ class Attachment:
         self.is_lost = True
         self.lost_event.set()
         self.feed.close()
+        self.sender.close()
         self._engine.log.forget(self._center)
         if self.feed in self._engine.feeds:
             self._engine.feeds.remove(self.feed)
@@ -181,8 +197,10 @@ class Attachment:
 
 async def attach(
     center: str, charter: Charter, copy: GroupCopy, engine: OwnerEngine, peers: Peers
-) -> tuple[FollowFrom, Statement]:
+) -> tuple[FollowFrom, Statement, frozenset[str]]:
     """Ask a peer to follow this epoch; on return its log is a prefix of ours and ends at its statement's tip.
+
+    The last value are the features it named; one of a version that names none has none.
 
     Raises:
         TransientError: not reached.
@@ -191,7 +209,7 @@ async def attach(
     """
     body: dict[str, object] = {"group": charter.group.id, "charter": control.to_json(charter)}
     answer = await peers.call(center, "group.attach", body, ATTACH_TIMEOUT_S)
-    statement = control.from_json(Statement, answer["statement"])
+    statement, features = control.from_json(Statement, answer["statement"]), _features(answer)
     follow = _resolve(charter, copy, engine, statement, answer)
     body = {
         "group": charter.group.id,
@@ -207,7 +225,12 @@ async def attach(
         raise RefusedError(
             f"{center} ends at record {statement.tip.seq} after following to {follow.after_seq}"
         )
-    return follow, statement
+    return follow, statement, features
+
+
+def _features(answer: dict[str, object]) -> frozenset[str]:
+    named = answer.get("features")
+    return frozenset(map(str, named)) if isinstance(named, list) else frozenset()
 
 
 def _resolve(

@@ -53,6 +53,7 @@ class BulkChannel:
     """The streams of one bulk link; its LinkHandler.
 
     A bulk link says no HELLO: the peer is known by its key, and an ATTACH names a group by its random id.
+    Compressed frames are read on all of them; who may be sent some has said so when it was asked to follow.
 
     Attributes:
         peer: the other side.
@@ -65,7 +66,7 @@ class BulkChannel:
         self._link = link
         self._accept = accept
         self._on_malformed = on_malformed
-        self._decoder = Decoder()
+        self._decoder = Decoder(may_compress=True)
         self._streams: dict[int, StreamHandler] = {}
         self._touched: dict[int, StreamHandler] = {}  # those whose frames are not answered yet
         self._next = 1
@@ -90,9 +91,9 @@ class BulkChannel:
         """Deliver nothing to that stream any more."""
         self._streams.pop(number, None)
 
-    def send(self, kind: FrameType, stream: int, parts: Sequence[Buffer]) -> None:
+    def send(self, kind: FrameType, stream: int, parts: Sequence[Buffer], flags: int = 0) -> None:
         """Send one frame whose body is `parts` joined."""
-        self._link.write(encode_parts(kind, parts, stream=stream))
+        self._link.write(encode_parts(kind, parts, stream=stream, flags=flags))
 
     def close(self, reason: str) -> None:
         """End the link."""

@@ -1,7 +1,8 @@
 """Sending a group's log to one peer: live as batches are appended, from the journal when it fell behind.
 
 The journal is the buffer: nothing is queued here. A feed that is paused or has too much unacknowledged
-stops, and goes on from the journal where it stopped.
+stops, and goes on from the journal where it stopped. While its batches are compressed (`engine.packing`) all
+of them come from the journal, so that what is appended meanwhile becomes one body.
 """
 
 from collections import deque
@@ -9,7 +10,7 @@ from collections.abc import Callable
 
 from drsync.delta.batch import EncodedBatch
 from drsync.model.errors import DrsyncError
-from drsync.ports.journal import Journal
+from drsync.ports.journal import Buffer, Journal
 
 PUMP_BYTES = 256 << 10  # because larger frames cost the receiver more copies than they save calls
 UNACKNOWLEDGED_BYTES_MAX = 64 << 20  # because 10 Gbit/s x 50 ms round trip are 62 MB
@@ -25,6 +26,9 @@ class Feed:
         sent: last record handed to the link.
         appended, durable, applied: what the peer acknowledged.
         is_live: it has everything that was appended here.
+        is_held: what was sent last is still being compressed: nothing may be sent before it.
+        is_live_sent: batches are sent as they are appended; else they are read from the journal.
+        pump_bytes: read from the journal at a time.
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class Feed:
         session: str,
         journal: Journal,
         after_seq: int,
-        send: Callable[[list[bytes | bytearray | memoryview]], None],
+        send: Callable[[list[Buffer], int, int], None],
         ask_durable: Callable[[int], None],
         on_trouble: Callable[[DrsyncError], None],
     ) -> None:
@@ -46,6 +50,9 @@ class Feed:
         self.applied = 0
         self.is_paused = False
         self.is_closed = False
+        self.is_held = False
+        self.is_live_sent = True
+        self.pump_bytes = PUMP_BYTES
         self.sent_bytes = 0
         self._journal = journal
         self._send = send
@@ -53,6 +60,7 @@ class Feed:
         self._on_trouble = on_trouble
         self._flight: deque[tuple[int, int]] = deque()
         self._flight_bytes = 0
+        self._wanted_durable = 0
         self._asked_durable = 0
 
     @property
@@ -67,14 +75,27 @@ class Feed:
 
     def push(self, batch: EncodedBatch) -> None:
         """See BatchSink: send now when the feed is live, else it will be read from the journal."""
+        if not self.is_live_sent:
+            self.pump()
+            return
         if self.sent != batch.first_seq - 1 or not self._may_send():
             return
-        self._send(batch.parts)
         self._note(batch.last_seq, batch.length)
+        self._send(batch.parts, batch.first_seq, batch.last_seq)
+        self._ask_again()
 
     def want_durable(self, seq: int) -> None:
-        """See BatchSink."""
-        if seq > self._asked_durable and not self.is_closed:
+        """See BatchSink. Asked for again once it is sent: who has not got it cannot sync it."""
+        if seq > self._wanted_durable and not self.is_closed:
+            self._wanted_durable = seq
+            self._ask_up_to(min(seq, self.sent))
+
+    def _ask_again(self) -> None:
+        if self._asked_durable < self._wanted_durable <= self.sent:
+            self._ask_up_to(self._wanted_durable)
+
+    def _ask_up_to(self, seq: int) -> None:
+        if seq > self._asked_durable:
             self._asked_durable = seq
             self._ask_durable(seq)
 
@@ -95,18 +116,21 @@ class Feed:
             if not self._may_send() or self.is_live:
                 return False
             try:
-                data, last = self._journal.read_batches(self.sent, PUMP_BYTES)
+                data, last = self._journal.read_batches(self.sent, self.pump_bytes)
             except DrsyncError as error:
                 self._on_trouble(error)
                 return False
             if not data:
                 return False
-            self._send([data])
+            first = self.sent + 1
             self._note(last, len(data))
+            self._send([data], first, last)
+            self._ask_again()
         return True
 
     def _may_send(self) -> bool:
-        return not (self.is_paused or self.is_closed) and self._flight_bytes < UNACKNOWLEDGED_BYTES_MAX
+        is_stopped = self.is_paused or self.is_closed or self.is_held
+        return not is_stopped and self._flight_bytes < UNACKNOWLEDGED_BYTES_MAX
 
     def _note(self, last_seq: int, size: int) -> None:
         self.sent = last_seq

@@ -28,6 +28,7 @@ from drsync.ports.charter_store import CharterStore
 from drsync.ports.clock import Clock, Random
 from drsync.wire import control
 from drsync.wire.frames import FrameType
+from drsync.wire.negotiate import MEMBER_FEATURES
 from drsync.wire.stream import Attach, Fetch, encode_fetch
 
 STATEMENT_TIMEOUT_S = 3.0  # because a donor that does not answer in this time is not waited for
@@ -408,6 +409,7 @@ class Member:
                 "statement": control.to_json(self.statement()),
                 "history": [control.to_json(start) for start in self.copy.durable.history],
                 "cluster": self._world.cluster,
+                "features": list(MEMBER_FEATURES),
             }
 
     async def follow(self, epoch: Epoch, version: int, after_seq: int, chain: bytes, fork: str) -> Statement:

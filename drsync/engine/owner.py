@@ -71,6 +71,7 @@ class OwnerStats:
     write_bytes: int = 0
     flushes: int = 0
     batches: int = 0
+    log_bytes: int = 0  # of batches, with their tables
 
 
 class OwnerEngine:
@@ -98,7 +99,7 @@ class OwnerEngine:
         self.last_time_us = 0
         self.commit_position: Position = journal.tip
         self._journal = journal
-        self._clock = clock
+        self.clock = clock
         self._on_trouble = on_trouble
         self._builder = BatchBuilder()
         self._cookies: list[bytes] = []
@@ -209,7 +210,7 @@ class OwnerEngine:
 
     def _close_batch(self) -> Position:
         """Append the open batch to the journal and hand it to the feeds."""
-        self.last_time_us = time_us = max(self._clock.wall_us(), self.last_time_us)
+        self.last_time_us = time_us = max(self.clock.wall_us(), self.last_time_us)
         batch = self._builder.finish(time_us)
         try:
             locator = self._journal.append(batch.parts, batch.first_seq, batch.end)
@@ -218,12 +219,13 @@ class OwnerEngine:
             self.close()
             return self._journal.tip
         self.stats.batches += 1
+        self.stats.log_bytes += batch.length
         self.log.append(batch.last_seq)
         pending = _Pending(
             batch.last_seq,
             locator + batch.payload_start,
             batch.table,
-            self._clock.now(),
+            self.clock.now(),
             self._fua,
             self._cookies,
             None,
@@ -242,7 +244,7 @@ class OwnerEngine:
     @property
     def is_leased(self) -> bool:
         """Whether the owner may answer now, by its own clock."""
-        return not self.is_released and self._clock.now() < self.lease_until
+        return not self.is_released and self.clock.now() < self.lease_until
 
     def _is_still_leased(self) -> bool:
         """Asked again after the read: the lease must hold when the answer goes out (P04)."""
@@ -251,7 +253,7 @@ class OwnerEngine:
     @property
     def oldest_pending_age(self) -> float:
         """Seconds the oldest uncommitted batch has waited; 0 when everything is committed."""
-        return self._clock.now() - self._pending[0].since if self._pending else 0.0
+        return self.clock.now() - self._pending[0].since if self._pending else 0.0
 
     def settle(self) -> None:
         """Commit what all members have, answer it, and answer flushes that are durable everywhere."""

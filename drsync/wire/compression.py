@@ -1,4 +1,4 @@
-"""Compressed bodies: ``u32 raw length | zstd frame``. Agreed on in HELLO; not switched on by default.
+"""Compressed bodies: ``u32 raw length | zstd frame``. Only to a side that said it reads them.
 
 The raw length is checked against the limit before anything is allocated, and decoding stops at it (P61).
 """
@@ -17,9 +17,24 @@ WINDOW_BYTES_MAX: Final = 8 << 20
 """Because the decoder must hold the window: no body is larger than this anyway."""
 
 
-def compress(body: bytes) -> bytes:
+class Packer:
+    """Compresses bodies one after the other; keeps zstd's tables between them. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._by_level: dict[int, ZstdCompressor] = {}
+
+    def pack(self, body: bytes, level: int) -> bytes:
+        """A compressed body. Releases the GIL meanwhile."""
+        compressor = self._by_level.get(level)
+        if compressor is None:
+            compressor = ZstdCompressor(level=level, write_content_size=False)
+            self._by_level[level] = compressor
+        return RAW_LENGTH.pack(len(body)) + compressor.compress(body)
+
+
+def compress(body: bytes, level: int = LEVEL) -> bytes:
     """A compressed body."""
-    return RAW_LENGTH.pack(len(body)) + ZstdCompressor(level=LEVEL, write_content_size=False).compress(body)
+    return Packer().pack(body, level)
 
 
 def decompress(body: bytes, limit: int) -> bytes:
@@ -33,7 +48,7 @@ def decompress(body: bytes, limit: int) -> bytes:
     (length,) = RAW_LENGTH.unpack_from(body)
     if length > limit:
         raise MalformedError(f"compressed body: raw length {length} is above the limit {limit}")
-    stored = body[RAW_LENGTH.size :]
+    stored = memoryview(body)[RAW_LENGTH.size :]
     decompressor = ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX)
     try:
         with decompressor.stream_reader(stored) as reader:

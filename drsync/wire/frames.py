@@ -134,11 +134,18 @@ def encode(kind: FrameType, body: bytes = b"", *, stream: int = 0, id: int = 0, 
     return frame_header(kind, len(body), stream=stream, id=id, flags=flags) + body
 
 
-def encode_parts(kind: FrameType, parts: Iterable[Buffer], *, stream: int = 0, id: int = 0) -> bytes:  # noqa: A002  # the format's word
+def encode_parts(
+    kind: FrameType,
+    parts: Iterable[Buffer],
+    *,
+    stream: int = 0,
+    id: int = 0,  # noqa: A002  # the format's word
+    flags: int = 0,
+) -> bytes:
     """A whole frame whose body is `parts` in order, joined in one copy."""
     pieces = list(parts)
     length = sum(len(piece) for piece in pieces)
-    return b"".join((frame_header(kind, length, stream=stream, id=id), *pieces))
+    return b"".join((frame_header(kind, length, stream=stream, id=id, flags=flags), *pieces))
 
 
 _Fields: TypeAlias = tuple[int, int, int, int, int]

@@ -13,9 +13,11 @@ from drsync.wire.control import Hello, Welcome
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
 FEATURE_ZSTD: Final = "zstd"
-"""Bodies may be COMPRESSED."""
+"""BATCHES on bulk links may be COMPRESSED: a member says so in its answer to `group.attach`."""
 FEATURES: Final[tuple[str, ...]] = ()
-"""What this version offers by default; `zstd` is understood but not switched on."""
+"""What this version offers in HELLO. Not `zstd`: control links carry no compressed frames."""
+MEMBER_FEATURES: Final = (FEATURE_ZSTD,)
+"""What a member can do on the stream of a group; bulk links say no HELLO of their own."""
 
 
 class Agreed(NamedTuple):
