@@ -222,7 +222,7 @@ class Agent:
         term = member.term
         if term is None:
             return None
-        log, copy = term.engine.log, member.copy
+        log, copy, now = term.engine.log, member.copy, self._clock.now()
         return {
             "epoch": term.charter.epoch,
             "version": term.charter.version,
@@ -231,6 +231,8 @@ class Agent:
             "time_us": term.engine.commit_time_us,
             "serving": term.engine.is_leased and not term.engine.is_frozen,
             "waiting": term.waiting,
+            "now_us": term.pulse.label(now),
+            "serving_s": term.pulse.serving_s(now),
             "writes": term.engine.stats.writes,
             "write_bytes": term.engine.stats.write_bytes,
             "peers": {

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Protocol
 
 from drsync.agent.broken import BrokenCopy
@@ -165,6 +166,7 @@ class Headquarters:
             groups[member.copy.spec.id] = {
                 "statement": control.to_json(member.statement()),
                 "report": self._host.report(member),
+                "beat": asdict(member.copy.beat()),
                 "version": member.charter.version if member.charter else 0,
             }
         for broken in self._host.broken():

@@ -14,6 +14,7 @@ from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError, RefusedError, UsageError
+from drsync.model.objectives import Beat
 from drsync.ports.charter_store import CasOutcome
 from drsync.ports.clock import Clock
 from drsync.ports.transport import Call
@@ -118,6 +119,8 @@ class AgentDesk:
         word = self._statement(agent.center, agent.session, beat.statement)
         statement = self._authority.heard(group_id, word)
         self._authority.heard_charter(group_id, agent.center, beat.version, statement.follow)
+        found = Beat(beat.beat.seq, beat.beat.time_us, Epoch(beat.beat.epoch))
+        self._sessions.hear_beat(group_id, agent.center, found)
         if beat.report is None:
             return {"granted": False, "seconds": 0.0, "version": charter.version}
         self._sessions.hear_report(group_id, agent.center, beat.report, self._clock.now())

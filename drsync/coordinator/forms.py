@@ -32,7 +32,11 @@ class PeerWord(Form):
 
 
 class OwnerReport(Form):
-    """What only the owner knows; comes with its heartbeats."""
+    """What only the owner knows; comes with its heartbeats.
+
+    `now_us`: the present instant in labels of its heartbeat records. `serving_s`: for how long it has taken
+    writes without a break; None while it takes none.
+    """
 
     epoch: Count
     version: Count = 0
@@ -40,15 +44,26 @@ class OwnerReport(Form):
     commit: Count = 0
     time_us: Count = 0
     serving: bool = False
+    now_us: Count = 0
+    serving_s: Annotated[float, Field(ge=0)] | None = None
     waiting: Text = ""
     peers: Annotated[dict[Name, PeerWord], Field(max_length=16)] = {}
     nbd: Annotated[dict[Name, Text], Field(max_length=1024)] = {}
+
+
+class BeatWord(Form):
+    """The newest heartbeat record that a member's copy could show; all zero when there is none."""
+
+    seq: Count = 0
+    time_us: Count = 0
+    epoch: Count = 0
 
 
 class GroupBeat(Form):
     """One group in a heartbeat."""
 
     statement: Json
+    beat: BeatWord = BeatWord()
     report: OwnerReport | None = None
     version: Count = 0
 

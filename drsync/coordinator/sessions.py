@@ -7,6 +7,7 @@ from typing import Protocol
 from drsync.coordinator.forms import OwnerReport
 from drsync.model.copy import Statement
 from drsync.model.errors import TransientError
+from drsync.model.objectives import NO_BEAT, Beat
 
 Json = dict[str, object]
 
@@ -77,6 +78,7 @@ class SessionTable:
         self._gone_us: dict[str, int] = {}
         self._words: dict[tuple[str, str], Word] = {}
         self._reports: dict[str, OwnerWord] = {}
+        self._beats: dict[tuple[str, str], Beat] = {}
 
     # --- connections
 
@@ -138,6 +140,14 @@ class SessionTable:
         known = self._reports.get(group_id)
         if known is None or known.center == center or known.report.epoch <= report.epoch:
             self._reports[group_id] = OwnerWord(center, report, now)
+
+    def hear_beat(self, group_id: str, center: str, beat: Beat) -> None:
+        """A member told the newest heartbeat record that its copy could show."""
+        self._beats[group_id, center] = beat
+
+    def beat(self, group_id: str, center: str) -> Beat:
+        """What a member last told of that; `NO_BEAT` when nothing."""
+        return self._beats.get((group_id, center), NO_BEAT)
 
     def word(self, group_id: str, center: str) -> Word | None:
         """What a member last said."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from drsync.delta.batch import RECORD_BYTES, Buffer, Header, Kind
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
-from drsync.model.objectives import Beat
 from drsync.model.fileset import Generation
+from drsync.model.objectives import Beat
 
 MARK_BYTES_MAX = 4096  # because a mark holds a name and a few numbers
 NAME_MAX = 128  # because a name is typed by people

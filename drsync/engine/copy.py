@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from drsync.delta.batch import peek, split
-from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_checkpoint
+from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
+from drsync.engine.heartbeat import BeatBook
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.charter import Charter
@@ -19,6 +20,7 @@ from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError
 from drsync.model.fileset import FileSetWord
 from drsync.model.group import GroupSpec
+from drsync.model.objectives import Beat
 from drsync.model.position import EpochStart, History
 from drsync.ports.copy_store import CopyStore
 from drsync.ports.journal import Journal, Superblock
@@ -46,6 +48,8 @@ class Durable:
         charter: newest charter seen.
         bound_epoch, bound_until: a failsafe confirmation given to an owner (F.A 24); seconds since boot.
         failure: why this copy may never be used again; empty while it is sound.
+        beat_seq, beat_us, beat_epoch: the newest heartbeat that is recoverable here, so that a start need not
+            look for one in what the images hold already.
     """
 
     incarnation: str
@@ -64,6 +68,9 @@ class Durable:
     bound_epoch: Epoch = NEVER
     bound_until: float = 0.0
     failure: str = ""
+    beat_seq: int = 0
+    beat_us: int = 0
+    beat_epoch: Epoch = NEVER
 
     def encode(self) -> bytes:
         """Canonical JSON."""
@@ -130,6 +137,8 @@ class GroupCopy:
         self.durable = durable
         self.commit = min(durable.commit, journal.tip.seq)
         self.checkpoints: list[Checkpoint] = []
+        self.beats = BeatBook(Beat(durable.beat_seq, durable.beat_us, durable.beat_epoch))
+        self.beats.cut(journal.tip.seq)
         self.state = CopyState.BLANK if journal.tip.seq == 0 and not durable.follow else CopyState.REPLICA
         self.failure = durable.failure
         if durable.failure:
@@ -187,10 +196,14 @@ class GroupCopy:
             self.note_marks(head)
 
     def note_marks(self, batch: bytes | memoryview) -> None:
-        """Remember the checkpoint in a batch (whole, or its first `MARK_BYTES_MAX` bytes), if it is one."""
-        mark = read_checkpoint(batch, 0, peek(batch))
+        """Remember the checkpoint or heartbeat in a batch (whole, or its first `MARK_BYTES_MAX` bytes)."""
+        header = peek(batch)
+        mark = read_checkpoint(batch, 0, header)
         if mark is not None:
             self.add_checkpoint(mark)
+        beat = read_beat(batch, 0, header)
+        if beat is not None:
+            self.beats.note(beat)
 
     def add_checkpoint(self, mark: Checkpoint) -> None:
         """Remember a checkpoint; the oldest are forgotten beyond `CHECKPOINTS_MAX`."""
@@ -202,6 +215,10 @@ class GroupCopy:
         """Recovery points: checkpoints that can be opened here now, oldest first."""
         low, high = self.volumes.reached, min(self.commit, self.journal.durable_seq)
         return [c for c in self.checkpoints if low <= c.seq <= high]
+
+    def beat(self) -> Beat:
+        """The newest heartbeat that is committed and durable here, so that an opening would hold it."""
+        return self.beats.found(min(self.commit, self.journal.durable_seq))
 
     def statement(self) -> Statement:
         """This member's word about its copy and its trees."""
@@ -235,12 +252,17 @@ class GroupCopy:
             FailedCopyError: the copy is failed from now on.
         """
         async with self._storing:
+            durable_hint = self._durable_hint()
+            beat = self.beats.found(min(self.commit, durable_hint))
             value = replace(
                 change(self.durable),
                 applied=self.volumes.applied,
                 reached=self.volumes.reached,
-                durable_hint=self._durable_hint(),
+                durable_hint=durable_hint,
                 commit=self.commit,
+                beat_seq=beat.seq,
+                beat_us=beat.time_us,
+                beat_epoch=beat.epoch,
             )
             try:
                 await in_thread(lambda: self._superblock.store(value.encode()))
@@ -303,6 +325,7 @@ class GroupCopy:
         finally:
             self._cutting_to = None
         self.checkpoints = [c for c in self.checkpoints if c.seq <= after_seq]
+        self.beats.cut(after_seq)
         if self.volumes.recorded > after_seq:
             self.volumes.forget_above_images()
 
@@ -310,8 +333,12 @@ class GroupCopy:
         """Sync, note that the stop was clean, release the files. Blocks."""
         if self.state is not CopyState.FAILED:
             self.journal.sync()
+            beat = self.beat()
             clean = replace(
                 self.durable,
+                beat_seq=beat.seq,
+                beat_us=beat.time_us,
+                beat_epoch=beat.epoch,
                 is_clean=True,
                 applied=self.volumes.applied,
                 reached=self.volumes.reached,

@@ -16,17 +16,20 @@ from drsync.delta.marks import (
     Checkpoint,
     GenerationCut,
     TreeMark,
+    beat_payload,
     checkpoint_payload,
     cut_payload,
     epoch_payload,
 )
 from drsync.engine.attach import Attachment, attach
 from drsync.engine.copy import GroupCopy
+from drsync.engine.heartbeat import STALL_S, Pulse
 from drsync.engine.lag import Lag, LagLedger
 from drsync.engine.owner import OwnerEngine
 from drsync.engine.peers import Peers
 from drsync.model.charter import Charter
 from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError, TransientError
+from drsync.model.objectives import Beat
 from drsync.model.position import Position
 from drsync.ports.charter_store import CasOutcome, CharterStore
 from drsync.ports.clock import Clock, Random
@@ -88,6 +91,7 @@ class OwnerTerm:
         self._sync_wanted = asyncio.Event()
         self._ended = asyncio.Event()
         self._next_checkpoint = clock.now()
+        self.pulse = Pulse(clock.now(), clock.wall_us(), copy.beats.newest.time_us)
         self._met_durable: dict[str, int] = {}
         self._lapsed: set[str] = set()
         self._ledger = LagLedger(charter.history[-1].fork_seq)
@@ -218,6 +222,7 @@ class OwnerTerm:
                     if feed.durable < self.engine.log.appended:  # also when our own log was synced by others
                         feed.want_durable(self.engine.log.appended)
             self._checkpoint_if_due(now)
+            self._beat_if_due(now)
             self._ledger.note(self.engine.log.appended, self.engine.stats.write_bytes, now)
             self._tick_peers(now)
             if self._is_frozen_too_long():
@@ -244,6 +249,21 @@ class OwnerTerm:
         with suppress(FailedCopyError):  # the term has ended by it, and says why
             self.checkpoint("", is_app_consistent=False)
 
+    def _beat_if_due(self, now: float) -> None:
+        """Mark the log, so that every copy can show how old it is."""
+        engine = self.engine
+        is_serving = engine.is_leased and not engine.is_frozen
+        is_stalled = engine.oldest_pending_age > STALL_S
+        self.pulse.watch(now, is_serving=is_serving and not is_stalled)
+        number = self.pulse.next_number(now) if is_serving and not is_stalled else 0
+        if not number:
+            return
+        label = self.pulse.label(now)
+        position = engine.mark(Kind.HEARTBEAT, beat_payload(label, number))
+        if not engine.is_closed:
+            self.copy.beats.note(Beat(position.seq, label, position.epoch))
+            self._ledger.mark(position.seq)
+
     def checkpoint(self, name: str, *, is_app_consistent: bool) -> Position:
         """Append a CHECKPOINT record; returns its position.
 
@@ -260,6 +280,7 @@ class OwnerTerm:
         position = self.engine.mark(Kind.CHECKPOINT, payload)
         if self.engine.is_closed:
             raise FailedCopyError(f"the checkpoint was not written: {self.copy.failure or self.waiting}")
+        self._ledger.mark(position.seq)
         self.copy.add_checkpoint(
             Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent, trees)
         )
