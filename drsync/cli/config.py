@@ -1,4 +1,4 @@
-"""`drsync config check`: every mistake in a file, before a service is started with it."""
+"""`drsync config`: every mistake in a file before a service is started with it, and files to begin with."""
 
 from pathlib import Path
 
@@ -7,11 +7,15 @@ import click
 from drsync.cli.errors import EXIT_CODES, USAGE
 from drsync.cli.options import Talk, json_option
 from drsync.cli.output import GOOD, line, print_json
+from drsync.cli.profile import profile
 
 
 @click.group()
 def config() -> None:
-    """Check configuration files."""
+    """Files to begin with, and their mistakes."""
+
+
+config.add_command(profile)
 
 
 @json_option

@@ -51,7 +51,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "agent": Entry("drsync.cli.daemons", "agent", "The daemon of a center."),
         "coordinator": Entry("drsync.cli.daemons", "coordinator", "The daemon that decides and acts."),
         "group": Entry("drsync.cli.group", "group", "Protection groups: apply, list, show."),
-        "config": Entry("drsync.cli.config", "config", "Check configuration files."),
+        "config": Entry("drsync.cli.config", "config", "Files to begin with, and their mistakes."),
     },
     "Look inside": {
         "charter": Entry("drsync.cli.charter", "charter", "Who owns a group, and how it came to that."),

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from drsync.config.checks import Document, Finding, check_agent, check_coordinator, check_group, show
 from drsync.config.options import AgentOptions, CoordinatorOptions, GroupRequest
 from drsync.config.problems import ConfigError, Problem, nearest
+from drsync.config.profiles import unfilled
 from drsync.config.schema import AgentFile, CoordinatorFile, GroupFile, Section
 from drsync.config.toml_lines import Place, find_lines, line_of
 
@@ -119,11 +120,14 @@ def _checked(
         place, what, hint = finding
         return Problem(show(place), what, line_of(lines, place), hint)
 
-    problems = [problem(finding) for finding in cross_check(document)]
+    blanks = dict(unfilled(document))  # what else is wrong with such a text is no news
+    problems = [problem((place, what, "")) for place, what in blanks.items()]
+    problems += [problem(finding) for finding in cross_check(document) if finding[0] not in blanks]
     try:
         result = schema.model_validate(dict(document), context={"base": path.absolute().parent})
     except ValidationError as error:
-        problems += [problem(_explain(schema, detail)) for detail in error.errors(include_url=False)]
+        findings = [_explain(schema, detail) for detail in error.errors(include_url=False)]
+        problems += [problem(finding) for finding in findings if finding[0] not in blanks]
     else:
         if not problems:
             return result

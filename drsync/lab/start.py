@@ -9,6 +9,7 @@ from drsync.adapters.api_client.doc import Doc, Json
 from drsync.config.quantities import format_size
 from drsync.lab import founding, images, record
 from drsync.lab.cluster import Cluster, locked
+from drsync.lab.configs import shipped_policy
 from drsync.lab.images import Image
 from drsync.lab.importing import import_image
 from drsync.lab.layout import (
@@ -185,5 +186,5 @@ def group_document(known: LabRecord) -> Json:
         "members": list(CENTER_NAMES),
         "volumes": [{"name": volume.name, "size": volume.size} for volume in known.volumes],
         "objectives": {"rpo": f"{RPO_S}s", "rto": f"{RTO_S}s"},
-        "policy": {"lease": "3s", "checkpoint": "1s", "sync_timeout": "2s", "window": "600s"},
+        "policy": shipped_policy() | {"lease": "3s", "checkpoint": "1s", "sync_timeout": "2s"},
     }
