@@ -10,6 +10,8 @@ from drsync.adapters.charter_remote import RemoteCharterStore
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
+from drsync.adapters.system.notify import Notifier, keep_telling
+from drsync.agent import service
 from drsync.agent.broken import BrokenCopy, broken_copy
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
@@ -52,6 +54,7 @@ class Agent:
         self._adopting = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
         self._sockets = Sockets(options.run_dir, self.log)
+        self._manager = Notifier()
         self._requests = Requests(self, ViewDesk(self._sockets))
         self._transport = SshTransport(
             me=self._name,
@@ -93,11 +96,23 @@ class Agent:
                 self.log("listening", await self._transport.listen(self._accept))
                 tasks.create_task(self._peers.run())
                 tasks.create_task(self._headquarters.run())
+                tasks.create_task(self._tell_manager())
                 tasks.create_task(_end_with(stop))
         except* _StoppedError:
             self.log("stopping", "asked to")
         finally:
+            self._manager.stopping()
             await self._close()
+
+    async def _tell_manager(self) -> None:
+        """Copies are open and peers are heard: whether the coordinator is there does not make us less ready."""
+        self._manager.ready()
+        await keep_telling(
+            self._manager,
+            lambda: service.rounds(self._headquarters, self._members.values()),
+            lambda: service.sentence(self._headquarters, self._members.values(), len(self._broken)),
+            lambda reason: log.error("stalled", center=self._name, reason=reason),
+        )
 
     async def _run_member(self, member: Member) -> None:
         """A bug stops its group, which then serves nothing; the other groups go on."""

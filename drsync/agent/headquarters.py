@@ -79,6 +79,7 @@ class Headquarters:
         self._adopting: set[str] = set()
         self._gone_back: set[str] = set()
         self._gave_up_because = ""
+        self.rounds = 0  # attempts to reach the coordinator and heartbeats that were answered: it never stands still
         self.trouble = "not connected yet"
 
     @property
@@ -106,6 +107,7 @@ class Headquarters:
     async def _keep_link(self) -> None:
         delay = RETRY_LOW_S
         while True:
+            self.rounds += 1
             try:
                 endpoint = self._make_endpoint(await self._transport.connect(COORDINATOR, LinkKind.CONTROL))
                 self._dialed, delay = endpoint, RETRY_LOW_S
@@ -134,6 +136,7 @@ class Headquarters:
             self._host.log("coordinator_found", "registered")
             while True:
                 await self._beat(endpoint)
+                self.rounds += 1
                 await self._pause()
         except DrsyncError as error:
             if self._dialed is endpoint:  # else the link was lost first, and its own reason is the better one

@@ -11,6 +11,7 @@ from drsync import __version__
 from drsync.adapters.sqlite.database import Database
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
+from drsync.adapters.system.notify import Notifier, keep_telling
 from drsync.config.options import CoordinatorOptions, HttpOptions
 from drsync.coordinator.http_log import calm
 from drsync.coordinator.office import Office
@@ -93,6 +94,7 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
     """
     _make_directories(options)
     calm()
+    manager = Notifier()
     runner: web.AppRunner | None = None
     coordinator: Coordinator | None = None
     try:
@@ -108,10 +110,12 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
             address = await coordinator.transport.listen(coordinator.accept)
             log.info("listening", center=COORDINATOR, reason=f"agents at {address}")
             tasks.create_task(coordinator.office.supervision.run())
+            tasks.create_task(_tell_manager(manager, coordinator.office, options))
             tasks.create_task(_end_with(stop))
     except* _StoppedError:
         pass
     finally:
+        manager.stopping()
         if runner is not None:
             await runner.cleanup()
         if coordinator is not None:
@@ -127,6 +131,23 @@ async def _end_with(stop: asyncio.Event) -> None:
     await stop.wait()
     log.info("stopping", center=COORDINATOR, reason="asked to")
     raise _StoppedError
+
+
+async def _tell_manager(manager: Notifier, office: Office, options: CoordinatorOptions) -> None:
+    """People and agents are heard by now; supervision is the loop that must get on."""
+    manager.ready()
+    await keep_telling(
+        manager,
+        lambda: {"supervision": office.supervision.rounds},
+        lambda: _sentence(office, [agent.center.name for agent in options.agents]),
+        lambda reason: log.error("stalled", center=COORDINATOR, reason=reason),
+    )
+
+
+def _sentence(office: Office, centers: list[str]) -> str:
+    missing = [name for name in centers if not office.sessions.is_connected(name)]
+    words = f"{len(centers) - len(missing)} of {len(centers)} centers connected"
+    return f"{words}; missing: {', '.join(missing)}" if missing else words
 
 
 async def _listen(runner: web.AppRunner, options: CoordinatorOptions) -> None:

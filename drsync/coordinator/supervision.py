@@ -64,6 +64,7 @@ class Supervision:
         self._world = world
         self._wake = asyncio.Event()
         self._started = world.clock.now()
+        self.rounds = 0  # steps of this loop, each of which has a deadline
         self._patience: dict[str, Patience] = {}
         self._complained: set[tuple[str, str, str]] = set()
 
@@ -77,11 +78,13 @@ class Supervision:
         while True:
             self._wake.clear()
             for charter in self._store.all():
+                self.rounds += 1
                 try:
                     await self._look_at(charter)
                 except Exception as error:  # noqa: BLE001  # one group's bug must not stop the others
                     self._journal.bug(f"supervision of {charter.group.name}", error)
             await self._close_left_views()
+            self.rounds += 1
             try:
                 async with asyncio.timeout(TICK_S):
                     await self._wake.wait()
@@ -115,6 +118,7 @@ class Supervision:
                 await self._offer_to(charter, agent)
 
     async def _offer_to(self, charter: Charter, agent: AgentSession) -> None:
+        self.rounds += 1
         key = (charter.group.id, agent.center, agent.session)
         body: dict[str, object] = {"charter": control.to_json(charter)}
         try:
@@ -223,6 +227,7 @@ class Supervision:
         for view in self._evidence.open_views():
             if self._operations.is_drilling(view.drill) or not self._sessions.is_connected(view.center):
                 continue
+            self.rounds += 1
             log = StepLog(self._world.clock, _nobody)
             cleanup = await close_view(self._world, self._evidence, view, log)
             if cleanup.is_proved:

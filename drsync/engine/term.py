@@ -82,6 +82,7 @@ class OwnerTerm:
         self.plans: dict[str, str] = {}
         self.trees: dict[int, TreeMark] = {}
         self.waiting = ""
+        self.rounds = 0  # of the tick loop, which waits for nothing but the clock
         self._store = store
         self._peers = peers
         self._clock = clock
@@ -211,6 +212,7 @@ class OwnerTerm:
         background = self._clock.now()
         while True:
             await self._clock.sleep_until(self._clock.now() + TICK_S)
+            self.rounds += 1
             now = self._clock.now()
             self.engine.settle()
             self.copy.commit = max(self.copy.commit, self.engine.log.commit)

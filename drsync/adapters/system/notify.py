@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable, Mapping
 
 Environment = Mapping[str, str]
-Count = Callable[[], int]
-"""How often a loop has come round; asked from the event loop."""
+Rounds = Callable[[], Mapping[str, int]]
+"""How often each loop has come round, by its name; asked from the event loop. Loops may come and go."""
 
 LOOKS_PER_WATCHDOG = 10  # because a loop that is slow by a tenth of the time must not look dead
 LOOK_MAX_S = 1.0  # because the state is shown to people as well
@@ -70,15 +70,15 @@ class Watchdog:
     ``WatchdogSec`` pass, and systemd restarts the process.
     """
 
-    def __init__(self, notifier: Notifier, loops: Mapping[str, Count]) -> None:
+    def __init__(self, notifier: Notifier, rounds: Rounds) -> None:
         self._notifier = notifier
-        self._loops = dict(loops)
-        self._seen = {name: count() for name, count in self._loops.items()}
+        self._rounds = rounds
+        self._seen = dict(rounds())
 
     def look(self) -> tuple[str, ...]:
         """Feed the watchdog if every loop has got on; else the names of those that have not."""
-        now = {name: count() for name, count in self._loops.items()}
-        waiting = tuple(name for name, count in now.items() if count == self._seen[name])
+        now = dict(self._rounds())
+        waiting = tuple(name for name, count in now.items() if count == self._seen.get(name))
         if not waiting:
             self._seen = now
             self._notifier.alive()
@@ -87,7 +87,7 @@ class Watchdog:
 
 async def keep_telling(
     notifier: Notifier,
-    loops: Mapping[str, Count],
+    rounds: Rounds,
     status: Callable[[], str],
     stalled: Callable[[str], None],
 ) -> None:
@@ -98,7 +98,7 @@ async def keep_telling(
     """
     if not notifier.is_heard:
         return
-    watchdog = Watchdog(notifier, loops)
+    watchdog = Watchdog(notifier, rounds)
     period = min(LOOK_MAX_S, notifier.watchdog_s / LOOKS_PER_WATCHDOG or LOOK_MAX_S)
     clock = asyncio.get_running_loop()
     fed, is_told = clock.time(), False
