@@ -12,6 +12,7 @@ from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
 from drsync.agent import service
+from drsync.agent import rates
 from drsync.agent.broken import BrokenCopy, broken_copy
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
@@ -250,6 +251,7 @@ class Agent:
             "serving_s": term.pulse.serving_s(now),
             "writes": term.engine.stats.writes,
             "write_bytes": term.engine.stats.write_bytes,
+            "pacing": rates.about_pacing(term),
             "peers": {
                 center.name: self._peer_report(member, center.name)
                 for center in copy.spec.members
@@ -273,6 +275,7 @@ class Agent:
             "rpo_s": None if lag.seconds is None else round(lag.seconds, 3),
             "plan": term.plans.get(center, ""),
             "sent_bytes": attachment.feed.sent_bytes if attachment is not None else 0,
+            **rates.about_peer(term, center),
         }
 
     # --- MemberEvents

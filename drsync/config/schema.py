@@ -226,6 +226,7 @@ class PolicySection(Section):
     switchover_freeze: Annotated[Duration, between(0.1, 300, "between 100 ms and 5 m")] = (
         _POLICY.switchover_freeze_s
     )
+    max_pace: Annotated[Duration, between(0, 1, "between 0 and 1 s")] = _POLICY.max_pace_s
 
     def build(self) -> GroupPolicy:
         """As a word of the model."""
@@ -239,6 +240,7 @@ class PolicySection(Section):
             window_s=self.window,
             journal_quota_bytes=self.quota,
             switchover_freeze_s=self.switchover_freeze,
+            max_pace_s=self.max_pace,
         )
 
 

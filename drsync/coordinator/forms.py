@@ -29,6 +29,22 @@ class PeerWord(Form):
     rpo_s: Annotated[float, Field(ge=0)] | None = None
     plan: Text = ""
     sent_bytes: Count = 0
+    wire_bytes: Count = 0
+    level: Count = 0
+    ratio: Annotated[float, Field(ge=0)] = 1.0
+    mark_ratio: Annotated[float, Field(ge=0)] | None = None
+    compression: Text = ""
+    standing: Name = ""
+    acts: Text = ""
+
+
+class PacingWord(Form):
+    """What the owner holds back: bytes of batches answered per second, 0 for nothing; seconds at most."""
+
+    rate: Count = 0
+    max_s: Annotated[float, Field(ge=0)] = 0.0
+    paced: Count = 0
+    paced_s: Annotated[float, Field(ge=0)] = 0.0
 
 
 class OwnerReport(Form):
@@ -47,6 +63,7 @@ class OwnerReport(Form):
     now_us: Count = 0
     serving_s: Annotated[float, Field(ge=0)] | None = None
     waiting: Text = ""
+    pacing: PacingWord = PacingWord()
     peers: Annotated[dict[Name, PeerWord], Field(max_length=16)] = {}
     nbd: Annotated[dict[Name, Text], Field(max_length=1024)] = {}
 

@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakSet
 
 from drsync.core.group_log import GroupLog
+from drsync.core.pacing import Pacer
 from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import DrsyncError, FailedCopyError
@@ -52,6 +54,7 @@ class _Pending:
     fua: bool
     cookies: list[bytes]
     completion: Completion | None
+    size: int
 
 
 @dataclass(slots=True)
@@ -59,6 +62,16 @@ class _Waiter:
     """Requests that are answered once records up to `seq` are durable on the whole ack set."""
 
     seq: int
+    completion: Completion
+    cookies: list[bytes]
+    size: int = 0  # bytes of their batch; flushes have none and are not paced
+
+
+@dataclass(slots=True)
+class _Held:
+    """Requests that are settled, and answered at `due` for the sake of a peer that is behind."""
+
+    due: float
     completion: Completion
     cookies: list[bytes]
 
@@ -72,6 +85,8 @@ class OwnerStats:
     flushes: int = 0
     batches: int = 0
     log_bytes: int = 0  # of batches, with their tables
+    paced: int = 0  # requests whose answer was held back
+    paced_s: float = 0.0  # by so much in all
 
 
 class OwnerEngine:
@@ -95,6 +110,8 @@ class OwnerEngine:
         self.is_released = False
         self.is_closed = False
         self.wake_sync: Callable[[], None] = _nothing
+        self.wake_pace: Callable[[], None] = _nothing
+        self.pacer = Pacer(0.0)
         self.commit_time_us = 0
         self.last_time_us = 0
         self.commit_position: Position = journal.tip
@@ -108,7 +125,8 @@ class OwnerEngine:
         self._unsubmitted: list[_Pending] = []
         self._pending: deque[_Pending] = deque()
         self._waiters: deque[_Waiter] = deque()
-        self._parked: list[Completion] = []
+        self._held: deque[_Held] = deque()
+        self._parked: WeakSet[Completion] = WeakSet()  # clients that go away are not kept
         self._times: deque[tuple[int, int]] = deque()
         self._restart_batch()
 
@@ -183,11 +201,11 @@ class OwnerEngine:
         return 0 if self._is_still_leased() else errno.EAGAIN
 
     def park(self, completion: Completion) -> None:
-        """Remember whose reads wait for the lease."""
-        self._parked.append(completion)
+        """Remember whose reads wait for the lease; once is enough, and only while it lives."""
+        self._parked.add(completion)
 
     def _unpark(self) -> None:
-        parked, self._parked = self._parked, []
+        parked, self._parked = list(self._parked), WeakSet()
         for completion in parked:
             completion.resume()
 
@@ -229,6 +247,7 @@ class OwnerEngine:
             self._fua,
             self._cookies,
             None,
+            batch.length,
         )
         self._pending.append(pending)
         self._unsubmitted.append(pending)
@@ -263,6 +282,8 @@ class OwnerEngine:
             self._commit()
         if self._waiters:
             self._answer_waiters()
+        if self._held:
+            self._answer_held()
         if self._parked:
             self._unpark()
 
@@ -278,7 +299,9 @@ class OwnerEngine:
                 if entry.completion is None or not entry.cookies:
                     continue
                 if entry.fua:
-                    self._wait_durable(_Waiter(entry.last_seq, entry.completion, entry.cookies))
+                    self._wait_durable(_Waiter(entry.last_seq, entry.completion, entry.cookies, entry.size))
+                elif self.pacer.rate or self._held:
+                    self._hold(entry.completion, entry.cookies, entry.size)
                 elif entry.completion is answer:
                     cookies += entry.cookies
                 else:
@@ -311,9 +334,35 @@ class OwnerEngine:
         for _ in range(len(waiters)):
             waiter = waiters.popleft()
             if waiter.seq <= bound:
-                waiter.completion.complete(waiter.cookies, COMPLETE_OK)
+                self._hold(waiter.completion, waiter.cookies, waiter.size)
             else:
                 waiters.append(waiter)
+
+    # --- pacing
+
+    def _hold(self, completion: Completion, cookies: list[bytes], size: int) -> None:
+        """Answer what is settled: now, or a little later when a peer is too far behind."""
+        now = self.clock.now()
+        delay = self.pacer.delay(now, size) if size else 0.0
+        if not delay and (not size or not self._held):
+            completion.complete(cookies, COMPLETE_OK)
+            return
+        self.stats.paced += len(cookies)
+        self.stats.paced_s += delay * len(cookies)
+        if not self._held:
+            self.wake_pace()
+        self._held.append(_Held(now + delay, completion, cookies))
+
+    def _answer_held(self) -> None:
+        now, held = self.clock.now(), self._held
+        while held and (held[0].due <= now or not self.pacer.rate):
+            entry = held.popleft()
+            entry.completion.complete(entry.cookies, COMPLETE_OK)
+
+    @property
+    def held_until(self) -> float | None:
+        """When the next answer that is held back is due; None when there is none."""
+        return self._held[0].due if self._held else None
 
     @property
     def wants_durable(self) -> int:
@@ -331,7 +380,7 @@ class OwnerEngine:
     @property
     def is_drained(self) -> bool:
         """Everything appended is committed."""
-        return not self._pending and not self._builder.count
+        return not self._pending and not self._builder.count and not self._held
 
     def release(self) -> None:
         """Give the lease back: nothing is answered from now on."""
@@ -341,6 +390,7 @@ class OwnerEngine:
         """End of this epoch here. Unanswered requests stay unanswered: their connections are dropped."""
         self.is_closed = self.is_frozen = self.is_released = True
         self._waiters.clear()
+        self._held.clear()
         self._parked.clear()
         self.feeds.clear()
 

@@ -23,6 +23,7 @@ PRESSED_PUMP_BYTES = 1 << 20  # because a body holds that much
 PRESSED = 0.25  # of the target: from here on bodies are as large as they may be
 PROBE_BYTES = 4 << 10
 PROBES = 3  # because a body mixes records; three places tell what most of them are
+DRAIN_S = 1.0  # because acknowledgments of large bodies come in lumps
 PROBE_RATIO_MIN = 1.05  # because what does not shrink in three places does not shrink
 
 Send = Callable[[FrameType, list[Buffer], int], None]
@@ -37,6 +38,7 @@ class Sender:
         is_busy: a body is being compressed: it and what is queued behind it are not on the link yet.
         raw_bytes: bytes of batches sent.
         wire_bytes: the same as they went out.
+        drain: bytes of batches the peer acknowledges per second while it has some to acknowledge; 0 at first.
         mark_ratio: raw to wire between the last two checkpoints; None when nothing was sent between them.
     """
 
@@ -46,6 +48,7 @@ class Sender:
         self.is_busy = False
         self.raw_bytes = 0
         self.wire_bytes = 0
+        self.drain = 0.0
         self.mark_ratio: float | None = None
         self._send = send
         self._clock = clock
@@ -138,9 +141,13 @@ class Sender:
         then, raw_before, saved_before, appended_before = self._seen
         saved = self._saved_by(feed.appended)
         self._seen = (now, raw, saved, appended_bytes)
-        if not self._can_unpack or not then or now <= then:
+        if not then or now <= then:
             return
         seconds = now - then
+        if delay_s > seconds:
+            self.drain += min(1.0, seconds / DRAIN_S) * ((raw - raw_before) / seconds - self.drain)
+        if not self._can_unpack:
+            return
         sample = Sample(
             now=now,
             seconds=seconds,

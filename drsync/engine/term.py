@@ -23,6 +23,7 @@ from drsync.delta.marks import (
 )
 from drsync.engine.attach import Attachment, attach
 from drsync.engine.copy import GroupCopy
+from drsync.engine.enforcement import Enforcer
 from drsync.engine.heartbeat import STALL_S, Pulse
 from drsync.engine.lag import Lag, LagLedger
 from drsync.engine.owner import OwnerEngine
@@ -77,6 +78,7 @@ class OwnerTerm:
             log=log, journal=copy.journal, volumes=copy.volumes, clock=clock, on_trouble=self._trouble
         )
         self.engine.wake_sync = self._wake_sync
+        self.enforcer = Enforcer(charter.group, copy.me.center, self.engine, self.lag)
         self.insync = ownership.begin(charter)
         self.attachments: dict[str, Attachment] = {}
         self.plans: dict[str, str] = {}
@@ -90,6 +92,8 @@ class OwnerTerm:
         self._events = events
         self._policy = charter.group.policy
         self._sync_wanted = asyncio.Event()
+        self._pace_wanted = asyncio.Event()
+        self.engine.wake_pace = self._pace_wanted.set
         self._ended = asyncio.Event()
         self._next_checkpoint = clock.now()
         self.pulse = Pulse(clock.now(), clock.wall_us(), copy.beats.newest.time_us)
@@ -109,6 +113,7 @@ class OwnerTerm:
                     tasks.create_task(self._tick_loop()),
                     tasks.create_task(self._insync_loop()),
                     tasks.create_task(self._failsafe_loop()),
+                    tasks.create_task(self._pace_loop()),
                 ]
                 loops += [
                     tasks.create_task(self._peer_loop(member.name))
@@ -231,12 +236,23 @@ class OwnerTerm:
                 self._trouble(TransientError("frozen for longer than freeze_timeout", code="freeze_timeout"))
                 return
 
+    async def _pace_loop(self) -> None:
+        """Give the answers that were held back for the sake of a peer."""
+        while True:
+            await self._pace_wanted.wait()
+            self._pace_wanted.clear()
+            while (due := self.engine.held_until) is not None and self.engine.is_leased:
+                await self._clock.sleep_until(due)
+                self.engine.settle()
+
     def _tick_peers(self, now: float) -> None:
+        self.enforcer.tick(self.attachments)
         for center, attachment in list(self.attachments.items()):
             if attachment.is_lost:
                 continue
             self._met_durable[center] = max(self._met_durable.get(center, 0), attachment.feed.durable)
-            attachment.tick(self.engine.log.commit, self.retain_seq, now)
+            pressure = self.enforcer.pressure(center)
+            attachment.tick(self.engine.log.commit, self.retain_seq, now, pressure)
         self._ledger.forget(self.retain_seq)
 
     def _is_frozen_too_long(self) -> bool:
@@ -283,6 +299,8 @@ class OwnerTerm:
         if self.engine.is_closed:
             raise FailedCopyError(f"the checkpoint was not written: {self.copy.failure or self.waiting}")
         self._ledger.mark(position.seq)
+        for attachment in self.attachments.values():
+            attachment.sender.mark()
         self.copy.add_checkpoint(
             Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent, trees)
         )

@@ -61,6 +61,7 @@ class GroupPolicy:
     window_s: float = 600.0  # points of the last so many seconds can be opened at replicas
     journal_quota_bytes: int = 64 << 30
     switchover_freeze_s: float = 10.0  # a planned pause longer than this is an outage
+    max_pace_s: float = 0.02  # the most that an answer waits for a peer that is behind; 0 = never
 
 
 @dataclass(frozen=True, slots=True)
