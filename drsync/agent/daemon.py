@@ -11,8 +11,7 @@ from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
-from drsync.agent import service
-from drsync.agent import rates
+from drsync.agent import rates, service
 from drsync.agent.broken import BrokenCopy, broken_copy
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
@@ -106,7 +105,7 @@ class Agent:
             await self._close()
 
     async def _tell_manager(self) -> None:
-        """Copies are open and peers are heard: whether the coordinator is there does not make us less ready."""
+        """Copies are open and peers are heard: we are ready, whether the coordinator is there or not."""
         self._manager.ready()
         await keep_telling(
             self._manager,

@@ -79,7 +79,7 @@ class Headquarters:
         self._adopting: set[str] = set()
         self._gone_back: set[str] = set()
         self._gave_up_because = ""
-        self.rounds = 0  # attempts to reach the coordinator and heartbeats that were answered: it never stands still
+        self.rounds = 0  # dials and answered heartbeats; it never stands still
         self.trouble = "not connected yet"
 
     @property
