@@ -127,6 +127,7 @@ class Picture:
             "objectives": control.to_json(charter.group.objectives),
             "centers": {m.name: self._copy(charter, m.name, word) for m in charter.group.members},
             "last_drill": _about_drill(drill) if drill else None,
+            "pacing": word.report.pacing.model_dump() if word else {},
         }
 
     def _copy(self, charter: Charter, center: str, owner: OwnerWord | None) -> Json:
@@ -147,6 +148,8 @@ class Picture:
             "lag_seconds": None if lag_s is None else round(lag_s, 3),
             "plan": "" if is_owner else peer.plan,
             "sent_bytes": 0 if is_owner else peer.sent_bytes,
+            "compression": {} if is_owner else _about_compression(peer),
+            "acts": "" if is_owner else peer.acts,
             "rpo_actual_s": None if rpo is None else math.ceil(rpo * 1000) / 1000,
             "connected": self._sessions.is_connected(center),
             "heard_s": None if word is None else round(self._clock.now() - word.heard_at, 3),
@@ -260,7 +263,8 @@ class Picture:
             what = f"how far {name} is behind is not known"
             return [Line(what, name, None, f"Known once it follows {charter.owner}.")]
         if rpo > target:
-            what = f"{name} is {rpo:.1f} s behind, the target is {target:g} s"
+            acts = f" ({peer.acts})" if peer is not None and peer.acts else ""
+            what = f"{name} is {rpo:.1f} s behind, the target is {target:g} s{acts}"
             return [Line(what, name, None, "Look at the link and the load: drsync status --watch.")]
         return []
 
@@ -285,4 +289,13 @@ def _about_drill(report: DrillReport) -> Json:
         "started_us": report.started_us,
         "ended_us": report.ended_us,
         "rto_s": report.rto_s,
+    }
+
+
+def _about_compression(peer: PeerWord) -> Json:
+    return {
+        "level": peer.level,
+        "ratio": peer.ratio,
+        "mark_ratio": peer.mark_ratio,
+        "words": peer.compression,
     }
