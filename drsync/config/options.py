@@ -92,6 +92,8 @@ class AgentOptions:
     coordinator: PeerOptions
     peers: tuple[PeerOptions, ...] = ()
     log: LogOptions = LogOptions()
+    file_roots: tuple[str, ...] = ()
+    """Directories below which trees of file sets may lie, beside our own state directory."""
 
 
 @dataclass(frozen=True, slots=True)

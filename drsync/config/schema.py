@@ -108,6 +108,12 @@ class Peer(Section):
         return options.PeerOptions(name, self.address, self.host_key, self.client_key)
 
 
+class Files(Section):
+    """``[files]`` of an agent: where the trees of file sets may lie, beside its own state directory."""
+
+    allow: list[TreeRoot] = Field(default_factory=list)
+
+
 class AgentFile(Section):
     """The file of `drsync agent run`."""
 
@@ -118,6 +124,7 @@ class AgentFile(Section):
     ssh: Ssh
     coordinator: Dialed
     peers: dict[Name, Peer] = Field(default_factory=dict)
+    files: Files = Files()
     log: Log = Log()
 
     def build(self) -> options.AgentOptions:
@@ -131,6 +138,7 @@ class AgentFile(Section):
             coordinator=self.coordinator.build("coordinator"),
             peers=tuple(peer.build(name) for name, peer in self.peers.items()),
             log=self.log.build(),
+            file_roots=tuple(self.files.allow),
         )
 
 
