@@ -16,6 +16,9 @@ XATTR_BYTES_MAX = 64 * 1024  # per attribute: the limit of Linux
 XATTRS_BYTES_MAX = 256 * 1024  # per entry, because an entry must fit into one frame
 BLOCK_BYTES_MIN = 128 * 1024  # because most files are smaller: one hash, one request
 BLOCKS_MAX = 4096  # because an entry with its hashes must fit into one frame
+XATTRS_MAX = 1024  # because Linux lists at most 64 KiB of names
+HOLES_MAX = 4096  # because an entry must fit into one frame; smaller holes of a file with more are left out
+SIZE_MAX = (1 << 63) - 1  # off_t
 HASH_BYTES = 32  # blake3-256: content is asked for by hash between centers (F.A 16)
 
 
