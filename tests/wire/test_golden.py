@@ -8,15 +8,18 @@ import pytest
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import make
 from drsync.model.errors import RefusedError
+from drsync.model.fileset import Generation, GenerationStart
 from drsync.model.position import EpochRun, Position
-from drsync.wire import data, faults, stream
+from drsync.wire import data, faults, files, stream
 from drsync.wire.control import Hello, Welcome, dump, to_json
-from drsync.wire.frames import CRITICAL, Decoder, FrameType, encode
+from drsync.wire.frames import CRITICAL, Decoder, FrameType, encode, encode_parts
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wire" / "frames.txt"
 EPOCH = make(0, 1, 7)
 CHAIN = bytes(range(16))
 GROUP = bytes.fromhex("0123456789abcdef0123456789abcdef")
+SET = bytes.fromhex("f11e5e7" + "0" * 25)
+TREE = Generation(EPOCH, 12)
 STATEMENT = Statement(
     "same-city", "5e551017", "1ca12", CopyState.REPLICA, EPOCH, EPOCH, 1, (EpochRun(EPOCH, 1, 42, CHAIN),),
     42, 40, 38, 40, Position(EPOCH, 42, CHAIN), token=3,
@@ -54,6 +57,40 @@ FRAMES: Mapping[str, Callable[[], bytes]] = {
     "fetch": lambda: encode(FrameType.FETCH, stream.encode_fetch(stream.Fetch(GROUP, 40, 42)), stream=3),
     "fetched": lambda: encode(FrameType.FETCHED, stream.encode_fetched(stream.Fetched(42)), stream=3),
     "detach": lambda: encode(FrameType.DETACH, stream=1),
+    "tree_open": lambda: encode(
+        FrameType.TREE_OPEN, files.encode_open(files.TreeOpen(GROUP, SET, EPOCH)), stream=1
+    ),
+    "tree_state": lambda: encode(
+        FrameType.TREE_STATE,
+        files.encode_state(files.TreeState(files.StateFlags.WANTS_FULL, Generation(EPOCH, 11), TREE)),
+        stream=1,
+    ),
+    "tree_begin": lambda: encode(
+        FrameType.TREE_BEGIN,
+        files.encode_begin(
+            files.TreeBegin(
+                TREE, 11, files.BeginFlags.NONE, 3, bytes(range(32)), (GenerationStart(EPOCH, 0),)
+            )
+        ),
+        stream=1,
+    ),
+    "tree_entries": lambda: encode(
+        FrameType.TREE_ENTRIES, files.entries_header(2) + b"opaque..", stream=1
+    ),
+    "tree_want": lambda: encode(
+        FrameType.TREE_WANT, files.encode_want(12, [files.Want(2, 0), files.Want(2, 1)]), stream=1
+    ),
+    "tree_blocks": lambda: encode_parts(
+        FrameType.TREE_BLOCKS,
+        files.blocks_parts(
+            12,
+            [
+                files.Piece(2, 0, 0, files.PieceStatus.DATA, b"content"),
+                files.Piece(2, 1, 0, files.PieceStatus.GONE),
+            ],
+        ),
+        stream=1,
+    ),
 }  # fmt: skip
 
 
