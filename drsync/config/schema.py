@@ -234,6 +234,9 @@ class PolicySection(Section):
     switchover_freeze: Annotated[Duration, between(0.1, 300, "between 100 ms and 5 m")] = (
         _POLICY.switchover_freeze_s
     )
+    drill_max_age: Annotated[Duration, between(0, 400 * 86400, "between 0 and 400 d")] = (
+        _POLICY.drill_max_age_s
+    )
     max_pace: Annotated[Duration, between(0, 1, "between 0 and 1 s")] = _POLICY.max_pace_s
 
     def build(self) -> GroupPolicy:
@@ -248,6 +251,7 @@ class PolicySection(Section):
             window_s=self.window,
             journal_quota_bytes=self.quota,
             switchover_freeze_s=self.switchover_freeze,
+            drill_max_age_s=self.drill_max_age,
             max_pace_s=self.max_pace,
         )
 

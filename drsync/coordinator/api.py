@@ -15,6 +15,8 @@ from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator import forms
 from drsync.coordinator.groups import Groups, unknown
+from drsync.coordinator.objectives import Objectives
+from drsync.coordinator.objectives_view import availability_report, compliance_report
 from drsync.coordinator.operations import Operations
 from drsync.coordinator.pages import asks_for_password, home, may_pass
 from drsync.coordinator.sessions import SessionTable
@@ -37,6 +39,8 @@ BODY_BYTES_MAX = 1 << 20  # because a group document is written by hand
 WAIT_S_MAX = 60.0  # because proxies cut what is silent for longer
 LIST_MAX = 1000  # because an answer is built in memory
 LIST_USUAL = 100
+REPORT_USUAL_S = 30 * 86400  # because budgets are agreed by the month
+REPORT_MAX_S = 800 * 86400  # because nothing older is kept
 POINTS_TIMEOUT_S = 5.0  # because the list is in the agents' memory
 CHECKPOINT_TIMEOUT_S = 15.0  # because it waits for one commit
 PAGE_HEADERS = {
@@ -59,6 +63,7 @@ class Parts:
     operations: Operations
     groups: Groups
     picture: Picture
+    objectives: Objectives
     clock: Clock
     random: Random
     wake: Callable[[], None]
@@ -74,6 +79,7 @@ class Api:
         self._operations = parts.operations
         self._groups = parts.groups
         self._picture = parts.picture
+        self._objectives = parts.objectives
         self._clock = parts.clock
         self._random = parts.random
         self._wake = parts.wake
@@ -103,6 +109,8 @@ class Api:
                 web.get("/v1/drills/{id}", self._show_drill),
                 web.get("/v1/drills/{id}/report.html", self._report),
                 web.get("/v1/events", self._events),
+                web.get("/v1/reports/availability", self._availability),
+                web.get("/v1/reports/compliance", self._compliance),
             ]
         )
         return app
@@ -160,6 +168,22 @@ class Api:
         after, limit = _number(request, "after", 0), _number(request, "limit", LIST_USUAL)
         found = self._evidence.events(request.query.get("group", ""), after or -1, min(limit, LIST_MAX))
         return _json({"events": [_event(event) for event in found]})
+
+    async def _availability(self, request: web.Request) -> web.Response:
+        return self._reports(request, availability_report)
+
+    async def _compliance(self, request: web.Request) -> web.Response:
+        return self._reports(request, compliance_report)
+
+    def _reports(
+        self, request: web.Request, report: Callable[[Objectives, Charter, float], Json]
+    ) -> web.Response:
+        """A report on the group asked for, or on all."""
+        name, since_s = request.query.get("group", ""), _number(request, "since_s", REPORT_USUAL_S)
+        if not 0 < since_s <= REPORT_MAX_S:
+            raise UsageError(f"since_s: between 1 and {REPORT_MAX_S}")
+        charters = [self._groups.find(name)] if name else self._store.all()
+        return _json({"reports": [report(self._objectives, charter, float(since_s)) for charter in charters]})
 
     # --- groups
 

@@ -110,6 +110,7 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
             address = await coordinator.transport.listen(coordinator.accept)
             log.info("listening", center=COORDINATOR, reason=f"agents at {address}")
             tasks.create_task(coordinator.office.supervision.run())
+            tasks.create_task(coordinator.office.objectives.run())
             tasks.create_task(_tell_manager(manager, coordinator.office, options))
             tasks.create_task(_end_with(stop))
     except* _StoppedError:

@@ -6,12 +6,14 @@ from pathlib import Path
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
 from drsync.adapters.sqlite.evidence import SqliteEvidence
+from drsync.adapters.sqlite.history import History
 from drsync.adapters.sqlite.members import MemberMemory
 from drsync.coordinator.agents import AgentDesk
 from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal
+from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.operations import Operations, Spawn
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
@@ -28,6 +30,7 @@ class Office:
         desk: answers agents.
         api: answers people.
         supervision: acts by itself while its `run` runs.
+        objectives: watches RPO and availability while its `run` runs.
         journal: keeps and logs what happens.
         store, sessions: the charters; who is connected.
     """
@@ -66,18 +69,24 @@ class Office:
         wake = self.supervision.wake
         self.desk = AgentDesk(store, authority, sessions, journal, clock, wake)
         by_name = {center.name: center for center in centers}
+        self._history = History(database.path.with_name("history.db"))
+        self.objectives = Objectives(store, evidence, sessions, self._history, journal, clock)
         picture = Picture(
             store=store,
-            evidence=evidence,
             sessions=sessions,
             authority=authority,
             operations=operations,
+            objectives=self.objectives,
             centers=by_name,
             clock=clock,
             about={"cluster": cluster_id, "started_us": clock.wall_us()},
         )
         groups = Groups(store, by_name, random)
-        self.api = Api(Parts(store, evidence, sessions, operations, groups, picture, clock, random, wake))
+        self.api = Api(
+            Parts(
+                store, evidence, sessions, operations, groups, picture, self.objectives, clock, random, wake
+            )
+        )
 
     def _told(self, kind: str, text: str, group_id: str, center: str) -> None:
         charter = self.store.get(group_id)
@@ -87,4 +96,6 @@ class Office:
     def close(self) -> None:
         """Keep what is only in memory, and release the store."""
         self._memory.flush()
+        self.objectives.keep()
+        self._history.close()
         self._database.close()

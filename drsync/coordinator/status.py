@@ -10,18 +10,21 @@ from dataclasses import dataclass, replace
 
 from drsync import __version__
 from drsync.adapters.sqlite.charters import SqliteCharterStore
-from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.forms import PeerWord
+from drsync.coordinator.objectives import Objectives
+from drsync.coordinator.objectives_view import about_rto, about_service, rto_lines
 from drsync.coordinator.operations import Operations
 from drsync.coordinator.sessions import OwnerWord, SessionTable
 from drsync.coordinator.supervision import is_open
+from drsync.core.objectives import judge_rpo
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.drill import DrillReport
 from drsync.model.epoch import NEVER
 from drsync.model.group import Mode
+from drsync.model.objectives import Standing
 from drsync.model.topology import Center
 from drsync.ports.clock import Clock
 from drsync.wire import control
@@ -62,20 +65,20 @@ class Picture:
         self,
         *,
         store: SqliteCharterStore,
-        evidence: SqliteEvidence,
         sessions: SessionTable,
         authority: Authority,
         operations: Operations,
+        objectives: Objectives,
         centers: Mapping[str, Center],
         clock: Clock,
         about: Mapping[str, object],
     ) -> None:
         """`about` goes into the status as it is: facts about the coordinator."""
         self._store = store
-        self._evidence = evidence
         self._sessions = sessions
         self._authority = authority
         self._operations = operations
+        self._objectives = objectives
         self._centers = centers
         self._clock = clock
         self._about = about
@@ -111,7 +114,7 @@ class Picture:
         """One group of the status."""
         lines = self.why(charter)
         word = self._report(charter)
-        drill = self._evidence.last_drill(charter.group.name)
+        drill = self._objectives.last_drill(charter)
         return {
             "id": charter.group.id,
             "owner": charter.owner,
@@ -125,6 +128,8 @@ class Picture:
             "waiting": lines[0].what if lines else "",
             "intent": control.to_json(charter.intent) if charter.intent else None,
             "objectives": control.to_json(charter.group.objectives),
+            "rto": about_rto(self._objectives.rto(charter), charter),
+            "availability": about_service(self._objectives, charter),
             "centers": {m.name: self._copy(charter, m.name, word) for m in charter.group.members},
             "last_drill": _about_drill(drill) if drill else None,
             "pacing": word.report.pacing.model_dump() if word else {},
@@ -135,6 +140,7 @@ class Picture:
         is_owner = center == charter.owner
         peer = owner.report.peers.get(center, PeerWord()) if owner is not None else PeerWord()
         rpo = self._rpo(charter, center)
+        proof = self._objectives.proof(charter, center)
         lag_s = 0.0 if is_owner or not peer.lag_records else peer.rpo_s
         state = word.statement.state.value if word else CopyState.BLANK.value
         return {
@@ -151,6 +157,9 @@ class Picture:
             "compression": {} if is_owner else _about_compression(peer),
             "acts": "" if is_owner else peer.acts,
             "rpo_actual_s": None if rpo is None else math.ceil(rpo * 1000) / 1000,
+            "rpo_proved_s": None if proof.seconds is None else math.ceil(proof.seconds * 1000) / 1000,
+            "rpo_standing": judge_rpo(proof.seconds, charter.group.objectives.rpo_s).value,
+            "rpo_unknown_why": proof.reason,
             "connected": self._sessions.is_connected(center),
             "heard_s": None if word is None else round(self._clock.now() - word.heard_at, 3),
         }
@@ -184,6 +193,7 @@ class Picture:
             *self._about_move(charter),
             *self._about_owner(charter),
             *self._about_replicas(charter),
+            *self._about_practice(charter),
         ]
 
     def _about_move(self, charter: Charter) -> list[Line]:
@@ -227,6 +237,13 @@ class Picture:
         )
         return Line(what, name, max(left, 0.0) or None, remedy)
 
+    def _about_practice(self, charter: Charter) -> list[Line]:
+        """Only where the group's policy asks for drills."""
+        drill = self._objectives.last_drill(charter)
+        ended_us = drill.ended_us if drill is not None else 0
+        said = rto_lines(charter, self._objectives.rto(charter), ended_us, self._clock.wall_us())
+        return [Line(what, "a person", None, remedy) for what, remedy in said]
+
     def _about_replicas(self, charter: Charter) -> list[Line]:
         lines = []
         for member in charter.group.members:
@@ -258,6 +275,10 @@ class Picture:
         if must_be_in_sync and name not in charter.in_sync:
             what = f"{name} is not in sync: writes do not wait for it"
             return [Line(what, name, None, f"It joins when it has caught up with {charter.owner}.")]
+        return self._about_rpo(charter, name, peer)
+
+    def _about_rpo(self, charter: Charter, name: str, peer: PeerWord | None) -> list[Line]:
+        """How far behind it is: by the owner's word, then by what its copy proves."""
         rpo, target = self._rpo(charter, name), charter.group.objectives.rpo_s
         if rpo is None:
             what = f"how far {name} is behind is not known"

@@ -60,6 +60,7 @@ class GroupPolicy:
     checkpoint_s: float = 5.0
     window_s: float = 600.0  # points of the last so many seconds can be opened at replicas
     journal_quota_bytes: int = 64 << 30
+    drill_max_age_s: float = 0.0  # older, never or too slow: the group is not ready; 0: nobody asks
     switchover_freeze_s: float = 10.0  # a planned pause longer than this is an outage
     max_pace_s: float = 0.02  # the most that an answer waits for a peer that is behind; 0 = never
 

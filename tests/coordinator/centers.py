@@ -144,6 +144,8 @@ class World:
     centers: Centers = field(default_factory=Centers)
     lines: dict[str, FakeLine] = field(default_factory=dict)
     running: list["asyncio.Task[None]"] = field(default_factory=list)
+    held_beats: dict[str, int] = field(default_factory=dict)
+    is_serving: bool = True
     office: Office = field(init=False)
     client: Client = field(init=False)
 
@@ -163,6 +165,7 @@ class World:
         await self.client.start_server()
         self.client.session.headers["Authorization"] = "Bearer secret"
         _ = self._spawn(self.office.supervision.run())
+        _ = self._spawn(self.office.objectives.run())
         for name in NAMES:
             if name not in self.centers.deaf:
                 await self.connect(name)
@@ -210,14 +213,28 @@ class World:
                 report = {
                     "epoch": member.word.follow,
                     "commit": member.word.commit,
-                    "serving": True,
+                    "serving": self.is_serving,
+                    "now_us": int(self.office.api._clock.now() * 1e6),
+                    "serving_s": 0.1 if self.is_serving else None,
                     "peers": {other: peer for other in NAMES if other != name},
                     "nbd": {"data": "nbd+unix:///data"},
                 }
             word = control.to_json(member.word)
-            groups[charter.group.id] = {"statement": word, "report": report, "version": charter.version}
+            groups[charter.group.id] = {
+                "statement": word,
+                "report": report,
+                "version": charter.version,
+                "beat": self.beats_of(name),
+            }
         handlers = self.office.desk.handlers(name, lambda: line)
         return await handlers["heartbeat"]("heartbeat", {"sent_at": 0.0, "groups": groups})
+
+    def beats_of(self, name: str) -> Json:
+        """The newest heartbeat record in a copy: of just now, unless a test holds it back."""
+        word = self.centers.members[name].word
+        fresh_us = int(self.office.api._clock.now() * 1e6)
+        time_us = self.held_beats.get(name, fresh_us)
+        return {"seq": word.appended if time_us else 0, "time_us": time_us, "epoch": word.follow}
 
     async def _beats(self) -> None:
         while True:
