@@ -1,12 +1,13 @@
 """The agent: composition root of one center's daemon. Wiring and supervision; no decisions."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 
 import structlog
 
 from drsync import __version__
 from drsync.adapters.charter_remote import RemoteCharterStore
+from drsync.adapters.hooks.inventory import Inventory
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
@@ -16,6 +17,8 @@ from drsync.agent.broken import BrokenCopy, broken_copy
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
 from drsync.agent.headquarters import COORDINATOR, Headquarters
+from drsync.agent.hook_exports import HookExports
+from drsync.agent.hooks import HookDesk
 from drsync.agent.requests import Requests, unknown_group
 from drsync.agent.start_token import StartToken
 from drsync.agent.view_desk import ViewDesk
@@ -79,7 +82,17 @@ class Agent:
             self._transport,
             self._clock,
             self._dice,
-            lambda link: self._endpoint(link, self._requests.for_coordinator()),
+            lambda link: self._endpoint(
+                link, {**self._requests.for_coordinator(), **self._hooks.for_coordinator()}
+            ),
+        )
+        self._hooks = HookDesk(
+            options.hooks,
+            Inventory(options.state_dir / "inventory", str(options.state_dir)),
+            options.run_dir / "hooks",
+            HookExports(self.member, self._sockets, self._clock, self._me.session),
+            self._spawn,
+            self.log,
         )
 
     # --- life
@@ -95,6 +108,7 @@ class Agent:
                     tasks.create_task(self._run_member(member))
                 self.log("listening", await self._transport.listen(self._accept))
                 tasks.create_task(self._peers.run())
+                tasks.create_task(self._hooks.sweep())
                 tasks.create_task(self._headquarters.run())
                 tasks.create_task(self._tell_manager())
                 tasks.create_task(_end_with(stop))
@@ -125,7 +139,12 @@ class Agent:
             await self._sockets.serve_group(member)
 
     async def _close(self) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(work)
+
         await self._sockets.close()
+        await self._hooks.sweep()
         await self._transport.close()
         for member in self._members.values():
             try:

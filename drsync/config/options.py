@@ -81,6 +81,19 @@ class PeerOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class HookOptions:
+    """What runbooks may do on the agent's machine; nothing unless it is said.
+
+    Attributes:
+        allow: programs, and directories whose programs may be run, as the agent's user.
+        mounts: attach and mount served volumes, make network namespaces (needs root).
+    """
+
+    allow: tuple[Path, ...] = ()
+    mounts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AgentOptions:
     """One agent: one center of one cluster on one host."""
 
@@ -94,6 +107,7 @@ class AgentOptions:
     log: LogOptions = LogOptions()
     file_roots: tuple[str, ...] = ()
     """Directories below which trees of file sets may lie, beside our own state directory."""
+    hooks: HookOptions = HookOptions()
 
 
 @dataclass(frozen=True, slots=True)

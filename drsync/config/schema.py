@@ -30,6 +30,7 @@ from drsync.model.group import Durability, GroupPolicy, Mode, Objectives
 from drsync.model.topology import Center, Designation
 
 MEMBERS_MAX = 3  # because the plan is two sites and three centers
+HOOKS_MAX = 64  # because every entry is read by a person who decides what may run as root
 VOLUMES_MAX = 256  # because every checkpoint names the state of each
 FILESETS_MAX = 16  # because each has an index and a watcher of its own in every agent
 
@@ -114,6 +115,17 @@ class Files(Section):
     allow: list[TreeRoot] = Field(default_factory=list)
 
 
+class HooksSection(Section):
+    """``[hooks]`` of an agent: what runbooks may do on its machine."""
+
+    allow: Annotated[list[FilePath], Field(max_length=HOOKS_MAX)] = []
+    mounts: bool = False
+
+    def build(self) -> options.HookOptions:
+        """As options."""
+        return options.HookOptions(tuple(self.allow), self.mounts)
+
+
 class AgentFile(Section):
     """The file of `drsync agent run`."""
 
@@ -126,6 +138,7 @@ class AgentFile(Section):
     peers: dict[Name, Peer] = Field(default_factory=dict)
     files: Files = Files()
     log: Log = Log()
+    hooks: HooksSection = HooksSection()
 
     def build(self) -> options.AgentOptions:
         """As options."""
@@ -139,6 +152,7 @@ class AgentFile(Section):
             peers=tuple(peer.build(name) for name, peer in self.peers.items()),
             log=self.log.build(),
             file_roots=tuple(self.files.allow),
+            hooks=self.hooks.build(),
         )
 
 

@@ -6,7 +6,7 @@ whatever happens, and counts as gone only when the agent itself answered. It mea
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drsync.core.drill import Findings, content_of, judge
 from drsync.engine.procedure_steps import StepLog
@@ -15,6 +15,7 @@ from drsync.model.charter import Charter
 from drsync.model.drill import Cleanup, DrillPoint, DrillReport, OpenView, VolumeFinding
 from drsync.model.errors import DrsyncError, RefusedError, TransientError
 from drsync.model.operation import Step
+from drsync.model.runbook import RunEvidence
 from drsync.ports.evidence import Evidence
 
 POLL_S = 0.1  # because a point reaches the drill center within tenths of a second
@@ -70,6 +71,8 @@ class DrillRunner:
         self._request = request
         self._log = log
         self._found = Found()
+        self._source: OpenView | None = None
+        self._copy: OpenView | None = None
 
     async def run(self, charter: Charter, steps: Sequence[Step]) -> DrillReport:
         """Drill and report. `steps` is the list that the step log fills.
@@ -105,12 +108,66 @@ class DrillRunner:
             raise RefusedError(f"{center} is not connected", code="not_reached", remedy=f"Start {center}.")
 
     async def _open_and_compare(self, charter: Charter) -> None:
-        source = await (self._choose(charter) if self._request.point else self._mark(charter))
+        await self.choose_point(charter)
+        await self.open_copy(charter)
+        await self.compare()
+
+    # --- the parts, for a runbook that puts its own steps between them
+
+    async def choose_point(self, charter: Charter) -> DrillPoint:
+        """Make a recovery point, or take the one asked for, and wait until the drill center has it."""
+        self._require_ready(charter)
+        self._source = await (self._choose(charter) if self._request.point else self._mark(charter))
         await self._wait_until_held(charter)
-        drilled = await self._open(charter)
-        if source is None:
-            self._found.is_comparable = False
-        await self._compare(source, drilled)
+        assert self._found.point is not None
+        return self._found.point
+
+    async def open_copy(self, charter: Charter) -> OpenView:
+        """Open the copy at that point, and read from it."""
+        if self._found.point is None:
+            raise RefusedError(
+                "there is no recovery point yet", remedy="Let repl.open need a repl.checkpoint step."
+            )
+        self._copy = await self._open(charter)
+        return self._copy
+
+    async def compare(self) -> None:
+        """Compare the copy with its source, block by block. Raises RefusedError when they differ."""
+        if self._copy is None:
+            raise RefusedError("nothing is open that could be compared", remedy="Let it need repl.open.")
+        self._found.is_comparable = self._source is not None
+        await self._compare(self._source, self._copy)
+
+    @property
+    def view(self) -> str:
+        """The id under which the copy is open; empty when it is not."""
+        return self._copy.view if self._copy is not None else ""
+
+    async def close_views(self, center: str = "") -> tuple[Cleanup, ...]:
+        """Close what is open, at `center` or everywhere; what became of each."""
+        wanted = [view for view in self._found.views if center in ("", view.center)]
+        closed = []
+        for view in reversed(wanted):
+            closed.append(await close_view(self._world, self._evidence, view, self._log))
+            self._found.views.remove(view)
+        self._found.cleanup += closed
+        return tuple(closed)
+
+    def tell(self, failure: str, rto_s: float | None, cleanup: Sequence[Cleanup] = ()) -> None:
+        """What a runbook found: why it failed (a sentence or nothing), its RTO, and its own clean-up."""
+        self._found.failure = failure
+        self._found.rto_s = rto_s
+        self._found.cleanup += cleanup
+
+    def report(
+        self, charter: Charter, steps: Sequence[Step], total_s: float, runbook: RunEvidence | None
+    ) -> DrillReport:
+        """The report of what was found so far."""
+        made = self._report(charter, tuple(steps), total_s)
+        if runbook is None:
+            return made
+        counted = tuple(step.id for step in runbook.steps if step.counts)
+        return replace(made, runbook=runbook, rto_steps=counted)
 
     # --- the point
 
@@ -246,8 +303,7 @@ class DrillRunner:
         self._found.views.remove(view)
 
     async def _clean_up(self) -> None:
-        for view in reversed(self._found.views):
-            self._found.cleanup.append(await close_view(self._world, self._evidence, view, self._log))
+        await self.close_views()
 
     # --- the report
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from drsync.core.loss import LossStatement
@@ -47,6 +48,11 @@ class StepLog:
             self._tell(name, center, label, began, StepOutcome.FAILED, str(error))
             raise
         self._tell(name, center, label, began, note.outcome, note.detail)
+
+    def adopt(self, step: Step) -> None:
+        """A step of a procedure within this one, numbered anew."""
+        self._n += 1
+        self._told(replace(step, n=self._n))
 
     def wait(self, reason: str) -> None:
         """Waiting goes on, or begins; however long it takes it is one step, with the last reason."""

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from drsync.model.epoch import Epoch
 from drsync.model.operation import Step
+from drsync.model.runbook import RunEvidence
 
 DRILL_FORMAT = 1
 """Version of the JSON form; keys may be added without raising it."""
@@ -76,6 +77,7 @@ class DrillReport:
         rpo_target_s, rto_target_s: the group's objectives.
         verdict, content: see the types.
         reasons: sentences that say why the verdict is not `passed`.
+        runbook: what became of the runbook that the drill followed, if it followed one.
     """
 
     id: str
@@ -102,6 +104,7 @@ class DrillReport:
     volumes: tuple[VolumeFinding, ...]
     cleanup: tuple[Cleanup, ...]
     steps: tuple[Step, ...]
+    runbook: RunEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)

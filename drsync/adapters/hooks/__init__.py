@@ -1,1 +1,1 @@
-"""Running programs: argv lists, a deadline, a reduced environment."""
+"""Programs that runbooks let an agent run, and what they leave on its machine: named, limited, found."""

@@ -1,0 +1,137 @@
+"""Taking away what was made, whoever made it and however far it got; and the proof that it is gone.
+
+It goes by what the kernel says, not by what a list says: removing a thing twice, or one that was never made,
+does nothing and is well done.
+"""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from drsync.adapters.hooks.kernel import Trace, mark_of, traces
+from drsync.adapters.hooks.programs import run_tool
+from drsync.model.errors import DrsyncError
+
+ROUNDS_MAX = 8  # because each round removes one layer: process, mount, loop, fuse, directory
+SERVER_ROUNDS = 2  # because the server of a disk must answer until what was mounted is written back
+TOOL_S = 15.0  # because an unmount writes back, and a server that is gone answers with an error at once
+SETTLE_S = 0.1  # because a killed process and a detached loop are gone within milliseconds
+
+
+HOME = "home"
+"""Below an item's directory: where programs may leave files."""
+
+TREE, FUSE = "tree", "fuse"
+MOUNT_POINTS = (TREE, FUSE)
+"""Below an item's directory: where something may be mounted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was removed, and what the kernel still knows."""
+
+    removed: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+async def remove(folder: Path, tag: str, grace_s: float = 0.0) -> Removal:
+    """Remove everything whose name begins with `tag`, and look again until nothing is left or nothing helps.
+
+    Args:
+        folder: directory of the agent's item directories.
+        tag: beginning of the names.
+        grace_s: how long processes have after SIGTERM.
+    """
+    removed: dict[str, None] = {}
+    left = await asyncio.to_thread(traces, folder, tag)
+    await _end_kindly([trace for trace in left if trace.kind == "process"], folder, tag, grace_s)
+    for attempt in range(ROUNDS_MAX):
+        left = await asyncio.to_thread(traces, folder, tag)
+        if not left:
+            break
+        for trace in left:
+            await _take(trace, tag, attempt)
+            removed[str(trace)] = None
+        await asyncio.sleep(SETTLE_S if attempt else 0)
+    names = [str(trace) for trace in left]
+    return Removal(tuple(name for name in removed if name not in names), tuple(names))
+
+
+async def _end_kindly(running: list[Trace], folder: Path, tag: str, grace_s: float) -> None:
+    if not running or grace_s <= 0:
+        return
+    for trace in running:
+        _signal(trace.pid, tag, signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + grace_s
+    while loop.time() < deadline:
+        left = await asyncio.to_thread(traces, folder, tag)
+        if not any(trace.kind == "process" for trace in left):
+            return
+        await asyncio.sleep(SETTLE_S)
+
+
+async def _take(trace: Trace, tag: str, attempt: int) -> None:
+    """Remove one thing; what does not work now is seen in the next round."""
+    lazily = ("-l",) if attempt >= ROUNDS_MAX // 2 else ()
+    with suppress(DrsyncError, OSError):
+        match trace.kind:
+            case "server" if attempt < SERVER_ROUNDS:
+                pass  # it ends by itself when nothing is mounted from it any more
+            case "process" | "server":
+                _signal(trace.pid, tag, signal.SIGKILL)
+            case "mount" | "fuse":
+                await run_tool("umount", *lazily, trace.name, seconds=TOOL_S)
+            case "loop":
+                await run_tool("losetup", "-d", trace.name, seconds=TOOL_S)
+            case "netns":
+                await run_tool("ip", "netns", "delete", trace.name, seconds=TOOL_S)
+            case _:
+                await asyncio.to_thread(_remove_directory, Path(trace.name))
+
+
+def _signal(pid: int, tag: str, number: signal.Signals) -> None:
+    """To exactly the process that bears the tag: the handle is taken first, so the id cannot change hands."""
+    with suppress(ProcessLookupError, PermissionError):
+        handle = os.pidfd_open(pid)
+        try:
+            if mark_of(pid).startswith(tag):
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
+
+
+def _remove_directory(path: Path) -> None:
+    """An item's directory. Places where something may be mounted are only removed when they are empty.
+
+    What is mounted there is the data that all this is about: nothing in it is ever deleted.
+    """
+    _empty(path / HOME)
+    for name in MOUNT_POINTS:
+        with suppress(FileNotFoundError):
+            (path / name).rmdir()
+    for log in path.glob("*.log"):
+        log.unlink()
+    path.rmdir()
+
+
+def _empty(home: Path) -> None:
+    """What programs left in the place they were given; not into another file system, not through a link."""
+    if not home.exists():
+        return
+    device = home.lstat().st_dev
+    for root, directories, files in os.walk(home, topdown=False):
+        if Path(root).lstat().st_dev != device:
+            continue
+        for name in files:
+            (Path(root) / name).unlink()
+        for name in directories:
+            inner = Path(root) / name
+            if inner.is_symlink():
+                inner.unlink()
+            elif inner.lstat().st_dev == device:
+                inner.rmdir()
+    home.rmdir()
