@@ -5,7 +5,7 @@ Only faults and restarts live here; how likely each is belongs to the world's ch
 
 from collections.abc import Callable
 
-from drsync.model.charter import IntentKind
+from drsync.model.charter import Charter, IntentKind
 from drsync.sim import procedures
 from drsync.sim.member import Log, Member
 from drsync.sim.procedures import Coordinator
@@ -119,6 +119,10 @@ def _snapshot(world: World, c: Member) -> None:
 
 
 def _restore(world: World, c: Member) -> None:
+    go_back(world, c)
+
+
+def go_back(world: World, c: Member) -> None:
     """A member goes back in time. Not simulated: a snapshot younger than two token exchanges."""
     old = world.snapshots.get(c.name)
     if old is None or not c.is_up or old.charter is None:
@@ -145,7 +149,12 @@ def _old_store(world: World, _: Member) -> None:
     """A store is restored from a backup."""
     if not world.backups:
         return
-    store, charter, tokens = world.dice.choice(world.backups)
+    put_back(world, world.dice.choice(world.backups))
+
+
+def put_back(world: World, backup: tuple[Store, Charter, dict[str, int]]) -> None:
+    """A store is what it was when the backup was taken, and has just started."""
+    store, charter, tokens = backup
     store.charter, store.tokens = charter, dict(tokens)
     restart_store(world, store, is_known_good=False)
 

@@ -336,6 +336,18 @@ MUTANTS: dict[str, Mutant] = {
         "a restored member may confirm failsafe mode",
         Rules(may_confirm=lambda word, epoch, _is_checked: word.promised <= epoch),
     ),
+    "unchecked_confirms": Mutant(
+        "a member may confirm failsafe mode before the store has compared its token",
+        Rules(may_confirm=lambda word, epoch, _: lease.may_confirm(word, epoch, is_checked=True)),
+    ),
+    "promised_confirms": Mutant(
+        "a member that promised more may confirm failsafe mode",
+        Rules(
+            may_confirm=lambda word, epoch, is_checked: lease.may_confirm(
+                replace(word, promised=min(word.promised, epoch)), epoch, is_checked=is_checked
+            )
+        ),
+    ),
     "truncate_after_forced": Mutant("R8 even where a loss was stated", _blind_for(*Loss)),
     "r8_after_volatile": Mutant("R8 after a stated volatile loss", _blind_for(Loss.VOLATILE)),
     "loss_forgotten": Mutant(

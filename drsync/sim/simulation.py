@@ -5,7 +5,7 @@ Only the order of what happens lives here.
 
 from drsync.model.charter import IntentKind
 from drsync.model.epoch import generation
-from drsync.sim import faults, procedures, protocol
+from drsync.sim import faults, procedures, protocol, scenes
 from drsync.sim.checker import ViolationError
 from drsync.sim.member import Member
 from drsync.sim.messages import Renew
@@ -38,6 +38,7 @@ class Simulation:
         self.world = World(seed, rules)
         self.coordinators: list[Coordinator] = []
         world = self.world
+        self.scene = scenes.begin(world, seed)
         first = world.members["A"]
         first.disk.promised = world.stores[0].charter.epoch
         protocol.open_group(world, first, world.stores[0].charter)
@@ -49,6 +50,7 @@ class Simulation:
             faults.crash_later(world)
             if world.chance(world.fault_rate):
                 self._add(faults.strike(world))
+            self._add(next(self.scene, None))
             self.tick()
         self.heal()
 

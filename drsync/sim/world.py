@@ -97,12 +97,16 @@ class World:
         self.weights = [weight * dice.choice([0, 0.5, 1, 3]) for weight in FAULTS.values()]
         self.weights[0] += 0.1
         # members and the store never go back in time in the same run: then nobody may be left who remembers
-        self.weights[list(FAULTS).index(dice.choice(["restore", "old_store"]))] = 0
+        self.forbid(dice.choice(["restore", "old_store"]))
         self.speed = dice.choice([1, 2, 3])
         self.shrink_rate = dice.choice([0.01, 0.15])
         self.plan_rate = dice.choice([0.004, 0.015])
         self.fault_rate = dice.choice([0.01, 0.02, 0.04])
         self.is_slow_disk = self.chance(0.5)
+
+    def forbid(self, fault: str) -> None:
+        """This never breaks in this world."""
+        self.weights[list(FAULTS).index(fault)] = 0
 
     def chance(self, probability: float) -> bool:
         """Roll."""

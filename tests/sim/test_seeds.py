@@ -11,39 +11,43 @@ from drsync.sim.runner import list_mutants, run_seeds
 CHUNK = 50
 
 CAUGHT_AT = {
-    "thaw_by_timer": 103,
-    "switch_without_seal": 469,
-    "reopen_same_epoch": 4,
+    "thaw_by_timer": 32,
+    "switch_without_seal": 618,
+    "reopen_same_epoch": 5,
     "promote_unclean_silently": 9,
-    "no_in_sync_check": 0,
-    "no_donation": 12,
-    "no_seal": 0,
-    "failsafe_alone": 41,
-    "failsafe_any_company": 784,
-    "failsafe_mates_only": 784,
-    "bind_ignored": 450,
+    "no_in_sync_check": 6,
+    "no_donation": 4,
+    "no_seal": 5,
+    "failsafe_alone": 10,
+    "failsafe_any_company": 10,
+    "failsafe_mates_only": 526,
+    "bind_ignored": 34,
     "truncate_after_forced": 11,
     "loss_forgotten": 9,
     "history_next": 66,
-    "no_truncation": 11,
-    "stale_plan_cuts": 104,
+    "no_truncation": 4,
+    "stale_plan_cuts": 141,
     "apply_beyond_durable": 9,
-    "apply_early": 41,
-    "commit_before_append": 94,
+    "apply_early": 10,
+    "commit_before_append": 147,
     "flush_appended": 11,
-    "ack_old_session": 25,
-    "ack_before_shrink": 89,
-    "grow_late": 94,
+    "ack_old_session": 163,
+    "ack_before_shrink": 91,
+    "grow_late": 63,
     "unknown_cas_assumed": 5,
     "promise_ignored": 23,
-    "old_store_accepted": 36,
+    "old_store_accepted": 0,
     "era_plus_one": 169,
-    "amnesia_trusted": 1,
-    "memory_members_only": 66,
-    "bind_forgotten": 259,
+    "amnesia_trusted": 41,
+    "memory_members_only": 41,
+    "bind_forgotten": 220,
     "r8_after_volatile": 11,
     "lease_forgotten": 109,
     "volatile_while_silent": 444,
+    "restored_confirms": 174,
+    "store_start_trusted": 0,
+    "unchecked_confirms": 174,
+    "promised_confirms": 129,
     "resync_no_pin": 14,
     "resync_trim_first": 1,
     "resync_clear_at_start": 11,
@@ -54,11 +58,9 @@ CAUGHT_AT = {
 }
 """A seed that shows each wrong rule. When the world's dice change, `drsync sim --mutant` finds new ones."""
 
-BY_ARGUMENT = {
-    "restored_confirms",
-    "store_start_trusted",
-}
-"""Rules that no seed has shown to be needed yet; the argument for each stands beside it in the protocol."""
+STANDSTILL = "did not converge after healing"
+SHOWN_BY_STANDSTILL = {"promise_ignored"}
+"""Not by harm: with honest clocks the lease has stopped the old owner before the new one opens."""
 
 
 @pytest.mark.timeout(180)  # because the machines that run this are shared
@@ -74,6 +76,8 @@ def test_three_hundred_seeds_break_no_promise(first: int) -> None:
 def test_every_wrong_rule_is_caught(name: str) -> None:
     report = run_seeds(CAUGHT_AT[name], 1, name)
     assert [found["seed"] for found in report["failures"]] == [CAUGHT_AT[name]]
+    is_harmless = report["failures"][0]["invariant"] == STANDSTILL
+    assert is_harmless == (name in SHOWN_BY_STANDSTILL)
     assert report["failures"][0]["replay"] == f"drsync sim --seed {CAUGHT_AT[name]} --mutant {name}"
 
 
@@ -83,7 +87,7 @@ def test_what_breaks_a_wrong_rule_does_not_break_the_shipped_ones(first: int) ->
 
 
 def test_no_wrong_rule_is_forgotten() -> None:
-    assert set(list_mutants()) == set(CAUGHT_AT) | BY_ARGUMENT
+    assert set(list_mutants()) == set(CAUGHT_AT)
 
 
 def test_a_seed_is_the_same_in_every_process() -> None:

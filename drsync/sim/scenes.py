@@ -1,0 +1,208 @@
+"""Scenes: rare orders of faults that dice would need too many seeds for, played into some of the worlds.
+
+A scene only breaks and mends things and starts coordinators, as a fault does; whatever the members and the
+store make of it, and all other faults meanwhile, stay random. Its own dice keep the other seeds as they are.
+"""
+
+import random
+from collections.abc import Callable, Generator
+
+from drsync.model.charter import IntentKind
+from drsync.sim import faults, procedures, protocol
+from drsync.sim.member import Member
+from drsync.sim.procedures import Coordinator
+from drsync.sim.store import NAMES, Store
+from drsync.sim.world import LEASE, World, link
+
+SCENE_RATE = 0.4  # of the seeds have a scene
+BEGIN = (50, 400)  # ticks, because a scene needs a group that has settled, and time to go on after it
+PATIENCE = 400  # ticks that a scene waits for what it needs before it is given up
+BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
+ALONE = (5, 60)  # ticks that a lone owner may go on acknowledging
+AFTERMATH = 2 * LEASE  # ticks, because who is restored waits for the lease of the one before
+
+Scene = Generator[Coordinator | None, None, None]
+"""One step for each tick; a coordinator that starts is handed to the simulation."""
+
+
+def begin(world: World, seed: int) -> Scene:
+    """The scene of a seed, most often none."""
+    dice = random.Random(f"scene {seed}")
+    if dice.random() >= SCENE_RATE:
+        return _pass(0)
+    name = dice.choice(sorted(SCENES))
+    if name in CONFLICTS:
+        world.forbid(CONFLICTS[name])
+    return _after(dice.randrange(*BEGIN), SCENES[name](world, dice))
+
+
+def _after(ticks: int, scene: Scene) -> Scene:
+    yield from _pass(ticks)
+    yield from scene
+
+
+def _pass(ticks: int) -> Scene:
+    for _ in range(ticks):
+        yield None
+
+
+def _until(is_so: Callable[[], bool]) -> Scene:
+    """Wait; who asks looks again afterwards, because patience ends."""
+    for _ in range(PATIENCE):
+        if is_so():
+            return
+        yield None
+
+
+def _apart(world: World, names: set[str], scene: Scene) -> Scene:
+    """Meanwhile the places in `names` reach only each other, whatever the other faults mend."""
+    places = (*NAMES, world.stores[-1].name)
+    return _cut(world, {link(a, b) for a in places for b in places if (a in names) != (b in names)}, scene)
+
+
+def _cut(world: World, links: set[tuple[str, str]], scene: Scene) -> Scene:
+    for step in scene:
+        world.cut |= links
+        yield step
+    world.cut -= links
+
+
+def _pair(world: World) -> tuple[Member, Member] | None:
+    """The owner that serves and its mate, while the charter in force has both in sync."""
+    store = world.stores[-1]
+    charter = store.charter
+    owner = world.members[charter.owner]
+    mates = world.mates(owner.name)
+    if store.ready() or not mates or not protocol.serves(world, owner) or owner.epoch != charter.epoch:
+        return None
+    mate = world.members[mates[0]]
+    is_sound = mate.is_up and mate.is_checked and not (mate.disk.unclean or mate.disk.amnesic)
+    is_following = mate.disk.promised == mate.disk.follow == charter.epoch
+    return (owner, mate) if is_sound and is_following and mate.name in charter.in_sync else None
+
+
+def _settled(world: World) -> Generator[Coordinator | None, None, tuple[Member, Member] | None]:
+    """Wait for such a pair; None when it did not come."""
+    yield from _until(lambda: _pair(world) is not None)
+    return _pair(world)
+
+
+def _old_charter(world: World, dice: random.Random) -> Scene:
+    """A store comes back from a backup that still counts on a member which was dropped since.
+
+    Only that member reaches it, and it knows no better: what the owner acknowledged without it is nowhere
+    in sight.
+    """
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    backup = (store, store.charter, dict(store.tokens))
+    world.shrink_rate = 1.0
+    yield from _apart(world, {mate.name}, _until(lambda: mate.name not in store.charter.in_sync))
+    yield from _apart(world, {mate.name}, _pass(dice.randrange(*ALONE)))
+    if store is not world.stores[-1]:
+        return
+    if dice.random() < BRANCH_RATE:
+        faults.crash(owner, is_host=True)
+    faults.put_back(world, backup)
+    yield from _apart(world, {mate.name, store.name}, _insist(world, mate, store))
+
+
+def _insist(world: World, c: Member, store: Store) -> Scene:
+    """Somebody tries again and again to open at a member."""
+    for _ in range(AFTERMATH):
+        is_idle = not store.ready() and store.charter.intent is None and not c.is_owner
+        yield procedures.begin(world, IntentKind.OPEN, c.name) if is_idle else None
+
+
+def _forgotten_promise(world: World, dice: random.Random) -> Scene:
+    """A member that took over goes back in time, and meets the owner from whom it took over, nobody else.
+
+    It was promised away from that owner and remembers nothing of it; nor can the owner tell, which saw
+    nothing of it after the snapshot.
+    """
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    world.snapshots[mate.name] = mate.disk.copy()
+    yield from _apart(world, {owner.name}, _take_over(world, store, mate, IntentKind.OPEN))
+    if dice.random() < BRANCH_RATE:
+        remote = world.members["C"]
+        yield from _apart(world, {owner.name}, _take_over(world, store, remote, IntentKind.SWITCHOVER))
+    yield from _apart(world, {owner.name}, _pass(dice.randrange(*ALONE)))
+    faults.go_back(world, mate)
+    yield from _apart(world, {owner.name, mate.name}, _pass(AFTERMATH))
+
+
+def _take_over(world: World, store: Store, c: Member, kind: IntentKind) -> Scene:
+    """A person tries to make a member the owner, until it is."""
+    for _ in range(PATIENCE):
+        if protocol.serves(world, c):
+            return
+        is_idle = store.charter.intent is None
+        found = procedures.begin(world, kind, c.name) if is_idle or kind is IntentKind.FAILOVER else None
+        if found is not None and not found.has_begun:
+            found.target = c.name
+        yield found
+
+
+def _split_pair(world: World, dice: random.Random) -> Scene:
+    """The owner has one other member beside it and no store; the third one takes over at the store."""
+    if world.is_strict:  # whoever owned a strict group stays in sync
+        for name in ("C", "A"):
+            yield from _take_over(world, world.stores[-1], world.members[name], IntentKind.SWITCHOVER)
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    friend, heir = dice.sample([mate, world.members["C"]], 2)
+    kind = IntentKind.FAILOVER if world.is_strict else IntentKind.OPEN  # else the heir waits for all others
+    yield from _apart(world, {owner.name, friend.name}, _take_over(world, store, heir, kind))
+    yield from _apart(world, {owner.name, friend.name}, _pass(dice.randrange(*ALONE)))
+
+
+def _company_leaves(world: World, dice: random.Random) -> Scene:
+    """Who confirmed that the owner may go on without the store takes over where nobody sees the owner."""
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    yield from _cut(world, {link(owner.name, store.name)}, _pass(LEASE + dice.randrange(LEASE)))
+    if dice.random() < BRANCH_RATE:
+        for c in (mate, world.members["C"]):
+            faults.crash(c, is_host=False)
+    yield from _apart(world, {owner.name}, _take_over(world, store, mate, IntentKind.OPEN))
+    yield from _apart(world, {owner.name}, _pass(dice.randrange(*ALONE)))
+
+
+def _hasty_return(world: World, dice: random.Random) -> Scene:
+    """A mate loses what it had not flushed, catches up, and takes over."""
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    faults.crash(mate, is_host=True)
+    yield from _until(lambda: mate.is_up and not mate.disk.unclean)
+    if dice.random() < BRANCH_RATE:
+        faults.crash(owner, is_host=False)
+    yield from _apart(world, {owner.name}, _take_over(world, store, mate, IntentKind.OPEN))
+
+
+SCENES: dict[str, Callable[[World, random.Random], Scene]] = {
+    "old_charter": _old_charter,
+    "forgotten_promise": _forgotten_promise,
+    "split_pair": _split_pair,
+    "company_leaves": _company_leaves,
+    "hasty_return": _hasty_return,
+}
+"""Every scene by its name."""
+
+CONFLICTS = {"old_charter": "restore", "forgotten_promise": "old_store"}
+"""Members and the store never go back in time in the same run: then nobody may be left who remembers."""
