@@ -32,7 +32,7 @@ from drsync.engine.threads import in_thread
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
-from drsync.model.errors import DrsyncError, MalformedError, TransientError
+from drsync.model.errors import DrsyncError, MalformedError, NoSpaceError, TransientError
 from drsync.ports.transport import Call, Link, LinkKind
 from drsync.wire.frames import Frame, FrameType
 from drsync.wire.stream import read_attach, read_fetch
@@ -174,8 +174,8 @@ class Agent:
             copy = await asyncio.to_thread(
                 GroupCopy.open, self._me, spec, store, self._dice.hex128(), self._clock.now()
             )
-        except TransientError:
-            raise
+        except (TransientError, NoSpaceError):
+            raise  # tried again when the group is offered again
         except DrsyncError as error:
             self._broken[spec.id] = broken_copy(self._me, store, charter, error)
             raise

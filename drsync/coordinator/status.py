@@ -216,9 +216,14 @@ class Picture:
         if charter.epoch == NEVER:
             return [Line("it was never opened", name, None, "It is opened as soon as the members are there.")]
         if word is None or not is_open(charter, word.statement):
+            if word is not None and word.statement.no_space:
+                what = f"the owner {name} does not serve: {word.statement.no_space}"
+                return [Line(what, name, None, _SPACE_REMEDY)]
             state = word.statement.state.value if word else "silent"
             return [Line(f"the owner {name} does not serve: it is {state}", name, None, _open_remedy(state))]
         report = self._fresh_report(charter)
+        if word.statement.no_space:
+            return [Line(f"the owner {name}: {word.statement.no_space}", name, None, _SPACE_REMEDY)]
         if report is None or not report.report.serving:
             what = report.report.waiting if report and report.report.waiting else "it waits for its lease"
             return [Line(f"the owner {name} holds writes: {what}", name, None, "It goes on by itself.")]
@@ -258,6 +263,8 @@ class Picture:
         if word is not None and word.statement.state in {CopyState.FAILED, CopyState.FORKED}:
             what = f"the copy at {name} is {word.statement.state.value}"
             return [Line(what, name, None, f"See the log of the agent at {name}.")]
+        if word is not None and word.statement.no_space:
+            return [Line(f"{name} falls behind: {word.statement.no_space}", name, None, _SPACE_REMEDY)]
         silent_s = self._clock.now() - word.heard_at if word is not None else 0.0
         if silent_s > SILENT_S:
             what = f"{name} is connected and has said nothing for {silent_s:.0f} s"
@@ -288,6 +295,9 @@ class Picture:
             what = f"{name} is {rpo:.1f} s behind, the target is {target:g} s{acts}"
             return [Line(what, name, None, "Look at the link and the load: drsync status --watch.")]
         return []
+
+
+_SPACE_REMEDY = "Free space there; it goes on by itself."
 
 
 def _open_remedy(state: str) -> str:

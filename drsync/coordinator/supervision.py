@@ -141,6 +141,8 @@ class Supervision:
             return False  # not heard since: it may serve by now
         if word.statement.state in BROKEN or is_open(charter, word.statement):
             return False
+        if word.statement.no_space:
+            return False  # it says so itself when there is space
         if charter.epoch == NEVER and not self._all_have_copies(charter):
             return False
         return self._is_time(group_id, agent.session)

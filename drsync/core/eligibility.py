@@ -99,6 +99,8 @@ def _useless(charter: Charter, target: Statement) -> tuple[Reason, ...]:
     """Reasons that no override helps against."""
     if target.follow > charter.epoch:
         return (safety.moved_on(target.center, target.follow, charter.epoch),)
+    if target.no_space:
+        return (safety.no_space(target.center, target.no_space),)
     own = belongs(charter, target)
     if max(target.applied, target.first_seq - 1) > own:
         return (safety.needs_resync(target.center, max(target.applied, target.first_seq - 1), own),)

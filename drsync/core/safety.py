@@ -55,6 +55,13 @@ def copy_failed(name: str, state: str) -> Reason:
     )
 
 
+def no_space(name: str, why: str) -> Reason:
+    """The disk is full: an owner must be able to write."""
+    return Reason(
+        "no_space", f"{name} could take no write: {why}.", f"Free space at {name}, or name another center."
+    )
+
+
 def went_back(name: str) -> Reason:
     """The copy is older than what the center stated before."""
     return Reason(

@@ -7,25 +7,28 @@ then. Role-independent; the owner's and the replica's loops append through the j
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from drsync.delta.batch import peek, split
 from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
 from drsync.engine.heartbeat import BeatBook
+from drsync.engine.space import Space
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
-from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
 from drsync.model.fileset import FileSetWord
 from drsync.model.group import GroupSpec
 from drsync.model.objectives import Beat
 from drsync.model.position import EpochStart, History
 from drsync.ports.copy_store import CopyStore
-from drsync.ports.journal import Journal, Superblock
+from drsync.ports.journal import Image, Journal, Superblock
 from drsync.wire import control
 
+NO_SPACE_CHARACTERS_MAX = 500  # because a path may be long, and the word goes out each second
 CHECKPOINTS_MAX = 20_000  # because a day of checkpoints every 5 s is 17,280
 FORMAT = 1
 
@@ -144,6 +147,7 @@ class GroupCopy:
         if durable.failure:
             self.state = CopyState.FAILED
         self.is_failure_lasting = False
+        self.space = Space()
         self.token = 0
         self.file_words: Callable[[], tuple[FileSetWord, ...]] = tuple
         self._superblock = superblock
@@ -164,6 +168,7 @@ class GroupCopy:
 
         Raises:
             FailedCopyError: the copy is damaged; nothing was changed.
+            NoSpaceError: nothing is kept open; to be tried again.
         """
         superblock = store.superblock()
         raw = superblock.load()
@@ -180,12 +185,18 @@ class GroupCopy:
             # The old boot's clock says nothing here: the confirmation binds for its full length once more.
             durable = replace(durable, bound_until=now + spec.policy.lease_s)
         superblock.store(durable.encode())
-        journal = store.journal(spec, durable.incarnation, durable.durable_hint)
-        images = {volume.index: store.image(volume) for volume in spec.volumes}
-        volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
-        copy = GroupCopy(me, spec, journal, volumes, superblock, durable)
-        journal.sync()
-        copy._find_checkpoints()
+        with ExitStack() as opened:  # what fails is released: it is tried again when there is space
+            journal = store.journal(spec, durable.incarnation, durable.durable_hint)
+            opened.callback(journal.close)
+            images: dict[int, Image] = {}
+            for volume in spec.volumes:
+                images[volume.index] = image = store.image(volume)
+                opened.callback(image.close)
+            volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
+            copy = GroupCopy(me, spec, journal, volumes, superblock, durable)
+            journal.sync()
+            copy._find_checkpoints()
+            opened.pop_all()
         return copy
 
     def _find_checkpoints(self) -> None:
@@ -240,6 +251,7 @@ class GroupCopy:
             unclean=durable.unclean,
             amnesic=durable.amnesic,
             token=self.token,
+            no_space=self.space.reason[:NO_SPACE_CHARACTERS_MAX],
             files=self.file_words(),
         )
 
@@ -250,6 +262,7 @@ class GroupCopy:
 
         Raises:
             FailedCopyError: the copy is failed from now on.
+            NoSpaceError: what was durable before is what is durable.
         """
         async with self._storing:
             durable_hint = self._durable_hint()
@@ -266,6 +279,8 @@ class GroupCopy:
             )
             try:
                 await in_thread(lambda: self._superblock.store(value.encode()))
+            except NoSpaceError:
+                raise
             except DrsyncError as error:
                 self.fail(error, is_lasting=True)
                 raise
@@ -285,10 +300,26 @@ class GroupCopy:
                 self.fail(error, is_lasting=True)
                 raise
 
+    async def make_room(self) -> None:
+        """Look for space after an append found none; clears `space.journal` when there is some.
+
+        Raises:
+            NoSpaceError: still none.
+            FailedCopyError: another error.
+        """
+        await self.sync()  # gives back what was trimmed
+        try:
+            self.journal.make_room()
+        except NoSpaceError as error:
+            if self.space.journal:
+                self.space.journal = str(error)
+            raise
+        self.space.journal = ""
+
     def fail(self, error: DrsyncError, *, is_lasting: bool = False) -> None:
         """This copy is FAILED: it takes part in nothing from now on.
 
-        A refused append (a full disk) ends with a restart, which cuts what was half written. A failed
+        A refused append ends with a restart, which cuts what was half written. A failed
         sync is lasting: what the disk has lost cannot be known, so a restart must not trust it (P33).
         """
         self.state = CopyState.FAILED

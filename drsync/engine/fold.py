@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from drsync.engine.copy import Durable, GroupCopy
+from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.threads import in_thread
 from drsync.engine.views import Views
 from drsync.engine.volumes import LAYER_BLOCKS_MAX
 from drsync.model.copy import CopyState
-from drsync.model.errors import DrsyncError
+from drsync.model.errors import DrsyncError, NoSpaceError
 from drsync.ports.clock import Clock
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Folder:
         self._on_trouble = on_trouble
         self._on_view_given_up = on_view_given_up
         self._is_index_stale = False
+        self._fold_at = 0.0  # not before, because the disk was full
 
     def term_ended(self) -> None:
         """The owner's index in memory is not kept up any more."""
@@ -78,13 +80,22 @@ class Folder:
                 await self._note_failure()
                 continue
             try:
-                has_moved = await self._fold()
+                has_moved = clock.now() >= self._fold_at and await self._fold()
                 if has_moved or (clock.now() >= store_at and self._is_store_due()):
                     await self._copy.store(self._with_newest)
                     store_at = clock.now() + STORE_INTERVAL_S
                 self._trim()
+            except NoSpaceError as error:
+                self._pause(error)
             except DrsyncError as error:
                 self._on_trouble(error)
+
+    def _pause(self, error: NoSpaceError) -> None:
+        """The disk is full: what is newer stays in the journal; trimming may give space back."""
+        self._copy.space.images = str(error)
+        self._fold_at = self._clock.now() + IMAGES_RETRY_S
+        self._on_trouble(error)
+        self._trim()
 
     async def _note_failure(self) -> None:
         try:
@@ -99,20 +110,24 @@ class Folder:
             self._drop_stale_index()
             self._give_up_views()
             bound = self._fold_bound()
-            if self.term is None:
+            if self.term is None and not self._copy.space.images:  # else memory would fill next
                 await volumes.record_through(bound)
                 bound = min(bound, self._fold_bound())  # a view may have been opened meanwhile
             job = volumes.begin_drain(bound)
             if job is None:
+                self._copy.space.images = ""
                 return False
             # Durable first how far the images may get, so that after a crash no cut goes below it (P34).
             await self._copy.store(lambda d: d)
             try:
-                await in_thread(job.run)
+                await in_thread(job.run)  # half of it may be done: the whole of it is done again
+            except NoSpaceError:
+                raise
             except DrsyncError as error:
                 self._copy.fail(error, is_lasting=True)
                 raise
             volumes.end_drain(job)
+            self._copy.space.images = ""
             return True
 
     def _with_newest(self, durable: Durable) -> Durable:

@@ -16,13 +16,14 @@ from drsync.engine.fold import Folder
 from drsync.engine.owner import OwnerDevice
 from drsync.engine.peers import Peers
 from drsync.engine.receiver import Donor, Fetcher, Receiver
+from drsync.engine.space import RoomSeeker
 from drsync.engine.term import OwnerTerm
 from drsync.engine.views import Views
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
-from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError, TransientError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, RefusedError, TransientError
 from drsync.model.position import History
 from drsync.ports.charter_store import CharterStore
 from drsync.ports.clock import Clock, Random
@@ -80,6 +81,7 @@ class Member:
         self._lock = asyncio.Lock()
         self._gone = asyncio.Event()
         self.folder = Folder(copy, self.views, world.clock, self.copy_troubled, self._view_given_up)
+        self._room = RoomSeeker(copy, world.clock, self._space_back, self.copy_troubled)
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
         self._is_checked = False
@@ -91,6 +93,7 @@ class Member:
         """The loops of this copy; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.folder.run())
+            tasks.create_task(self._room.run())
             tasks.create_task(self._replica_sync_loop())
             tasks.create_task(self._term_loop())
 
@@ -239,6 +242,7 @@ class Member:
                 raise RefusedError(
                     f"{self.copy.me.center} is not sealed for epoch {epochs.show(epoch)}", code="not_sealed"
                 )
+            self.copy.space.require()
             await self._cut_to(history)
             for donor in donors:
                 await self._fetch_from(donor, history)
@@ -301,6 +305,9 @@ class Member:
             channel.close_stream(stream)
         if self.copy.state is CopyState.FAILED:
             raise FailedCopyError(self.copy.failure)
+        if self.copy.space.journal:
+            self._room.seek()
+            self.copy.space.require()
         if reason:
             raise TransientError(reason)
 
@@ -404,6 +411,7 @@ class Member:
             if self.copy.durable.promised < charter.epoch:
                 await self.copy.store(lambda d: replace(d, promised=charter.epoch))
             self._retire_receiver()
+            self.copy.space.require()
             await self.copy.sync()
             return {
                 "statement": control.to_json(self.statement()),
@@ -482,11 +490,24 @@ class Member:
 
     def copy_troubled(self, error: DrsyncError) -> None:
         """See ReplicaEvents. An owner stops too: it must not go on serving what it cannot keep (P33)."""
+        if isinstance(error, NoSpaceError):
+            self._log_no_space(error)
+            return
         self.copy.fail(error)
         if self.term is not None:
             self.term.waiting = str(error)
             self.term.end()
         self._events.log_member(self, "copy_failed", str(error))
+        self._events.word_changed(self)
+
+    def _log_no_space(self, error: NoSpaceError) -> None:
+        """This copy pauses; nothing is lost, and the search for space begins."""
+        self._room.seek()
+        self._events.log_member(self, "no_space", str(error))
+        self._events.word_changed(self)
+
+    def _space_back(self) -> None:
+        self._events.log_member(self, "space_back", "what was refused is taken again")
         self._events.word_changed(self)
 
     def durable_wanted(self, seq: int) -> None:
@@ -508,6 +529,8 @@ class Member:
         """See TermEvents."""
         if self.term is not None:
             self.term.waiting = str(error)
+        if isinstance(error, NoSpaceError):
+            self._room.seek()
         self._events.log_member(self, "term_troubled", str(error))
 
     def charter_changed(self, charter: Charter) -> None:

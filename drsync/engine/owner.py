@@ -15,7 +15,7 @@ from drsync.core.group_log import GroupLog
 from drsync.core.pacing import Pacer
 from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
 from drsync.engine.volumes import GroupVolumes
-from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
 from drsync.model.group import Durability
 from drsync.model.position import Position
 from drsync.ports.clock import Clock
@@ -232,7 +232,7 @@ class OwnerEngine:
         batch = self._builder.finish(time_us)
         try:
             locator = self._journal.append(batch.parts, batch.first_seq, batch.end)
-        except FailedCopyError as error:
+        except (FailedCopyError, NoSpaceError) as error:
             self._on_trouble(error)
             self.close()
             return self._journal.tip

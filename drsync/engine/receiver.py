@@ -13,7 +13,7 @@ from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
-from drsync.model.errors import DrsyncError, MalformedError
+from drsync.model.errors import DrsyncError, MalformedError, NoSpaceError
 from drsync.model.position import Position
 from drsync.wire import data, stream
 from drsync.wire.frames import Frame, FrameType
@@ -115,11 +115,18 @@ class Receiver:
         except MalformedError:
             raise
         except DrsyncError as error:
-            self._events.copy_troubled(error)
-            self.refuse()
+            self._note_trouble(error)
             return
         self._is_ack_due = True
         self._commit(data.Commit(head.epoch, head.commit))
+
+    def _note_trouble(self, error: DrsyncError) -> None:
+        """What was appended before is acknowledged; the rest is refused."""
+        if isinstance(error, NoSpaceError):
+            self.copy.space.journal = str(error)
+            self.acknowledge()
+        self._events.copy_troubled(error)
+        self.refuse()
 
     def _checked(self, view: memoryview, at: int, header: Header) -> Position:
         position = verify(view, at, header, self.copy.journal.tip)
@@ -240,11 +247,17 @@ class Fetcher:
             try:
                 self._copy.journal.append([batch], header.first_seq, position)
             except DrsyncError as error:
-                self._copy.fail(error)
-                self._on_end(str(error))
+                self._note_trouble(error)
                 return
             if peek(batch).count == 1:
                 self._copy.note_marks(batch)
+
+    def _note_trouble(self, error: DrsyncError) -> None:
+        if isinstance(error, NoSpaceError):
+            self._copy.space.journal = str(error)
+        else:
+            self._copy.fail(error)
+        self._on_end(str(error))
 
     def frames_ended(self) -> None:
         """See StreamHandler."""

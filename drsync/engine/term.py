@@ -29,7 +29,7 @@ from drsync.engine.lag import Lag, LagLedger
 from drsync.engine.owner import OwnerEngine
 from drsync.engine.peers import Peers
 from drsync.model.charter import Charter
-from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError, TransientError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, RefusedError, TransientError
 from drsync.model.objectives import Beat
 from drsync.model.position import Position
 from drsync.ports.charter_store import CasOutcome, CharterStore
@@ -142,6 +142,8 @@ class OwnerTerm:
     def _trouble(self, error: DrsyncError) -> None:
         if isinstance(error, FailedCopyError):
             self.copy.fail(error)
+        elif isinstance(error, NoSpaceError):
+            self.copy.space.journal = str(error)
         self._events.term_troubled(error)
         self.end()
 

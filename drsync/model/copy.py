@@ -40,6 +40,7 @@ class Statement:
         amnesic: it was noticed to have gone back in time.
         token: start counter compared with the store's memory.
         files: what it holds of each tree.
+        no_space: why it cannot take everything now: its disk is full; empty otherwise.
     """
 
     center: str
@@ -59,3 +60,4 @@ class Statement:
     amnesic: bool = False
     token: int = 0
     files: tuple[FileSetWord, ...] = ()
+    no_space: str = ""

@@ -33,6 +33,15 @@ class PermanentError(DrsyncError):
     """Will fail again until somebody changes something."""
 
 
+class NoSpaceError(PermanentError):
+    """A full disk took nothing more. Nothing that was promised is lost: it goes on when there is space."""
+
+    code = "no_space"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, remedy="free space there; it goes on by itself")
+
+
 class RefusedError(DrsyncError):
     """drsync said no for safety; nothing was changed."""
 

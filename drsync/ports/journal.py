@@ -3,7 +3,8 @@
 One journal has one user at a time (the agent's event loop, in the main thread). In other threads only
 `sync` may run, at most once at a time, and any number of `read`, `read_into` and `export_tail` of records
 that are neither trimmed nor cut meanwhile. After any write or fsync error every further call raises
-`FailedCopyError`: a copy that may have lost data is never retried into silence (P33).
+`FailedCopyError`: a copy that may have lost data is never retried into silence (P33). A full disk is no such
+error: a write that finds no space changes nothing, raises `NoSpaceError`, and may be tried again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,17 @@ class Journal(Protocol):
         valid batch that continues the chain: the caller built or verified them.
 
         Raises:
-            FailedCopyError: write error or disk full; the journal is failed.
+            FailedCopyError: write error; the journal is failed.
+            NoSpaceError: nothing was appended.
+        """
+        ...
+
+    def make_room(self) -> None:
+        """Reserve what appending needs next, after an append found no space.
+
+        Raises:
+            NoSpaceError: there is still none.
+            FailedCopyError: another error; the journal is failed.
         """
         ...
 
@@ -147,7 +158,12 @@ class Superblock(Protocol):
         ...
 
     def store(self, value: bytes) -> None:
-        """Durable on return. Value up to 120 KiB. Blocks (fsync)."""
+        """Durable on return. Value up to 120 KiB. Blocks (fsync).
+
+        Raises:
+            FailedCopyError: never used again.
+            NoSpaceError: the value before this one is what is stored.
+        """
         ...
 
 
@@ -164,7 +180,12 @@ class Image(Protocol):
         ...
 
     def write(self, offset: int, parts: Sequence[Buffer]) -> None:
-        """Write consecutive buffers from `offset`. Raises FailedCopyError."""
+        """Write consecutive buffers from `offset`.
+
+        Raises:
+            FailedCopyError: the image is failed.
+            NoSpaceError: some of it may have been written; the same may be written again.
+        """
         ...
 
     def zero(self, offset: int, length: int) -> None:

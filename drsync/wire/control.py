@@ -392,6 +392,7 @@ class StatementForm(Message):
     amnesic: bool
     token: U64
     files: Annotated[tuple[FileSetWordForm, ...], Strict(strict=False)] = ()
+    no_space: Text = ""
 
     def word(self) -> Statement:
         """The statement."""
@@ -413,6 +414,7 @@ class StatementForm(Message):
             self.amnesic,
             self.token,
             tuple(word.word() for word in self.files),
+            self.no_space,
         )
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 from drsync.adapters.images.file_image import FileImage
 from drsync.adapters.images.files import OsFiles
 from drsync.adapters.memory.image import MemoryImage
-from drsync.model.errors import FailedCopyError, PermanentError
+from drsync.model.errors import FailedCopyError, NoSpaceError, PermanentError
 from drsync.ports.journal import Image
 
 SIZE = 64 << 10
@@ -132,9 +132,9 @@ def test_an_image_grows_and_is_never_shrunk(tmp_path: Path) -> None:
 class Broken(OsFiles):
     """Every call of one name fails."""
 
-    def __init__(self, call: str) -> None:
+    def __init__(self, call: str, code: int = errno.EIO) -> None:
         def fail(*_: object) -> int:
-            raise OSError(errno.EIO, "told to fail")
+            raise OSError(code, "told to fail")
 
         setattr(self, call, fail)
 
@@ -150,6 +150,31 @@ def test_after_any_error_an_image_is_failed_for_good(tmp_path: Path, call: str) 
     for again in calls:
         with pytest.raises(FailedCopyError, match="told to fail"):
             again()
+    image.close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["pwritev", "punch"])
+def test_a_full_disk_is_no_failure_and_the_same_may_be_written_again(
+    tmp_path: Path, call: str, code: int
+) -> None:
+    files = Broken(call, code)
+    image = FileImage(tmp_path / "image", SIZE, files)
+    with pytest.raises(NoSpaceError, match="told to fail"):
+        use(image)
+    vars(files).clear()
+    use(image)
+    image.close()
+
+
+def test_a_sync_without_space_is_a_failure_like_any_other(tmp_path: Path) -> None:
+    files = Broken("fdatasync", errno.ENOSPC)
+    image = FileImage(tmp_path / "image", SIZE, files)
+    with pytest.raises(FailedCopyError):
+        use(image)
+    vars(files).clear()
+    with pytest.raises(FailedCopyError):
+        image.sync()
     image.close()
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from drsync.core import failover
+from drsync.core import eligibility, failover
 from drsync.core.lease import LeaseBook
 from drsync.core.loss import CenterNote, loss
 from drsync.core.observation import Observation
@@ -256,6 +256,14 @@ def test_a_useless_copy_is_no_candidate_and_no_donor(state: CopyState) -> None:
     (reason,) = refused(world, TO_B, "b", "c").reasons
     assert (reason.code, state.value in reason.sentence) == ("copy_failed", True)
     assert [reason.code for reason in refused(world, TO_C, "b", "c").reasons] == ["not_in_sync"]
+
+
+def test_a_full_disk_is_no_candidate_and_a_good_donor() -> None:
+    world = town()
+    world = world.says(replace(world.words["b"], no_space="no space for the journal in /b"))
+    (reason,) = refused(world, TO_B, "b", "c").reasons
+    assert (reason.code, reason.override, "/b" in reason.sentence) == ("no_space", "", True)
+    assert "b" in eligibility.voices(observe(world, TO_C, ("b", "c")))
 
 
 def test_a_copy_that_follows_an_unknown_epoch_shows_that_the_store_is_old() -> None:

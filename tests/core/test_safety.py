@@ -18,6 +18,7 @@ REASONS = [
     (safety.outranked("b", make(2, 0, 1), 1), ("b", "2.0.1", "generation 1"), ("new store generation",), ""),
     (safety.not_in_sync("c", ("a", "b"), "it is 214 behind"), ("c", "a, b", "214"), ("a, b",), ACCEPT_LOSS),
     (safety.unclean_and_silent("b", ("a",)), ("b", "a cannot be asked"), ("Bring back a",), ACCEPT_LOSS),
+    (safety.no_space("b", "no space in /b"), ("b", "no space in /b"), ("Free space", "another center"), ""),
     (safety.left_behind("c", "b", 214), ("b", "214", "c"), ("Name b",), ACCEPT_LOSS),
     (
         safety.intent_in_progress("switchover", "b", "ada"),

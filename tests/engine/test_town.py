@@ -238,7 +238,7 @@ async def test_a_drill_reads_exactly_what_the_owner_had_at_that_point(tmp_path: 
         assert place.member("remote").copy.state is CopyState.REPLICA
 
 
-async def test_a_full_disk_at_a_replica_stops_that_replica_alone(
+async def test_a_broken_disk_at_a_replica_stops_that_replica_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with town(tmp_path) as place:
@@ -247,16 +247,16 @@ async def test_a_full_disk_at_a_replica_stops_that_replica_alone(
         writer.write_many(1, 10)
         await place.until(lambda: remote.copy.journal.tip.seq >= 10)
 
-        def no_space(*_: object) -> int:
-            raise FailedCopyError("append: no space left on device")
+        def broken(*_: object) -> int:
+            raise FailedCopyError("append: input/output error")
 
-        monkeypatch.setattr(remote.copy.journal, "append", no_space)
+        monkeypatch.setattr(remote.copy.journal, "append", broken)
         writer.write_many(11, 10)
         await place.until(lambda: len(writer.acknowledged) == 20)
         await place.until(lambda: remote.copy.state is CopyState.FAILED)
         term = place.member("production").term
         assert term is not None
-        await place.until(lambda: "no space left" in term.plans["remote"])
+        await place.until(lambda: "input/output error" in term.plans["remote"])
         writer.write(21)
         await place.until(lambda: len(writer.acknowledged) == 21)
 

@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from drsync.adapters.images.files import Files, OsFiles
-from drsync.model.errors import FailedCopyError, PermanentError
+from drsync.adapters.images.files import Files, OsFiles, is_full
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, PermanentError
 from drsync.ports.journal import Buffer
 
 IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
@@ -38,7 +38,9 @@ class FileImage:
         try:
             self._open()
         except OSError as error:
-            raise self._fail("open", error) from error
+            refusal = self._refused("open", error)
+            self.close()
+            raise refusal from error
 
     def _open(self) -> None:
         is_new = not self._path.exists()
@@ -91,7 +93,7 @@ class FileImage:
             for first in range(0, len(parts), IOV_MAX):
                 offset = self._write(offset, parts[first : first + IOV_MAX])
         except OSError as error:
-            raise self._fail("write", error) from error
+            raise self._refused("write", error) from error
 
     def _write(self, offset: int, parts: Sequence[Buffer]) -> int:
         length = sum(map(len, parts))
@@ -120,7 +122,7 @@ class FileImage:
             while offset < end:
                 offset = self._write(offset, [_ZEROS[: min(ZEROS_BYTES, end - offset)]])
         except OSError as error:
-            raise self._fail("zero", error) from error
+            raise self._refused("zero", error) from error
 
     def _punch(self, offset: int, length: int) -> bool:
         try:
@@ -149,6 +151,12 @@ class FileImage:
     def _check(self) -> None:
         if self._failed:
             raise self._refuse()
+
+    def _refused(self, what: str, error: OSError) -> DrsyncError:
+        """A full disk may pass: the same blocks are written again. Any other error is for good."""
+        if is_full(error):
+            return NoSpaceError(f"no space for image {self._path}: {error.strerror}")
+        return self._fail(what, error)
 
     def _fail(self, what: str, error: OSError) -> FailedCopyError:
         """Never try again: after a write or fsync error the page cache may have dropped data (P33)."""

@@ -1,6 +1,7 @@
 """The system calls an image makes, as an object that tests can replace."""
 
 import ctypes
+import errno
 import os
 from collections.abc import Sequence
 from typing import Protocol
@@ -37,6 +38,14 @@ class Files(Protocol):
     def fsync(self, fd: int, /) -> None:
         """Make data and metadata of a file, or the entries of a directory, durable."""
         ...
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a call failed because there is no space. Not asked after an fsync: that is never forgiven."""
+    return error.errno in _FULL
 
 
 _fallocate = ctypes.CDLL(None, use_errno=True).fallocate64

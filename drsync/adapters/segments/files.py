@@ -3,6 +3,7 @@
 Every call that can lose data goes through here, so that a test can make any one of them fail.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from drsync.ports.journal import Buffer
 
 IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
 PAGE = 4096
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Files(Protocol):
@@ -101,6 +103,11 @@ class OsFiles:
     def unlink(self, path: Path) -> None:
         """See `Files`."""
         path.unlink()
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a call failed because there is no space. Not asked after an fsync: that is never forgiven."""
+    return error.errno in _FULL
 
 
 def write_all(files: Files, fd: int, parts: Sequence[Buffer], offset: int) -> int:

@@ -2,7 +2,8 @@
 
 Order of durability, which is the argument for safety:
 
-* append: bytes of the batch (page cache), then the tip.
+* append: bytes of the batch (page cache), then the tip. A full disk leaves the tip where it was; what was
+  written of the batch lies beyond the end, where the next append or the next opening removes it.
 * sync: data of every segment with new batches, directory entries, then `durable_seq`; only then footers.
 * cut: later segments are unlinked from the last one backwards, each made durable, then the segment is
   truncated and made durable. Whatever is left after a crash in between is a prefix of the log. The caller
@@ -10,7 +11,6 @@ Order of durability, which is the argument for safety:
 * trim: files are unlinked oldest first, each made durable, by the next `sync`.
 """
 
-import errno
 import fcntl
 import os
 import threading
@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from drsync.adapters.segments.directory import BatchDirectory
-from drsync.adapters.segments.files import IOV_MAX, Files, OsFiles, sync_directory, write_all
+from drsync.adapters.segments.files import IOV_MAX, Files, OsFiles, is_full, sync_directory, write_all
 from drsync.adapters.segments.layout import (
     HEADER_BYTES,
     TRAILER_BYTES,
@@ -31,7 +31,7 @@ from drsync.adapters.segments.layout import (
 from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, refuse_loss
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
-from drsync.model.errors import FailedCopyError, MalformedError, PermanentError, RefusedError
+from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, Locator
 
@@ -42,7 +42,6 @@ SEGMENT_BYTES_MAX = (
 )  # because offsets in locators and footers have 32 bits, and an opening scans one
 SPARE_SUFFIX = ".spare"
 FORKS = "forks"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def no_label() -> int:
@@ -143,7 +142,8 @@ class SegmentJournal:
         directory = self._shelf.directory(segment)
         fd = self._shelf.reopen(segment)
         segment.capacity = max(segment.capacity, segment.end + TRAILER_BYTES)
-        empty_after(self._files, fd, segment.end, segment.capacity)
+        if not empty_after(self._files, fd, segment.end, segment.capacity):
+            segment.capacity = segment.end  # the next append makes room, or says that there is none
         segment.is_sealed = False
         segment.directory = directory
         segment.file_bytes = segment.capacity
@@ -199,6 +199,8 @@ class SegmentJournal:
             if written != length:
                 write_all(self._files, segment.fd, parts, at)
         except OSError as error:
+            if is_full(error):
+                raise self._no_space(error) from error
             raise self._fail("append", error) from error
         assert segment.directory is not None
         segment.directory.add(first_seq, at, end.chain)
@@ -219,11 +221,15 @@ class SegmentJournal:
         with shelf.shared:
             spare, self._spare = self._spare, None
         source, fd = spare or self._make_spare()
-        if capacity > self._segment_bytes:
-            self._files.allocate(fd, 0, capacity)
         header = SegmentHeader(shelf.next_number, capacity, self._wall_us(), prior, self._identity)
-        write_all(self._files, fd, [encode_header(header)], 0)
-        self._files.rename(source, path)
+        try:
+            if capacity > self._segment_bytes:
+                self._files.allocate(fd, 0, capacity)
+            write_all(self._files, fd, [encode_header(header)], 0)
+            self._files.rename(source, path)
+        except OSError:
+            self._keep_spare(source, fd)
+            raise
         segment = Segment(
             path, header.number, prior, capacity, HEADER_BYTES, prior, capacity, BatchDirectory(), fd
         )
@@ -255,6 +261,27 @@ class SegmentJournal:
             raise
         return path, fd
 
+    def _keep_spare(self, path: Path, fd: int) -> None:
+        """Have a reserved file ready; one is enough."""
+        with self._shelf.shared:
+            if self._spare is None:
+                self._spare = path, fd
+                return
+        self._files.close(fd)
+        self._files.unlink(path)
+
+    def make_room(self) -> None:
+        """See the port: the next segment's file is reserved."""
+        if self._failed:
+            raise self._refuse()
+        try:
+            if self._spare is None:
+                self._keep_spare(*self._make_spare())
+        except OSError as error:
+            if is_full(error):
+                raise self._no_space(error) from error
+            raise self._fail("make room", error) from error
+
     def sync(self) -> int:
         """See the port. Also writes footers of full segments, unlinks trimmed ones and prepares the next."""
         with self._syncing:
@@ -285,8 +312,9 @@ class SegmentJournal:
         """Work that waits for durable data: footers, unlinking, the next spare."""
         for segment in full:
             seal(self._files, segment, self._shelf.runs.between(segment.first_seq, segment.last))
-            with self._shelf.shared:
-                self._shelf.unsynced.remove(segment)
+            if segment.is_sealed:
+                with self._shelf.shared:
+                    self._shelf.unsynced.remove(segment)
         for path in doomed:
             self._files.unlink(path)
             self._files.fsync(self._lock_fd)
@@ -295,13 +323,11 @@ class SegmentJournal:
 
     def _prepare_spare(self) -> None:
         try:
-            spare = self._make_spare()
+            self._keep_spare(*self._make_spare())
         except OSError as error:
-            if error.errno in _FULL:
-                return  # the present segment still has room; an append that has none will say so
-            raise
-        with self._shelf.shared:
-            self._spare = spare
+            if not is_full(error):
+                raise
+            # The present segment still has room; an append that has none will say so.
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -407,15 +433,20 @@ class SegmentJournal:
         if self._failed:
             raise self._refuse()
         shelf = self._shelf
-        with shelf.shared:
-            busy = set(shelf.unsynced)
-        count = 0
-        for segment in shelf.segments[:-1]:
-            if segment.last.seq > through_seq or segment in busy:
-                break
-            count += 1
-        gone = shelf.segments[:count]
-        shelf.drop(gone)
+        is_alone = self._syncing.acquire(blocking=False)  # then no sync uses what is durable already
+        try:
+            with shelf.shared:
+                busy = {s for s in shelf.unsynced if not is_alone or s.last.seq > self._durable_seq}
+            count = 0
+            for segment in shelf.segments[:-1]:
+                if segment.last.seq > through_seq or segment in busy:
+                    break
+                count += 1
+            gone = shelf.segments[:count]
+            shelf.drop(gone)
+        finally:
+            if is_alone:
+                self._syncing.release()
         shelf.runs.trim(shelf.first_seq)
         with shelf.shared:
             self._doomed.extend(segment.path for segment in gone)
@@ -433,13 +464,11 @@ class SegmentJournal:
             raise MalformedError(f"seq {after_seq} is no held batch end, nothing was exported")
         try:
             self._export(position, target)
-        except (OSError, FailedCopyError) as error:
-            cause = error.__cause__ if isinstance(error, FailedCopyError) else error
-            if isinstance(cause, OSError) and cause.errno in _FULL:
-                raise PermanentError(
-                    f"no space to keep fork {name}: {cause}; the journal is as it was",
-                    code="no_space",
-                    remedy="free space on the journal's file system",
+        except (OSError, FailedCopyError, NoSpaceError) as error:
+            cause = error.__cause__ if isinstance(error, FailedCopyError | NoSpaceError) else error
+            if isinstance(cause, OSError) and is_full(cause):  # also at an fsync: it was only a copy
+                raise NoSpaceError(
+                    f"no space to keep fork {name}: {cause}; the journal is as it was"
                 ) from error
             raise self._fail("export", error) from error
         return str(target)
@@ -501,6 +530,10 @@ class SegmentJournal:
         """Never try again: after a write or fsync error the page cache may have dropped data (P33)."""
         self._failed = f"{what}: {error}"
         return self._refuse()
+
+    def _no_space(self, error: OSError) -> NoSpaceError:
+        """Nothing was appended, nothing is lost: unlike other errors this one may pass (P33 is about fsync)."""
+        return NoSpaceError(f"no space for the journal in {self._directory}: {error.strerror}")
 
     def _refuse(self) -> FailedCopyError:
         return FailedCopyError(

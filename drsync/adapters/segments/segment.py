@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drsync.adapters.segments.directory import BatchDirectory
-from drsync.adapters.segments.files import Files, read_up_to, write_all
+from drsync.adapters.segments.files import Files, is_full, read_up_to, write_all
 from drsync.adapters.segments.layout import (
     HEADER_BYTES,
     TRAILER_BYTES,
@@ -109,7 +109,10 @@ def load_directory(files: Files, fd: int, segment: Segment) -> BatchDirectory:
 
 
 def seal(files: Files, segment: Segment, runs: Runs) -> None:
-    """Write the footer of a full segment whose batches are durable; durable on return. Raises OSError."""
+    """Write the footer of a full segment whose batches are durable; durable on return. Raises OSError.
+
+    Without space for it the segment stays without, as after a crash: it is only slower to open.
+    """
     assert segment.fd is not None
     assert segment.directory is not None
     directory = segment.directory
@@ -117,19 +120,34 @@ def seal(files: Files, segment: Segment, runs: Runs) -> None:
         directory.first_seqs, directory.offsets, directory.chains, runs, segment.end, segment.last
     )
     end = segment.end + len(footer.body)
-    write_all(files, segment.fd, [footer.body], segment.end)
+    try:
+        write_all(files, segment.fd, [footer.body], segment.end)
+    except OSError as error:
+        if is_full(error):
+            return
+        raise
     files.truncate(segment.fd, end)
     files.fsync(segment.fd)
     segment.file_bytes = end
     segment.is_sealed = True
 
 
-def empty_after(files: Files, fd: int, end: int, capacity: int) -> None:
+def empty_after(files: Files, fd: int, end: int, capacity: int) -> bool:
     """Make everything after `end` zeros, durably, with room up to `capacity`: no old batch can chain again.
+
+    Returns False when there is no space for that room: the file then ends at `end`.
 
     Cutting the file and growing it again is the one way that also clears what lies beyond the end of a
     page in memory. Raises OSError.
     """
     files.truncate(fd, end)
-    files.allocate(fd, 0, capacity)
+    has_room = True
+    try:
+        files.allocate(fd, 0, capacity)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        files.truncate(fd, end)
+        has_room = False
     files.fsync(fd)
+    return has_room

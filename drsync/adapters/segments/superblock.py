@@ -13,8 +13,8 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
-from drsync.adapters.segments.files import Files, OsFiles, read_up_to, sync_directory, write_all
-from drsync.model.errors import FailedCopyError
+from drsync.adapters.segments.files import Files, OsFiles, is_full, read_up_to, sync_directory, write_all
+from drsync.model.errors import FailedCopyError, NoSpaceError
 
 NAMES: Final = ("superblock-a", "superblock-b")
 SLOTS: Final = 2
@@ -124,9 +124,15 @@ class SuperblockFiles:
         target = path.with_suffix(".new") if is_new else path
         fd = self._files.open(target, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if is_new else 0))
         try:
-            if is_new:
-                self._files.allocate(fd, 0, SLOTS * SLOT_BYTES)
-            write_all(self._files, fd, [data], offset)
+            try:
+                if is_new:
+                    self._files.allocate(fd, 0, SLOTS * SLOT_BYTES)
+                write_all(self._files, fd, [data], offset)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                # The value before it is whole in its own slot, and this one was never spoken of.
+                raise NoSpaceError(f"no space for the superblock in {self._directory}") from error
             self._files.fsync(fd)
         finally:
             self._files.close(fd)

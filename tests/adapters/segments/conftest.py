@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from drsync.adapters.segments.files import Files, OsFiles
 from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN, SegmentJournal
-from drsync.adapters.segments.layout import Identity
+from drsync.adapters.segments.layout import TRAILER_BYTES, TRAILER_MAGIC, Identity
 from drsync.delta.batch import BatchBuilder, EncodedBatch
 from drsync.model.epoch import Epoch
 from drsync.model.position import Position
@@ -44,7 +44,7 @@ class Trouble(OsFiles):
     Attributes:
         at: which call.
         mode: ``error`` answers EIO from then on, ``die`` ends the process before the call, ``torn`` after
-            half of a write.
+            half of a write, ``full`` finds no space from then on, the first time after half of a write.
         calls: names of the calls so far.
     """
 
@@ -57,6 +57,12 @@ class Trouble(OsFiles):
         count = len(self.calls) - 1
         if self.at < 0 or count < self.at:
             return False
+        if self.mode == "full":
+            if count > self.at and name in {"unlink", "truncate", "fsync", "fdatasync"}:
+                return False  # they need no space
+            if name == "pwritev" and count == self.at:
+                return True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self.mode == "error":
             raise OSError(errno.EIO, f"told to fail in {name}")
         if self.mode == "torn" and name == "pwritev" and count == self.at:
@@ -74,6 +80,8 @@ class Trouble(OsFiles):
         if self._count("pwritev"):
             data = b"".join(parts)
             os.pwrite(fd, data[: len(data) // 2], offset)
+            if self.mode == "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise ProcessDied
         return os.pwritev(fd, parts, offset)
 
@@ -154,6 +162,16 @@ class FullDisk(QuickFiles):
         super().allocate(fd, offset, length)
 
 
+class NoFooters(QuickFiles):
+    """A disk without space for footers, which alone may need more than was reserved."""
+
+    @override
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        if len(parts) == 1 and bytes(parts[0][-TRAILER_BYTES:])[:8] == TRAILER_MAGIC:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().pwritev(fd, parts, offset)
+
+
 class Open(Protocol):
     """Opens the journal of a test."""
 
@@ -231,3 +249,8 @@ def forgetful() -> type[Forgetful]:
 @pytest.fixture
 def full() -> FullDisk:
     return FullDisk()
+
+
+@pytest.fixture
+def no_footers() -> NoFooters:
+    return NoFooters()

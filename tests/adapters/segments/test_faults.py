@@ -9,12 +9,14 @@ import pytest
 
 from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN, SegmentJournal
 from drsync.adapters.segments.layout import Identity
-from drsync.model.errors import FailedCopyError, PermanentError
+from drsync.model.errors import FailedCopyError, NoSpaceError
 
 if TYPE_CHECKING:
+    from drsync.adapters.segments.files import Files
     from tests.adapters.segments.conftest import Add, FullDisk, Open, Trouble
 
 BIG = bytes(20_000)
+NEEDS_SPACE = {"pwritev", "allocate"}
 IDENTITY = Identity("cluster", "group", "production", "0")
 
 
@@ -183,19 +185,87 @@ def encode_and_append(journal: SegmentJournal, add: "Add", number: int) -> int:
     return add(journal, bytes([number % 256]) * 5000).last_seq
 
 
-def test_a_full_disk_fails_the_append_and_not_the_journal_before(
+def test_a_full_disk_refuses_the_append_and_the_journal_goes_on_when_there_is_space(
     reopen: "Open", add: "Add", full: "FullDisk", directory: Path
 ) -> None:
     journal = reopen(0, full)
     add(journal, BIG)
     full.is_full = True
     assert journal.sync() == 1, "only the spare could not be made"
-    with pytest.raises(PermanentError, match="no space to keep fork"):
+    with pytest.raises(NoSpaceError, match="no space to keep fork"):
         journal.export_tail(0, "fork")
     for _ in range(2):
         add(journal, BIG)
-    with pytest.raises(FailedCopyError, match="No space left"):
-        add(journal, BIG)
-    assert journal.durable_seq == 1
+    for _ in range(2):
+        with pytest.raises(NoSpaceError, match="No space left"):
+            add(journal, BIG)
+    with pytest.raises(NoSpaceError):
+        journal.make_room()
+    assert journal.tip.seq == 3
+    assert journal.sync() == 3, "what it has can be made durable"
     assert not list(directory.glob("*.spare"))
-    assert reopen(1).tip.seq == 3
+    full.is_full = False
+    journal.make_room()
+    for _ in range(4):
+        add(journal, BIG)
+    assert journal.sync() == 7
+    assert reopen(7).tip.seq == 7
+
+
+def test_a_disk_that_fills_in_any_call_costs_one_append_and_nothing_else(
+    tmp_path: Path, trouble: "type[Trouble]", add: "Add"
+) -> None:
+    """Also half way through a write, as where space is only found when data is written."""
+    for at in range(length_of_a_life(tmp_path, trouble, add)):
+        files = trouble(at, mode="full")
+        life = Life(tmp_path / str(at), files, add)
+        try:
+            life.live()
+        except NoSpaceError:
+            pass
+        except FailedCopyError:
+            assert files.calls[at] not in NEEDS_SPACE, "no space was taken for a broken disk"
+            continue
+        files.at = -1
+        journal = life.journal
+        if journal is not None and journal.tip.seq:
+            assert_prefix(journal, life)
+            journal.make_room()
+            more = [add(journal, BIG, epoch=4).end for _ in range(4)]
+            assert journal.sync() == more[-1].seq
+            journal.close()
+            again = SegmentJournal(
+                tmp_path / str(at), IDENTITY, more[-1].seq, segment_bytes=SEGMENT_BYTES_MIN
+            )
+            assert again.tip == more[-1]
+            again.close()
+
+
+def test_a_restart_on_a_full_disk_opens_and_waits_for_space(
+    reopen: "Open", add: "Add", full: "FullDisk"
+) -> None:
+    journal = reopen(0, full)
+    add(journal, BIG)
+    journal.sync()
+    full.is_full = True
+    journal = reopen(1, full)
+    assert journal.tip.seq == 1
+    with pytest.raises(NoSpaceError):
+        add(journal, BIG)
+    full.is_full = False
+    add(journal, BIG)
+    assert journal.sync() == 2
+    assert reopen(2).tip.seq == 2
+
+
+def test_a_footer_without_space_stops_neither_syncing_nor_trimming(
+    reopen: "Open", add: "Add", no_footers: "Files", directory: Path
+) -> None:
+    journal = reopen(0, no_footers)
+    for _ in range(10):
+        add(journal, BIG)
+    assert journal.sync() == 10
+    assert journal.trim(6) > 1
+    journal.sync()
+    assert len(list(directory.glob("*.seg"))) < 4
+    assert reopen(10).tip.seq == 10

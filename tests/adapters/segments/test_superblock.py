@@ -14,7 +14,7 @@ from drsync.adapters.segments.superblock import (
     decode_slot,
     encode_slot,
 )
-from drsync.model.errors import FailedCopyError
+from drsync.model.errors import FailedCopyError, NoSpaceError
 
 if TYPE_CHECKING:
     from tests.adapters.segments.conftest import Trouble
@@ -139,3 +139,35 @@ def test_an_error_in_any_call_fails_the_superblock_for_good(tmp_path: Path, trou
         else:
             break
     assert calls > 20
+
+
+def test_a_store_without_space_changes_nothing_and_may_be_repeated(
+    tmp_path: Path, trouble: "type[Trouble]"
+) -> None:
+    """Whatever is read afterwards was the last value that was stored, or the one that was being stored."""
+    refused = 0
+    for at in range(100):
+        directory = tmp_path / str(at)
+        directory.mkdir()
+        files = trouble(at, mode="full")
+        superblock = SuperblockFiles(directory, files)
+        stored: bytes | None = None
+        for number in range(4):
+            value = b"value %d" % number
+            try:
+                superblock.store(value)
+                stored = value
+            except NoSpaceError:
+                refused += 1
+                assert SuperblockFiles(directory).load() in {stored, value}
+                files.at = -1
+                superblock.store(b"another")
+                stored = b"another"
+                assert SuperblockFiles(directory).load() == stored
+            except FailedCopyError:
+                assert files.calls[at] not in {"pwritev", "allocate"}
+                break
+        else:
+            if files.at >= 0:
+                break
+    assert refused > 5
