@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "why": Entry("drsync.cli.status", "why", "What a group is waiting for: who, until when, what helps."),
         "points": Entry("drsync.cli.points", "points", "Recovery points of a group, by center."),
         "events": Entry("drsync.cli.status", "events", "What happened, in order."),
+        "report": Entry("drsync.cli.report", "report", "How well objectives were kept: availability, RPO."),
     },
     "Move": {
         "switchover": Entry("drsync.cli.moves", "switchover", "Planned change of owner; loses nothing."),

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from drsync.adapters.api_client.doc import Doc
+from drsync.cli.objectives_view import objective_remarks, rpo_cell
 from drsync.cli.output import BAD, DIM, GOOD, row, table
 from drsync.cli.text import clean, clock, count, format_duration, format_size
 
@@ -51,7 +52,7 @@ def _headline(found: Doc) -> "Text":
 
 
 def _groups(found: Doc) -> "Table":
-    what = table(["group", "center", "is", ">record", ">lag", ">RPO now, target"])
+    what = table(["group", "center", "is", ">record", ">lag", ">RPO proved, target"])
     for name, group in found.table("groups"):
         owner = group.text("owner")
         centers = list(group.table("centers"))
@@ -70,7 +71,7 @@ def _cells(group: Doc, center: str, state: Doc) -> list[Cell]:
     """What the center is, its record, its lag, its RPO."""
     if center == group.text("owner"):
         return [_role(group, center, state), _record(state)]
-    return [_role(group, center, state), _record(state), _lag(state), _rpo(group, state)]
+    return [_role(group, center, state), _record(state), _lag(state), rpo_cell(group, state)]
 
 
 def _role(group: Doc, center: str, state: Doc) -> Cell:
@@ -97,15 +98,6 @@ def _lag(state: Doc) -> Cell:
     return f"{format_size(size)}, {format_duration(seconds) if state.has('lag_seconds') else 'age unknown'}"
 
 
-def _rpo(group: Doc, state: Doc) -> Cell:
-    if not state.has("rpo_actual_s"):
-        return "-", DIM
-    actual, target = state.number("rpo_actual_s"), group.doc("objectives").number("rpo_s")
-    if actual <= target:
-        return f"{format_duration(actual)} of {format_duration(target)}", GOOD
-    return f"{format_duration(actual)} OVER {format_duration(target)}", BAD
-
-
 def _remarks(name: str, group: Doc) -> list[tuple[str, str]]:
     """What is not as it should be, and the last drill."""
     remarks: list[tuple[str, str]] = []
@@ -117,6 +109,7 @@ def _remarks(name: str, group: Doc) -> list[tuple[str, str]]:
         remarks.append((f"{name} waits: {group.text('waiting')} (drsync why {name})", "yellow"))
     elif group.has("ready") and not group.flag("ready"):
         remarks.append((f"{name} is not ready (drsync why {name})", BAD))
+    remarks += objective_remarks(name, group)
     drill = group.doc("last_drill")
     if drill:
         when = clock(drill.whole("ended_us") or drill.whole("started_us"))
