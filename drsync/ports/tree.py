@@ -117,8 +117,22 @@ class TreeWriter(Protocol):
         """Keys of the sealed files that are there, also after a restart."""
         ...
 
+    def sync(self) -> None:
+        """Make sealed files durable: what `staged` answers afterwards survives a power cut.
+
+        `put_file` does it too, once for all files that were sealed before.
+        """
+        ...
+
+    def sweep(self, keep: Iterable[str]) -> None:
+        """Throw away staged files, sealed or not, whose key is not in `keep`."""
+        ...
+
     def put_file(self, entry: Entry, key: str, expected: Signature | None) -> PutResult:
-        """Move a sealed file to its place if what is there has the `expected` signature (None: nothing)."""
+        """Move a sealed file to its place if what is there has the `expected` signature (None: nothing).
+
+        DONE as well when the tree already holds exactly this, so that it may be repeated after a crash.
+        """
         ...
 
     def put(self, entry: Entry, expected: Signature | None) -> PutResult:

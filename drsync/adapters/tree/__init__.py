@@ -1,0 +1,1 @@
+"""A directory tree on Linux, looked at and changed through held handles."""
