@@ -4,8 +4,9 @@ Little endian; `docs/protocol.md` has the same tables. Packed entries are opaque
 reads them. A body of fixed layout may grow at its end; those that end in a list may not.
 """
 
-from collections.abc import Iterable, Sequence
-from enum import IntEnum, IntFlag
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -17,10 +18,10 @@ from drsync.wire.frames import BODY_BYTES_MAX, Buffer, FrameType
 ID_BYTES: Final = 16
 OPEN: Final = Struct("<16s16sQ")
 STATE: Final = Struct("<IIQQQQ")
-BEGIN: Final = Struct("<QQQIIQ32s")
+BEGIN: Final = Struct("<QQQIIQ32sQ")
 START: Final = Struct("<QQ")
 ENTRIES: Final = Struct("<I")
-TARGET: Final = Struct("<Q")
+TARGET: Final = Struct("<QQ")
 WANT: Final = Struct("<II")
 PIECE: Final = Struct("<IIQIB3x")
 
@@ -33,25 +34,21 @@ ENTRIES_BYTES_MAX: Final = BODY_BYTES_MAX[FrameType.TREE_ENTRIES] - ENTRIES.size
 PIECE_BYTES_MAX: Final = 1 << 20
 """Content of one piece, because a frame has little more; larger blocks go in several pieces."""
 PIECES_BYTES_MAX: Final = BODY_BYTES_MAX[FrameType.TREE_BLOCKS] - TARGET.size
-"""Pieces with their heads in one TREE_BLOCKS."""
+"""Pieces with their heads that one TREE_BLOCKS can carry."""
+
+WANTS_FULL: Final = 1
+"""TREE_STATE: it has nothing, or nothing that it can go on from."""
+HELD_BACK: Final = 2
+"""TREE_STATE: it stands still until somebody does something; sending is of no use."""
+GO_ON: Final = 4
+"""TREE_STATE: it need not stay at a kept generation any longer."""
+GAVE_UP: Final = 8
+"""TREE_STATE: it has dropped the incoming generation."""
+FULL: Final = 1
+"""TREE_BEGIN: what is not named is gone."""
 
 assert BODY_BYTES_MAX[FrameType.TREE_BEGIN] >= BEGIN.size + LINEAGE_MAX * START.size
 assert PIECE.size + PIECE_BYTES_MAX <= PIECES_BYTES_MAX
-
-
-class StateFlags(IntFlag):
-    """What a replica says of itself; unknown ones are ignored."""
-
-    NONE = 0
-    WANTS_FULL = 1  # has nothing, or nothing that it can go on from
-    HELD_BACK = 2  # stands still until somebody does something: sending is of no use
-
-
-class BeginFlags(IntFlag):
-    """What kind of index follows; unknown ones are ignored."""
-
-    NONE = 0
-    FULL = 1  # what is not named is gone
 
 
 class PieceStatus(IntEnum):
@@ -70,38 +67,36 @@ class TreeOpen(NamedTuple):
 
 
 class TreeState(NamedTuple):
-    """How far a replica is."""
+    """How far a replica is; unknown flags are kept and mean nothing."""
 
-    flags: StateFlags
+    flags: int
     held: Generation
     staged: Generation
 
 
-class TreeBegin(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TreeBegin:
     """An index follows.
 
     Attributes:
         target: the generation it leads to.
         base: entries that changed in a generation above this number follow; 0 with a full index.
-        flags: see `BeginFlags`.
-        total: entries and tombstones that follow.
+        flags: `FULL` or 0; unknown ones mean nothing.
+        count: entries and tombstones that follow.
+        cut_seq: record of the log that says that this generation was cut; not applied before it is committed.
         digest: of the tree at `target`, 32 bytes.
         lineage: of `target`.
+        cut_seq: record of the cut in the group's log: applied when that is committed.
     """
 
     target: Generation
     base: int
-    flags: BeginFlags
-    total: int
+    flags: int
+    count: int
+    cut_seq: int
     digest: bytes
     lineage: tuple[GenerationStart, ...]
-
-
-class TreeEntries(NamedTuple):
-    """Some of the entries, packed; the first has the ordinal `first` in the index that was begun."""
-
-    first: int
-    packed: memoryview
+    cut_seq: int
 
 
 class Want(NamedTuple):
@@ -117,8 +112,8 @@ class Piece(NamedTuple):
     ordinal: int
     block: int
     offset: int
-    status: PieceStatus
-    data: Buffer = b""
+    data: memoryview
+    is_gone: bool
 
 
 def _generation(epoch: int, number: int) -> Generation:
@@ -152,7 +147,7 @@ def read_state(body: bytes) -> TreeState:
     """The state in a body. Raises MalformedError."""
     _check("TREE_STATE", body, STATE.size)
     flags, _, held_epoch, held, staged_epoch, staged = STATE.unpack_from(body)
-    known = StateFlags(flags & (StateFlags.WANTS_FULL | StateFlags.HELD_BACK))
+    known = StateFlags(flags & _STATE_FLAGS)
     return TreeState(known, _generation(held_epoch, held), _generation(staged_epoch, staged))
 
 
@@ -160,7 +155,10 @@ def encode_begin(begin: TreeBegin) -> bytes:
     """The body of a TREE_BEGIN."""
     assert len(begin.digest) == HASH_BYTES
     assert len(begin.lineage) <= LINEAGE_MAX
-    head = BEGIN.pack(*begin.target, begin.base, begin.flags, len(begin.lineage), begin.total, begin.digest)
+    starts = len(begin.lineage)
+    head = BEGIN.pack(
+        *begin.target, begin.base, begin.flags, len(begin.lineage), begin.count, begin.cut_seq, begin.digest
+    )
     return b"".join((head, *(START.pack(*start) for start in begin.lineage)))
 
 
@@ -171,7 +169,7 @@ def read_begin(body: bytes) -> TreeBegin:
         MalformedError: too short, or the numbers contradict each other.
     """
     _check("TREE_BEGIN", body, BEGIN.size)
-    epoch, number, base, flags, starts, total, digest = BEGIN.unpack_from(body)
+    epoch, number, base, flags, starts, total, digest, cut_seq = BEGIN.unpack_from(body)
     if starts > LINEAGE_MAX:
         raise MalformedError(f"TREE_BEGIN: a lineage of {starts}; the limit is {LINEAGE_MAX}")
     _check("TREE_BEGIN", body, BEGIN.size + starts * START.size)
@@ -179,58 +177,65 @@ def read_begin(body: bytes) -> TreeBegin:
     lineage = tuple(
         GenerationStart(Epoch(start), after) for start, after in START.iter_unpack(body[BEGIN.size : end])
     )
-    known = BeginFlags(flags & BeginFlags.FULL)
-    if base > number or (base and known):
+    if base > number or (base and flags & FULL):
         raise MalformedError(f"TREE_BEGIN: from {base} to {number}, flags {flags}, is no index")
-    return TreeBegin(_generation(epoch, number), base, known, total, digest, lineage)
+    return TreeBegin(_generation(epoch, number), base, known, total, digest, lineage, cut_seq)
 
 
 def entries_header(first: int) -> bytes:
-    """The first part of a TREE_ENTRIES body; packed entries follow."""
+    """The first part of a TREE_ENTRIES body; packed entries follow, the first with the ordinal `first`."""
     return ENTRIES.pack(first)
 
 
-def read_entries(body: bytes) -> TreeEntries:
-    """The header of a TREE_ENTRIES body and a view of the packed entries. Raises MalformedError."""
+def read_entries(body: bytes) -> tuple[int, memoryview]:
+    """The ordinal of the first entry of a TREE_ENTRIES body, and a view of the packed entries.
+
+    Raises:
+        MalformedError: too short.
+    """
     _check("TREE_ENTRIES", body, ENTRIES.size)
     (first,) = ENTRIES.unpack_from(body)
-    return TreeEntries(first, memoryview(body)[ENTRIES.size :])
+    return first, memoryview(body)[ENTRIES.size :]
 
 
-def encode_want(number: int, wants: Sequence[Want]) -> bytes:
-    """The body of a TREE_WANT: blocks of the index that leads to generation `number`."""
+def encode_wants(target: Generation, wants: Sequence[tuple[int, int]]) -> bytes:
+    """The body of a TREE_WANT: (ordinal, block) of the index that leads to `target`."""
     assert len(wants) <= WANTS_MAX
-    return b"".join((TARGET.pack(number), *(WANT.pack(*want) for want in wants)))
+    return b"".join((TARGET.pack(*target), *(WANT.pack(*want) for want in wants)))
 
 
-def read_want(body: bytes) -> tuple[int, list[Want]]:
-    """The generation number and the blocks that are asked for. Raises MalformedError."""
-    _check("TREE_WANT", body, TARGET.size)
-    (number,) = TARGET.unpack_from(body)
+def read_wants(body: bytes) -> tuple[Generation, list[Want]]:
+    """The target of the index, and the blocks of its entries that are asked for. Raises MalformedError."""
+    target = _read_target("TREE_WANT", body)
     pairs = memoryview(body)[TARGET.size :]
     if len(pairs) % WANT.size:
         raise MalformedError(f"TREE_WANT: {len(pairs)} bytes are no pairs of {WANT.size}")
-    return number, [Want(*pair) for pair in WANT.iter_unpack(pairs)]
+    return target, [Want(*pair) for pair in WANT.iter_unpack(pairs)]
 
 
-def blocks_parts(number: int, pieces: Iterable[Piece]) -> list[Buffer]:
-    """The body of a TREE_BLOCKS in parts, for `frames.encode_parts`: content is not copied here."""
-    parts: list[Buffer] = [TARGET.pack(number)]
-    for piece in pieces:
-        length = len(piece.data)
-        assert length <= PIECE_BYTES_MAX
-        parts += (PIECE.pack(piece.ordinal, piece.block, piece.offset, length, piece.status), piece.data)
-    return parts
+def blocks_header(target: Generation) -> bytes:
+    """The first part of a TREE_BLOCKS body: the target of the index; pieces follow."""
+    return TARGET.pack(*target)
 
 
-def read_blocks(body: bytes) -> tuple[int, list[Piece]]:
-    """The generation number, and pieces with views of their content.
+def piece(ordinal: int, block: int, offset: int, data: Buffer) -> bytes:
+    """Content of a block from `offset` in it, at most `PIECE_BYTES_MAX`."""
+    assert 0 < len(data) <= PIECE_BYTES_MAX
+    return b"".join((PIECE.pack(ordinal, block, offset, len(data), PieceStatus.DATA), data))
+
+
+def gone_piece(ordinal: int, block: int) -> bytes:
+    """The word that a block is gone."""
+    return PIECE.pack(ordinal, block, 0, 0, PieceStatus.GONE)
+
+
+def read_blocks(body: bytes) -> tuple[Generation, list[Piece]]:
+    """The target of the index, and pieces with views of their content.
 
     Raises:
         MalformedError: cut off, an unknown status, or content where none may be.
     """
-    _check("TREE_BLOCKS", body, TARGET.size)
-    (number,) = TARGET.unpack_from(body)
+    target = _read_target("TREE_BLOCKS", body)
     view = memoryview(body)
     pieces: list[Piece] = []
     at = TARGET.size
@@ -241,6 +246,12 @@ def read_blocks(body: bytes) -> tuple[int, list[Piece]]:
         _check("TREE_BLOCKS", view, at + length)
         if status not in (PieceStatus.DATA, PieceStatus.GONE) or bool(length) == (status == PieceStatus.GONE):
             raise MalformedError(f"TREE_BLOCKS: status {status} with {length} bytes of entry {ordinal}")
-        pieces.append(Piece(ordinal, block, offset, PieceStatus(status), view[at : at + length]))
+        is_gone = status == PieceStatus.GONE
+        pieces.append(Piece(ordinal, block, offset, view[at : at + length], is_gone))
         at += length
-    return number, pieces
+    return target, pieces
+
+
+def _read_target(name: str, body: bytes) -> Generation:
+    _check(name, body, TARGET.size)
+    return _generation(*TARGET.unpack_from(body))
