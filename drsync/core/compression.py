@@ -48,19 +48,18 @@ TRIAL_S: Final = 2.0  # because queues of the old kind have drained by then
 CALM_S: Final = 5.0  # because load that pauses for a moment comes back
 CALM_SHARE: Final = 0.7  # of the line, because a queue forms above it
 RETRY_LOW_S, RETRY_HIGH_S = 10.0, 320.0  # because what brought nothing may bring something for other content
-SMOOTHING: Final = 0.3  # weight of a new sample, because a sample every 50 ms settles in half a second
+SMOOTHING: Final = 0.3  # weight of a new body, because content changes from file to file
 RATIO_GUESS: Final = 2.0  # because nothing was tried yet
 HARD_PRESSURE: Final = 0.5  # of the target: from here on the strongest compression the line can use
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What happened on one peer's stream since the sample before.
+    """What happens on one peer's stream, as measured lately.
 
     Attributes:
         now: instant, seconds.
-        seconds: since the sample before.
-        raw: bytes of batches acknowledged in that time.
+        raw: bytes of batches acknowledged per second.
         wire: the same as they were sent.
         demand: bytes of batches appended per second.
         delay_s: how long the oldest unacknowledged record has waited; 0 when there is none.
@@ -71,9 +70,8 @@ class Sample:
     """
 
     now: float
-    seconds: float
-    raw: int
-    wire: int
+    raw: float
+    wire: float
     demand: float
     delay_s: float
     is_waited_for: bool = False
@@ -113,29 +111,17 @@ class Advice:
 
 def advise(last: Advice, sample: Sample) -> Advice:
     """The next advice."""
-    if sample.seconds <= 0:
-        return last
     is_held = sample.delay_s >= (HELD_NEAR_S if sample.is_waited_for else HELD_S)
-    line = _line(last.line, sample.wire / sample.seconds, is_held=is_held)
+    line = sample.wire if is_held else max(last.line, sample.wire) if last.line else 0.0
     is_calm = not is_held and sample.demand < CALM_SHARE * line
     measured = replace(
         last,
         line=line,
         held=last.held + 1 if is_held else 0,
-        rate=_smooth(last.rate, sample.raw / sample.seconds) if is_held else last.rate,
+        rate=sample.raw if is_held else last.rate,
         calm_since=last.calm_since if is_calm else sample.now,
     )
     return _go_on(measured, sample) if last.level else _consider(measured, sample)
-
-
-def _smooth(last: float, new: float) -> float:
-    return new if not last else last + SMOOTHING * (new - last)
-
-
-def _line(last: float, rate: float, *, is_held: bool) -> float:
-    if is_held:
-        return _smooth(last, rate)
-    return max(last, rate) if last else 0.0
 
 
 def _consider(now: Advice, sample: Sample) -> Advice:

@@ -1,7 +1,9 @@
 """Holding an RPO target: how far each asynchronous peer is from it, what is done about it, in which order.
 
 Larger batches come first, then the strongest compression, and write pacing last: answers are given a little
-later, so that whoever waits for them writes a little less. Only decisions here; the owner's clock decides.
+later, so that whoever waits for them writes a little less. What counts is the lag that is coming: what a peer
+lacks now, by the rate at which it takes it; the age of the oldest record tells of it when it is too late.
+Only decisions here; the owner's clock decides.
 Peers that writes wait for have no lag and are never a reason to pace.
 """
 
@@ -51,12 +53,20 @@ class Behind:
     Attributes:
         seconds: age of the oldest record it has not confirmed; None when that is older than this term.
         is_fed: it is connected and takes records.
-        drain: bytes of batches it takes per second when there is something to take; 0 when not known.
+        lacks: bytes it has not confirmed.
+        drain: bytes of batches it takes per second while its line holds us back; 0 while it does not.
     """
 
     seconds: float | None
     is_fed: bool
+    lacks: int = 0
     drain: float = 0.0
+
+    @property
+    def coming_s(self) -> float:
+        """The age that the newest record will have when it is confirmed, or that of the oldest."""
+        taking_s = self.lacks / self.drain if self.drain >= DRAIN_MIN else 0.0
+        return max(self.seconds or 0.0, taking_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Verdict:
     Attributes:
         state: against the target.
         step: what is done for it.
-        share: lag as a share of the target; 0 when it is not known.
+        share: the lag that is coming, as a share of the target; 0 when it is not known.
         rate: bytes of batches per second that the owner may answer for its sake; 0 without a bound.
     """
 
@@ -90,12 +100,13 @@ def judge(last: Verdict, behind: Behind, target_s: float) -> Verdict:
     state = state_of(behind.seconds, target_s)
     if behind.seconds is None:
         return Verdict(state, Step.HARDER if behind.is_fed else Step.STREAM, 0.0, 0.0)
-    share = behind.seconds / target_s if target_s > 0 else float(behind.seconds > 0)
-    if behind.seconds <= NOISE_S or share < RELEASE_SHARE:
+    coming_s = behind.coming_s
+    share = coming_s / target_s if target_s > 0 else float(coming_s > 0)
+    if coming_s <= NOISE_S or share < RELEASE_SHARE:
         return Verdict(state, Step.STREAM, share, 0.0)
     if not behind.is_fed:
         return Verdict(state, Step.STREAM, share, 0.0)  # nothing we do makes it come back
-    step = max(last.step, _reached(share))
+    step = max(last.step, min(_reached(share), Step(min(last.step + 1, Step.PACE))))
     if step is Step.PACE and behind.drain < DRAIN_MIN:
         step = Step.HARDER
     return Verdict(state, step, share, _rate(share, behind.drain) if step is Step.PACE else 0.0)

@@ -34,7 +34,8 @@ class Enforcer:
             attachment = attachments.get(center)
             is_fed = attachment is not None and not attachment.is_lost
             drain = attachment.sender.drain if attachment is not None else 0.0
-            behind = Behind(self._lag(center).seconds, is_fed=is_fed, drain=drain)
+            lag = self._lag(center)
+            behind = Behind(lag.seconds, is_fed=is_fed, lacks=lag.bytes, drain=drain)
             self.verdicts[center] = judge(self.verdicts.get(center, Verdict()), behind, self._target_s)
         self._engine.pacer.rate = slowest(list(self.verdicts.values())) if self._engine.pacer.max_s else 0.0
 

@@ -69,6 +69,11 @@ class Feed:
         return self.sent == self._journal.tip.seq
 
     @property
+    def tip_seq(self) -> int:
+        """Last record that was appended here."""
+        return self._journal.tip.seq
+
+    @property
     def unacknowledged_bytes(self) -> int:
         """Bytes sent and not yet acknowledged as appended."""
         return self._flight_bytes

@@ -8,6 +8,7 @@ While nothing is compressed, nothing here costs a live batch more than a test of
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from drsync.core import compression
 from drsync.core.compression import Advice, Memory, Sample
@@ -23,11 +24,25 @@ PRESSED_PUMP_BYTES = 1 << 20  # because a body holds that much
 PRESSED = 0.25  # of the target: from here on bodies are as large as they may be
 PROBE_BYTES = 4 << 10
 PROBES = 3  # because a body mixes records; three places tell what most of them are
-DRAIN_S = 1.0  # because acknowledgments of large bodies come in lumps
+WAITS_MAX = 2400  # because a tick every 50 ms covers two minutes
+TICK_S = 0.05  # how often a term looks
+DRAIN_S = 2.0  # because acknowledgments of large bodies come in lumps, and lines change
+DRAIN_S_MIN = 0.5  # because less than that may hold no lump at all
+BODY_S = 0.25  # because a body delays what comes after it by so much, and is lost with the link
+BODY_BYTES_MIN = 64 << 10  # because smaller bodies cost more turns than they save time
 PROBE_RATIO_MIN = 1.05  # because what does not shrink in three places does not shrink
 
 Send = Callable[[FrameType, list[Buffer], int], None]
 """Writes one frame of the stream: type, body, flags."""
+
+
+class _Taken(NamedTuple):
+    """Totals at one tick: bytes of batches acknowledged, the same as they were sent, bytes appended here."""
+
+    instant: float
+    raw: int
+    wire: int
+    appended: int
 
 
 class Sender:
@@ -38,7 +53,7 @@ class Sender:
         is_busy: a body is being compressed: it and what is queued behind it are not on the link yet.
         raw_bytes: bytes of batches sent.
         wire_bytes: the same as they went out.
-        drain: bytes of batches the peer acknowledges per second while it has some to acknowledge; 0 at first.
+        drain: bytes of batches the peer acknowledges per second while the line holds us back; else 0.
         mark_ratio: raw to wire between the last two checkpoints; None when nothing was sent between them.
     """
 
@@ -59,8 +74,8 @@ class Sender:
         self._later: list[tuple[FrameType, bytes]] = []
         self._saved: deque[tuple[int, int]] = deque()  # (last record, raw minus wire) of compressed bodies
         self._saved_acked = 0
-        self._waits: deque[tuple[int, float]] = deque()  # (last record sent, when), one for each tick
-        self._seen = (0.0, 0, 0, 0)  # instant, raw and saved bytes acknowledged, bytes appended
+        self._taken: deque[_Taken] = deque()
+        self._waits: deque[tuple[int, float]] = deque()  # (last record appended, when), one for each tick
         self._marked = (0, 0)
         self._is_closed = False
 
@@ -138,38 +153,50 @@ class Sender:
         now, feed = self._clock.now(), self._pick()
         delay_s = self._delay(feed, now)
         raw = feed.sent_bytes - feed.unacknowledged_bytes
-        then, raw_before, saved_before, appended_before = self._seen
-        saved = self._saved_by(feed.appended)
-        self._seen = (now, raw, saved, appended_bytes)
-        if not then or now <= then:
+        is_held = delay_s >= compression.HELD_S
+        taken = _Taken(now, raw, raw - self._saved_by(feed.appended), appended_bytes)
+        since = self._since(taken, is_held=is_held)
+        if now <= since.instant:
             return
-        seconds = now - then
-        if delay_s > seconds:
-            self.drain += min(1.0, seconds / DRAIN_S) * ((raw - raw_before) / seconds - self.drain)
-        if not self._can_unpack:
-            return
-        sample = Sample(
-            now=now,
-            seconds=seconds,
-            raw=raw - raw_before,
-            wire=raw - raw_before - (saved - saved_before),
-            demand=(appended_bytes - appended_before) / seconds,
-            delay_s=delay_s,
-            is_waited_for=is_waited_for,
-            pressure=pressure,
-            ratio=self._memory.ratio,
-            slowness=self._memory.slowness,
-        )
-        self.advice = compression.advise(self.advice, sample)
-        feed.is_live_sent = not self.advice.level
-        feed.pump_bytes = _pump_bytes(self.advice.level, pressure)
+        seconds = now - since.instant
+        self.drain = (raw - since.raw) / seconds if is_held and seconds >= DRAIN_S_MIN else 0.0
+        if self._can_unpack:
+            sample = Sample(
+                now=now,
+                raw=(raw - since.raw) / seconds,
+                wire=(taken.wire - since.wire) / seconds,
+                demand=(appended_bytes - since.appended) / seconds,
+                delay_s=delay_s,
+                is_waited_for=is_waited_for,
+                pressure=pressure,
+                ratio=self._memory.ratio,
+                slowness=self._memory.slowness,
+            )
+            self.advice = compression.advise(self.advice, sample)
+            feed.is_live_sent = not self.advice.level
+        feed.pump_bytes = _pump_bytes(self.advice, pressure, self.drain)
+
+    def _since(self, now: _Taken, *, is_held: bool) -> _Taken:
+        """What to compare with: some seconds ago while held back, else the last tick.
+
+        Over seconds, because acknowledgments of large bodies come in lumps; and not further back than the
+        line has been holding us back, because before that it carried what there was and not what it could.
+        """
+        taken = self._taken
+        taken.append(now)
+        keep = 2 if not is_held else int(DRAIN_S / TICK_S)
+        while len(taken) > keep:
+            taken.popleft()
+        return taken[0]
 
     def _delay(self, feed: Feed, now: float) -> float:
         waits = self._waits
         while waits and waits[0][0] <= feed.appended:
             waits.popleft()
-        if feed.sent > feed.appended and (not waits or waits[-1][0] < feed.sent):
-            waits.append((feed.sent, now))
+        if feed.tip_seq > feed.appended and (not waits or waits[-1][0] < feed.tip_seq):
+            waits.append((feed.tip_seq, now))
+            if len(waits) > WAITS_MAX:
+                del waits[1]  # the oldest is what counts
         return now - waits[0][1] if waits else 0.0
 
     def _saved_by(self, appended: int) -> int:
@@ -184,10 +211,11 @@ class Sender:
         self.mark_ratio = raw / wire if wire else None
 
 
-def _pump_bytes(level: int, pressure: float) -> int:
-    if pressure >= PRESSED:
-        return PRESSED_PUMP_BYTES
-    return PACKED_PUMP_BYTES if level else PUMP_BYTES
+def _pump_bytes(advice: Advice, pressure: float, drain: float) -> int:
+    wanted = PACKED_PUMP_BYTES if advice.level else PUMP_BYTES
+    wanted = PRESSED_PUMP_BYTES if pressure >= PRESSED else wanted
+    rate = drain or advice.line
+    return max(BODY_BYTES_MIN, min(wanted, int(rate * BODY_S))) if rate else wanted
 
 
 def probe(body: bytes) -> bytes:

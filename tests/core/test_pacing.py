@@ -51,13 +51,16 @@ def test_states(seconds: float | None, state: Standing) -> None:
     ],
 )
 def test_steps_are_taken_one_by_one(seconds: float | None, step: Step) -> None:
-    verdict = judge(Verdict(), Behind(seconds, is_fed=True, drain=1e6), TARGET_S)
+    verdict = Verdict()
+    for _ in Step:
+        before, verdict = verdict, judge(verdict, Behind(seconds, is_fed=True, drain=1e6), TARGET_S)
+        assert seconds is None or verdict.step <= before.step + 1
     assert verdict.step is step
     assert (verdict.rate > 0) == (step is Step.PACE)
 
 
 def test_steps_are_kept_until_lag_is_a_tenth_of_the_target() -> None:
-    verdict = judge(Verdict(), Behind(9.0, is_fed=True, drain=1e6), TARGET_S)
+    verdict = judge(Verdict(step=Step.HARDER), Behind(9.0, is_fed=True, drain=1e6), TARGET_S)
     for seconds in (6.0, 3.0, 1.1):
         verdict = judge(verdict, Behind(seconds, is_fed=True, drain=1e6), TARGET_S)
         assert verdict.step is Step.PACE
@@ -66,7 +69,7 @@ def test_steps_are_kept_until_lag_is_a_tenth_of_the_target() -> None:
 
 def test_the_further_behind_the_harder_the_pace() -> None:
     rates = []
-    verdict = judge(Verdict(), Behind(12.0, is_fed=True, drain=1e6), TARGET_S)
+    verdict = judge(Verdict(step=Step.HARDER), Behind(12.0, is_fed=True, drain=1e6), TARGET_S)
     for seconds in (12.0, 9.0, 4.0):
         verdict = judge(verdict, Behind(seconds, is_fed=True, drain=1e6), TARGET_S)
         rates.append(verdict.rate)
@@ -77,8 +80,16 @@ def test_the_further_behind_the_harder_the_pace() -> None:
 def test_nobody_waits_for_a_peer_that_takes_nothing() -> None:
     gone = judge(Verdict(), Behind(100.0, is_fed=False, drain=1e6), TARGET_S)
     assert (gone.state, gone.step, gone.rate) == (Standing.OVER, Step.STREAM, 0.0)
-    stuck = judge(Verdict(), Behind(100.0, is_fed=True, drain=0.0), TARGET_S)
+    stuck = judge(Verdict(step=Step.PACE), Behind(100.0, is_fed=True, drain=0.0), TARGET_S)
     assert (stuck.step, stuck.rate) == (Step.HARDER, 0.0)
+
+
+def test_what_is_coming_counts_before_it_is_there() -> None:
+    soon = Behind(0.3, is_fed=True, lacks=90_000_000, drain=10e6)
+    verdict = judge(Verdict(step=Step.HARDER), soon, TARGET_S)
+    assert (verdict.state, verdict.step) == (Standing.OK, Step.PACE)
+    fast = Behind(0.3, is_fed=True, lacks=90_000_000, drain=0.0)
+    assert judge(Verdict(step=Step.HARDER), fast, TARGET_S).step is Step.STREAM
 
 
 def test_what_cannot_be_seen_is_no_reason_to_act() -> None:

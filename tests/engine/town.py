@@ -50,6 +50,7 @@ GROUP = GroupSpec(
     preferred_owner="production",
     policy=GroupPolicy(lease_s=1.0, sync_timeout_s=0.6, checkpoint_s=0.2, freeze_timeout_s=5.0),
 )
+QUEUE_BYTES = 256 << 10  # that a slow link takes before it asks its writer to pause
 Body = dict[str, object]
 
 
@@ -63,6 +64,9 @@ class MemoryLink:
         self._early: list[bytes] = []
         self.other: MemoryLink | None = None
         self.is_closed = False
+        self._free_at = 0.0
+        self._queued = 0
+        self._is_paused = False
 
     def set_handler(self, handler: LinkHandler) -> None:
         self._handler = handler
@@ -71,8 +75,31 @@ class MemoryLink:
             handler.data_received(data)
 
     def write(self, data: bytes) -> None:
-        if not self.is_closed and not self._town.is_cut(self._me, self.peer) and self.other is not None:
+        if self.is_closed or self._town.is_cut(self._me, self.peer) or self.other is None:
+            return
+        rate = self._town.rates.get((self._me, self.peer), 0.0) if self.kind is LinkKind.BULK else 0.0
+        if rate:
+            self._write_slowly(data, rate)
+        else:
             asyncio.get_running_loop().call_soon(self.other.deliver, data)
+
+    def _write_slowly(self, data: bytes, rate: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._free_at = max(self._free_at, loop.time()) + len(data) / rate
+        self._queued += len(data)
+        loop.call_at(self._free_at, self._arrived, data)
+        if self._queued > QUEUE_BYTES and not self._is_paused and self._handler is not None:
+            self._is_paused = True
+            self._handler.pause_writing()
+
+    def _arrived(self, data: bytes) -> None:
+        self._queued -= len(data)
+        if self.other is not None and not self._town.is_cut(self._me, self.peer):
+            self.other.deliver(data)
+        if self._is_paused and self._queued < QUEUE_BYTES // 2 and self._handler is not None:
+            self._is_paused = False
+            if not self.is_closed:
+                self._handler.resume_writing()
 
     def deliver(self, data: bytes) -> None:
         if self.is_closed:
@@ -259,6 +286,7 @@ class Town:
         self.nodes: dict[str, Node] = {}
         self.links: list[MemoryLink] = []
         self.cuts: set[frozenset[str]] = set()
+        self.rates: dict[tuple[str, str], float] = {}  # bytes/s of bulk links from one to another; else none
         self.lease_book = LeaseBook()
         self.steps: list[Step] = []
         self.losses: list[LossStatement] = []
