@@ -4,9 +4,8 @@ Little endian; `docs/protocol.md` has the same tables. Packed entries are opaque
 reads them. A body of fixed layout may grow at its end; those that end in a list may not.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable, Sequence
+from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -21,7 +20,7 @@ STATE: Final = Struct("<IIQQQQ")
 BEGIN: Final = Struct("<QQQIIQ32sQ")
 START: Final = Struct("<QQ")
 ENTRIES: Final = Struct("<I")
-TARGET: Final = Struct("<QQ")
+TARGET: Final = Struct("<Q")
 WANT: Final = Struct("<II")
 PIECE: Final = Struct("<IIQIB3x")
 
@@ -34,21 +33,30 @@ ENTRIES_BYTES_MAX: Final = BODY_BYTES_MAX[FrameType.TREE_ENTRIES] - ENTRIES.size
 PIECE_BYTES_MAX: Final = 1 << 20
 """Content of one piece, because a frame has little more; larger blocks go in several pieces."""
 PIECES_BYTES_MAX: Final = BODY_BYTES_MAX[FrameType.TREE_BLOCKS] - TARGET.size
-"""Pieces with their heads that one TREE_BLOCKS can carry."""
-
-WANTS_FULL: Final = 1
-"""TREE_STATE: it has nothing, or nothing that it can go on from."""
-HELD_BACK: Final = 2
-"""TREE_STATE: it stands still until somebody does something; sending is of no use."""
-GO_ON: Final = 4
-"""TREE_STATE: it need not stay at a kept generation any longer."""
-GAVE_UP: Final = 8
-"""TREE_STATE: it has dropped the incoming generation."""
-FULL: Final = 1
-"""TREE_BEGIN: what is not named is gone."""
+"""Pieces with their heads in one TREE_BLOCKS."""
 
 assert BODY_BYTES_MAX[FrameType.TREE_BEGIN] >= BEGIN.size + LINEAGE_MAX * START.size
 assert PIECE.size + PIECE_BYTES_MAX <= PIECES_BYTES_MAX
+
+
+class StateFlags(IntFlag):
+    """What a replica says of itself; unknown ones are ignored."""
+
+    NONE = 0
+    WANTS_FULL = 1  # has nothing, or nothing that it can go on from
+    HELD_BACK = 2  # stands still until somebody does something: sending is of no use
+    GAVE_UP = 4  # has dropped the incoming generation
+    GO_ON = 8  # need not stay at a kept generation any longer
+
+
+_STATE_FLAGS: Final = sum(StateFlags)
+
+
+class BeginFlags(IntFlag):
+    """What kind of index follows; unknown ones are ignored."""
+
+    NONE = 0
+    FULL = 1  # what is not named is gone
 
 
 class PieceStatus(IntEnum):
@@ -67,23 +75,21 @@ class TreeOpen(NamedTuple):
 
 
 class TreeState(NamedTuple):
-    """How far a replica is; unknown flags are kept and mean nothing."""
+    """How far a replica is."""
 
-    flags: int
+    flags: StateFlags
     held: Generation
     staged: Generation
 
 
-@dataclass(frozen=True, slots=True)
-class TreeBegin:
+class TreeBegin(NamedTuple):
     """An index follows.
 
     Attributes:
         target: the generation it leads to.
         base: entries that changed in a generation above this number follow; 0 with a full index.
-        flags: `FULL` or 0; unknown ones mean nothing.
-        count: entries and tombstones that follow.
-        cut_seq: record of the log that says that this generation was cut; not applied before it is committed.
+        flags: see `BeginFlags`.
+        total: entries and tombstones that follow.
         digest: of the tree at `target`, 32 bytes.
         lineage: of `target`.
         cut_seq: record of the cut in the group's log: applied when that is committed.
@@ -91,12 +97,18 @@ class TreeBegin:
 
     target: Generation
     base: int
-    flags: int
-    count: int
-    cut_seq: int
+    flags: BeginFlags
+    total: int
     digest: bytes
     lineage: tuple[GenerationStart, ...]
     cut_seq: int
+
+
+class TreeEntries(NamedTuple):
+    """Some of the entries, packed; the first has the ordinal `first` in the index that was begun."""
+
+    first: int
+    packed: memoryview
 
 
 class Want(NamedTuple):
@@ -112,8 +124,8 @@ class Piece(NamedTuple):
     ordinal: int
     block: int
     offset: int
-    data: memoryview
-    is_gone: bool
+    status: PieceStatus
+    data: Buffer = b""
 
 
 def _generation(epoch: int, number: int) -> Generation:
@@ -157,7 +169,7 @@ def encode_begin(begin: TreeBegin) -> bytes:
     assert len(begin.lineage) <= LINEAGE_MAX
     starts = len(begin.lineage)
     head = BEGIN.pack(
-        *begin.target, begin.base, begin.flags, len(begin.lineage), begin.count, begin.cut_seq, begin.digest
+        *begin.target, begin.base, begin.flags, starts, begin.total, begin.digest, begin.cut_seq
     )
     return b"".join((head, *(START.pack(*start) for start in begin.lineage)))
 
@@ -177,65 +189,58 @@ def read_begin(body: bytes) -> TreeBegin:
     lineage = tuple(
         GenerationStart(Epoch(start), after) for start, after in START.iter_unpack(body[BEGIN.size : end])
     )
-    if base > number or (base and flags & FULL):
+    known = BeginFlags(flags & BeginFlags.FULL)
+    if base > number or (base and known):
         raise MalformedError(f"TREE_BEGIN: from {base} to {number}, flags {flags}, is no index")
     return TreeBegin(_generation(epoch, number), base, known, total, digest, lineage, cut_seq)
 
 
 def entries_header(first: int) -> bytes:
-    """The first part of a TREE_ENTRIES body; packed entries follow, the first with the ordinal `first`."""
+    """The first part of a TREE_ENTRIES body; packed entries follow."""
     return ENTRIES.pack(first)
 
 
-def read_entries(body: bytes) -> tuple[int, memoryview]:
-    """The ordinal of the first entry of a TREE_ENTRIES body, and a view of the packed entries.
-
-    Raises:
-        MalformedError: too short.
-    """
+def read_entries(body: bytes) -> TreeEntries:
+    """The header of a TREE_ENTRIES body and a view of the packed entries. Raises MalformedError."""
     _check("TREE_ENTRIES", body, ENTRIES.size)
     (first,) = ENTRIES.unpack_from(body)
-    return first, memoryview(body)[ENTRIES.size :]
+    return TreeEntries(first, memoryview(body)[ENTRIES.size :])
 
 
-def encode_wants(target: Generation, wants: Sequence[tuple[int, int]]) -> bytes:
-    """The body of a TREE_WANT: (ordinal, block) of the index that leads to `target`."""
+def encode_want(number: int, wants: Sequence[Want]) -> bytes:
+    """The body of a TREE_WANT: blocks of the index that leads to generation `number`."""
     assert len(wants) <= WANTS_MAX
-    return b"".join((TARGET.pack(*target), *(WANT.pack(*want) for want in wants)))
+    return b"".join((TARGET.pack(number), *(WANT.pack(*want) for want in wants)))
 
 
-def read_wants(body: bytes) -> tuple[Generation, list[Want]]:
-    """The target of the index, and the blocks of its entries that are asked for. Raises MalformedError."""
-    target = _read_target("TREE_WANT", body)
+def read_want(body: bytes) -> tuple[int, list[Want]]:
+    """The generation number and the blocks that are asked for. Raises MalformedError."""
+    _check("TREE_WANT", body, TARGET.size)
+    (number,) = TARGET.unpack_from(body)
     pairs = memoryview(body)[TARGET.size :]
     if len(pairs) % WANT.size:
         raise MalformedError(f"TREE_WANT: {len(pairs)} bytes are no pairs of {WANT.size}")
-    return target, [Want(*pair) for pair in WANT.iter_unpack(pairs)]
+    return number, [Want(*pair) for pair in WANT.iter_unpack(pairs)]
 
 
-def blocks_header(target: Generation) -> bytes:
-    """The first part of a TREE_BLOCKS body: the target of the index; pieces follow."""
-    return TARGET.pack(*target)
+def blocks_parts(number: int, pieces: Iterable[Piece]) -> list[Buffer]:
+    """The body of a TREE_BLOCKS in parts, for `frames.encode_parts`: content is not copied here."""
+    parts: list[Buffer] = [TARGET.pack(number)]
+    for piece in pieces:
+        length = len(piece.data)
+        assert length <= PIECE_BYTES_MAX
+        parts += (PIECE.pack(piece.ordinal, piece.block, piece.offset, length, piece.status), piece.data)
+    return parts
 
 
-def piece(ordinal: int, block: int, offset: int, data: Buffer) -> bytes:
-    """Content of a block from `offset` in it, at most `PIECE_BYTES_MAX`."""
-    assert 0 < len(data) <= PIECE_BYTES_MAX
-    return b"".join((PIECE.pack(ordinal, block, offset, len(data), PieceStatus.DATA), data))
-
-
-def gone_piece(ordinal: int, block: int) -> bytes:
-    """The word that a block is gone."""
-    return PIECE.pack(ordinal, block, 0, 0, PieceStatus.GONE)
-
-
-def read_blocks(body: bytes) -> tuple[Generation, list[Piece]]:
-    """The target of the index, and pieces with views of their content.
+def read_blocks(body: bytes) -> tuple[int, list[Piece]]:
+    """The generation number, and pieces with views of their content.
 
     Raises:
         MalformedError: cut off, an unknown status, or content where none may be.
     """
-    target = _read_target("TREE_BLOCKS", body)
+    _check("TREE_BLOCKS", body, TARGET.size)
+    (number,) = TARGET.unpack_from(body)
     view = memoryview(body)
     pieces: list[Piece] = []
     at = TARGET.size
@@ -246,12 +251,6 @@ def read_blocks(body: bytes) -> tuple[Generation, list[Piece]]:
         _check("TREE_BLOCKS", view, at + length)
         if status not in (PieceStatus.DATA, PieceStatus.GONE) or bool(length) == (status == PieceStatus.GONE):
             raise MalformedError(f"TREE_BLOCKS: status {status} with {length} bytes of entry {ordinal}")
-        is_gone = status == PieceStatus.GONE
-        pieces.append(Piece(ordinal, block, offset, view[at : at + length], is_gone))
+        pieces.append(Piece(ordinal, block, offset, PieceStatus(status), view[at : at + length]))
         at += length
-    return target, pieces
-
-
-def _read_target(name: str, body: bytes) -> Generation:
-    _check(name, body, TARGET.size)
-    return _generation(*TARGET.unpack_from(body))
+    return number, pieces

@@ -62,23 +62,34 @@ FRAMES: Mapping[str, Callable[[], bytes]] = {
     ),
     "tree_state": lambda: encode(
         FrameType.TREE_STATE,
-        files.encode_state(files.TreeState(files.WANTS_FULL, Generation(EPOCH, 11), TREE)), stream=1,
+        files.encode_state(files.TreeState(files.StateFlags.WANTS_FULL, Generation(EPOCH, 11), TREE)),
+        stream=1,
     ),
     "tree_begin": lambda: encode(
         FrameType.TREE_BEGIN,
         files.encode_begin(
-            files.TreeBegin(TREE, 11, 0, 3, 42, bytes(range(32)), (GenerationStart(EPOCH, 0),))
-        ), stream=1,
+            files.TreeBegin(
+                TREE, 11, files.BeginFlags.NONE, 3, bytes(range(32)), (GenerationStart(EPOCH, 0),), 42
+            )
+        ),
+        stream=1,
     ),
     "tree_entries": lambda: encode(
         FrameType.TREE_ENTRIES, files.entries_header(2) + b"opaque..", stream=1
     ),
     "tree_want": lambda: encode(
-        FrameType.TREE_WANT, files.encode_wants(TREE, [(2, 0), (2, 1)]), stream=1
+        FrameType.TREE_WANT, files.encode_want(12, [files.Want(2, 0), files.Want(2, 1)]), stream=1
     ),
     "tree_blocks": lambda: encode_parts(
         FrameType.TREE_BLOCKS,
-        [files.blocks_header(TREE), files.piece(2, 0, 0, b"content"), files.gone_piece(2, 1)], stream=1,
+        files.blocks_parts(
+            12,
+            [
+                files.Piece(2, 0, 0, files.PieceStatus.DATA, b"content"),
+                files.Piece(2, 1, 0, files.PieceStatus.GONE),
+            ],
+        ),
+        stream=1,
     ),
 }  # fmt: skip
 
