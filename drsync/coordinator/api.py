@@ -19,6 +19,7 @@ from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import availability_report, compliance_report
 from drsync.coordinator.operations import Operations
 from drsync.coordinator.pages import asks_for_password, home, may_pass
+from drsync.coordinator.runbook_operations import Planned, Sent
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
 from drsync.engine.procedure_drill import DrillRequest
@@ -27,6 +28,7 @@ from drsync.model import epoch as epochs
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.errors import DrsyncError, RefusedError, TransientError, UsageError
 from drsync.model.operation import Event, Operation, OperationState
+from drsync.model.runbook import RunMode
 from drsync.model.topology import Designation
 from drsync.ports.clock import Clock, Random
 from drsync.report.drill import drill_json, drill_page
@@ -206,7 +208,9 @@ class Api:
         charter = self._group(request)
         form = forms.read(forms.MoveForm, await _body(request))
         asked = self._asked(charter, IntentKind.SWITCHOVER, form)
-        return _accepted(await self._operations.start_move(charter, asked))
+        mode = RunMode.FAILBACK if form.failback else RunMode.SWITCHOVER
+        planned = self._planned(charter, form, mode, asked)
+        return _accepted(await self._operations.start_move(charter, asked, planned))
 
     async def _failover(self, request: web.Request) -> web.Response:
         charter = self._group(request)
@@ -214,7 +218,17 @@ class Api:
         asked = replace(self._asked(charter, IntentKind.FAILOVER, form), accept_loss=form.accept_loss)
         if form.dry_run:
             return _json(_operation(await self._operations.examine(charter, asked)))
-        return _accepted(await self._operations.start_move(charter, asked))
+        planned = self._planned(charter, form, RunMode.FAILOVER, asked)
+        return _accepted(await self._operations.start_move(charter, asked, planned))
+
+    def _planned(
+        self, charter: Charter, form: forms.Asked, mode: RunMode, asked: Request | DrillRequest
+    ) -> Planned | None:
+        """The runbook that was sent along, checked; None: the usual procedure."""
+        if form.runbook is None:
+            return None
+        book = Sent(form.runbook.name, form.runbook.text, form.runbook.params)
+        return self._operations.books.plan(charter, book, mode, asked)
 
     def _asked(self, charter: Charter, kind: IntentKind, form: forms.MoveForm) -> Request:
         return Request(
@@ -240,7 +254,8 @@ class Api:
             form.reason,
             self._clock.wall_us(),
         )
-        return _accepted(self._operations.start_drill(charter, asked))
+        planned = self._planned(charter, form, RunMode.DRILL, asked)
+        return _accepted(self._operations.start_drill(charter, asked, planned))
 
     async def _list_operations(self, request: web.Request) -> web.Response:
         limit = min(_number(request, "limit", LIST_USUAL), LIST_MAX)

@@ -102,6 +102,16 @@ class Registration(Form):
     groups: dict[Name, Json] = {}
 
 
+class RunbookForm(Form):
+    """A runbook as it was sent: its bytes as text, what to call it, and values of its parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: Annotated[str, Field(max_length=256 << 10)]
+    name: Text = ""
+    params: Annotated[dict[Name, str | int | bool], Field(max_length=100)] = {}
+
+
 class Asked(Form):
     """Base of what people send: unknown keys are mistakes."""
 
@@ -109,12 +119,14 @@ class Asked(Form):
 
     reason: Text = ""
     actor: Name = ""
+    runbook: RunbookForm | None = None
 
 
 class MoveForm(Asked):
-    """``POST /v1/groups/{g}/switchover``."""
+    """``POST /v1/groups/{g}/switchover``. `failback`: it is the way back, for the modes of a runbook."""
 
     to: Name
+    failback: bool = False
 
 
 class FailoverForm(MoveForm):

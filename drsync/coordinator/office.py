@@ -8,6 +8,7 @@ from drsync.adapters.sqlite.database import Database
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import History
 from drsync.adapters.sqlite.members import MemberMemory
+from drsync.adapters.sqlite.runs import SqliteRuns
 from drsync.coordinator.agents import AgentDesk
 from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
@@ -15,6 +16,7 @@ from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.operations import Operations, Spawn
+from drsync.coordinator.runbook_operations import RunbookDesk
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
 from drsync.coordinator.supervision import Supervision
@@ -56,7 +58,8 @@ class Office:
         self.sessions = sessions = SessionTable()
         authority = Authority(store, self._memory, sessions, clock, self._told)
         world = ProcedureWorld(store, sessions, authority, clock, random)
-        operations = Operations(world, evidence, journal, spawn)
+        runs = SqliteRuns(database)
+        operations = Operations(world, evidence, journal, RunbookDesk(world, evidence, runs, store), spawn)
         self.supervision = Supervision(
             store=store,
             evidence=evidence,
@@ -65,6 +68,7 @@ class Office:
             operations=operations,
             journal=journal,
             world=world,
+            runs=runs,
         )
         wake = self.supervision.wake
         self.desk = AgentDesk(store, authority, sessions, journal, clock, wake)

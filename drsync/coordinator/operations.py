@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator.journal import Journal
+from drsync.coordinator.runbook_operations import Planned, RunbookDesk
 from drsync.core.loss import LossStatement
 from drsync.core.plan import Refuse
 from drsync.engine.procedure_drill import DrillRequest, DrillRunner
@@ -17,9 +18,10 @@ from drsync.engine.procedure_world import ProcedureWorld
 from drsync.engine.procedures import Outcome, ProcedureRunner, Request
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter, Intent, IntentKind
-from drsync.model.drill import Verdict
+from drsync.model.drill import DrillReport, Verdict
 from drsync.model.errors import DrsyncError, RefusedError, TransientError
 from drsync.model.operation import Fault, Operation, OperationKind, OperationState, Step
+from drsync.model.runbook import RunMode
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_NOT_REACHED = 1, 3, 4
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
@@ -69,12 +71,19 @@ class Operations:
     """All operations of this process."""
 
     def __init__(
-        self, world: ProcedureWorld, evidence: SqliteEvidence, journal: Journal, spawn: Spawn
+        self,
+        world: ProcedureWorld,
+        evidence: SqliteEvidence,
+        journal: Journal,
+        books: RunbookDesk,
+        spawn: Spawn,
     ) -> None:
         self._world = world
         self._evidence = evidence
         self._journal = journal
+        self.books = books
         self._spawn = spawn
+        self._postponed: dict[str, tuple[Operation, Planned]] = {}
         self._live: dict[str, Live] = {}
         self._moves: dict[str, Live] = {}
         self._drills: dict[str, Live] = {}
@@ -92,6 +101,10 @@ class Operations:
     def is_drilling(self, drill_id: str) -> bool:
         """Whether that drill is under way here."""
         return any(live.operation.id == drill_id for live in self._drills.values())
+
+    def is_postponed(self, operation_id: str) -> bool:
+        """Whether it follows a runbook and is still to be gone on with."""
+        return operation_id in self._postponed
 
     def find(self, operation_id: str) -> Operation | None:
         """An operation, running or ended."""
@@ -114,8 +127,12 @@ class Operations:
 
     # --- changes of owner
 
-    async def start_move(self, charter: Charter, request: Request) -> Operation:
+    async def start_move(
+        self, charter: Charter, request: Request, planned: Planned | None = None
+    ) -> Operation:
         """Start one. A failover takes the place of anything smaller that is under way.
+
+        With `planned` the steps of a runbook are followed; it has one that promotes.
 
         Raises:
             RefusedError: another one is under way.
@@ -130,10 +147,14 @@ class Operations:
                     remedy="Wait for it; drsync why shows what it waits for.",
                 )
             await self._supersede(running)
-        return self._begin(charter, request, steps=(), has_begun=False)
+        return self._begin(charter, request, steps=(), has_begun=False, planned=planned)
 
     def resume(self, charter: Charter, intent: Intent) -> Operation:
         """Go on with the intent that the charter bears; the operation's own words win if they are known."""
+        self.resume_runs(charter)
+        running = self._moves.get(charter.group.id)
+        if running is not None:
+            return running.operation  # its runbook goes on with the intent
         known = self._evidence.operation(intent.id)
         kind, target = intent.kind, intent.target
         if known is not None and known.kind is not OperationKind.DRILL:
@@ -151,6 +172,39 @@ class Operations:
         self._journal.about(charter, "resumed", f"going on with the {kind.value} to {target}", target)
         return self._begin(charter, request, steps=known.steps if known else (), has_begun=True)
 
+    # --- runbooks that an earlier process left unfinished
+
+    def postpone(self, operation: Operation) -> bool:
+        """Whether it follows a runbook; then `resume_runs` goes on with it when the centers are back.
+
+        Raises:
+            RunbookError: the runbook that was kept cannot be read by this version.
+        """
+        planned = self.books.kept(operation.id)
+        if planned is None:
+            return False
+        self._postponed[operation.id] = (operation, planned)
+        return True
+
+    def resume_runs(self, charter: Charter) -> None:
+        """Go on with changes of owner, and take drills back, that follow a runbook."""
+        for operation, planned in list(self._postponed.values()):
+            if planned.run.group_id != charter.group.id:
+                continue
+            del self._postponed[operation.id]
+            text = f"going on with the {planned.run.mode.value} that follows the runbook {planned.book.name}"
+            self._journal.about(charter, "resumed", text, operation.target)
+            if planned.run.mode is RunMode.DRILL:
+                self._begin_drill(charter, operation, planned, is_given_up=True)
+            else:
+                live = self._enter(charter, operation, operation.steps)
+                self._moves[charter.group.id] = live
+                live.task = self._spawn(self._run_move(live, self._book_move(live, charter, planned)))
+
+    async def _book_move(self, live: Live, charter: Charter, planned: Planned) -> Operation:
+        log = StepLog(self._world.clock, live.stepped, live.steps[-1].n if live.steps else 0)
+        return await self.books.move(planned, charter, live, log, live.operation)
+
     async def examine(self, charter: Charter, request: Request) -> Operation:
         """A dry run: the loss statement and whether it would be refused; nothing is kept."""
         live = Live(_operation(charter, request), charter.group.id, self._evidence)
@@ -164,20 +218,34 @@ class Operations:
         return replace(ended, result={"dry_run": True})
 
     def _begin(
-        self, charter: Charter, request: Request, steps: tuple[Step, ...], *, has_begun: bool
+        self,
+        charter: Charter,
+        request: Request,
+        steps: tuple[Step, ...],
+        *,
+        has_begun: bool,
+        planned: Planned | None = None,
     ) -> Operation:
+        if planned is not None:
+            self.books.keep(planned)
         live = self._enter(charter, _operation(charter, request), steps)
         self._moves[charter.group.id] = live
+        if planned is not None:
+            live.task = self._spawn(self._run_move(live, self._book_move(live, charter, planned)))
+            return live.operation
         runner = ProcedureRunner(
             self._world, request, live, has_begun=has_begun, steps_before=steps[-1].n if steps else 0
         )
-        live.task = self._spawn(self._run_move(live, runner))
+        live.task = self._spawn(self._run_move(live, self._plain_move(live, runner)))
         return live.operation
 
-    async def _run_move(self, live: Live, runner: ProcedureRunner) -> None:
+    async def _plain_move(self, live: Live, runner: ProcedureRunner) -> Operation:
+        outcome = await runner.run()
+        return _ended(live.operation, outcome)
+
+    async def _run_move(self, live: Live, work: Coroutine[None, None, Operation]) -> None:
         try:
-            outcome = await runner.run()
-            ended = _ended(live.operation, outcome)
+            ended = await work
         except asyncio.CancelledError:
             live.waits_for = ""
             raise  # the operation stays as running: the next start, or the failover, goes on
@@ -201,8 +269,10 @@ class Operations:
 
     # --- drills
 
-    def start_drill(self, charter: Charter, request: DrillRequest) -> Operation:
-        """Start one. Raises RefusedError when one of the group is under way."""
+    def start_drill(
+        self, charter: Charter, request: DrillRequest, planned: Planned | None = None
+    ) -> Operation:
+        """Start one, with `planned` by the steps of a runbook. Raises RefusedError: one is under way."""
         running = self._drills.get(charter.group.id)
         if running is not None:
             raise RefusedError(
@@ -219,15 +289,29 @@ class Operations:
             request.reason,
             request.started_us,
         )
+        if planned is not None:
+            self.books.keep(planned)
+            return self._begin_drill(charter, operation, planned)
         live = self._enter(charter, operation, ())
         self._drills[charter.group.id] = live
-        live.task = self._spawn(self._run_drill(live, charter, request))
+        log = StepLog(self._world.clock, live.stepped)
+        runner = DrillRunner(self._world, self._evidence, request, log)
+        live.task = self._spawn(self._run_drill(live, runner.run(charter, live.steps)))
         return live.operation
 
-    async def _run_drill(self, live: Live, charter: Charter, request: DrillRequest) -> None:
-        runner = DrillRunner(self._world, self._evidence, request, StepLog(self._world.clock, live.stepped))
+    def _begin_drill(
+        self, charter: Charter, operation: Operation, planned: Planned, *, is_given_up: bool = False
+    ) -> Operation:
+        live = self._enter(charter, operation, operation.steps)
+        self._drills[charter.group.id] = live
+        log = StepLog(self._world.clock, live.stepped, live.steps[-1].n if live.steps else 0)
+        work = self.books.drill(planned, charter, live, log, live.steps, is_given_up=is_given_up)
+        live.task = self._spawn(self._run_drill(live, work))
+        return live.operation
+
+    async def _run_drill(self, live: Live, work: Coroutine[None, None, DrillReport]) -> None:
         try:
-            report = await runner.run(charter, live.steps)
+            report = await work
             self._evidence.keep_drill(report)
             ended = replace(
                 live.operation,

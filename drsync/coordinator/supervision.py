@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.evidence import SqliteEvidence
+from drsync.adapters.sqlite.runs import SqliteRuns
+from drsync.coordinator.achieved import is_achieved
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.operations import EXIT_FAILED, Operations
+from drsync.coordinator.runbook_cleanup import LeftPlaces
 from drsync.coordinator.sessions import AgentSession, SessionTable
 from drsync.engine.procedure_drill import close_view
 from drsync.engine.procedure_steps import StepLog
@@ -54,6 +57,7 @@ class Supervision:
         operations: Operations,
         journal: Journal,
         world: ProcedureWorld,
+        runs: SqliteRuns,
     ) -> None:
         self._store = store
         self._evidence = evidence
@@ -62,6 +66,7 @@ class Supervision:
         self._operations = operations
         self._journal = journal
         self._world = world
+        self._left = LeftPlaces(world, runs, sessions, evidence, operations, journal)
         self._wake = asyncio.Event()
         self._started = world.clock.now()
         self.rounds = 0  # steps of this loop, each of which has a deadline
@@ -84,6 +89,7 @@ class Supervision:
                 except Exception as error:  # noqa: BLE001  # one group's bug must not stop the others
                     self._journal.bug(f"supervision of {charter.group.name}", error)
             await self._close_left_views()
+            await self._left.clean()
             self.rounds += 1
             try:
                 async with asyncio.timeout(TICK_S):
@@ -95,6 +101,10 @@ class Supervision:
 
     async def _look_at(self, charter: Charter) -> None:
         await self._offer(charter)
+        if self._operations.move(charter.group.id) is not None:
+            return
+        if self._has_settled(charter):
+            self._operations.resume_runs(charter)
         if self._operations.move(charter.group.id) is not None:
             return
         if charter.intent is not None:
@@ -188,6 +198,8 @@ class Supervision:
         """End the operations that no intent goes on with; the others are resumed by the loop."""
         intents = {charter.intent.id for charter in self._store.all() if charter.intent is not None}
         for operation in self._evidence.unfinished():
+            if self._is_postponed(operation):
+                continue
             if operation.kind is OperationKind.DRILL:
                 self._settle_drill(operation)
             elif operation.id not in intents:
@@ -205,11 +217,16 @@ class Supervision:
     def _is_achieved(self, operation: Operation) -> bool:
         """Whether the charters it wrote brought the target a new epoch, although nobody noted the end."""
         charter = next((c for c in self._store.all() if c.group.name == operation.group), None)
-        if charter is None:
-            return False
-        kept = [one for _, one in self._store.history(charter.group.id)]
-        its = [n for n, one in enumerate(kept) if one.intent is not None and one.intent.id == operation.id]
-        if not its or its[-1] + 1 >= len(kept):
+        return charter is not None and is_achieved(
+            self._store, charter.group.id, operation.id, operation.target
+        )
+
+    def _is_postponed(self, operation: Operation) -> bool:
+        """Whether it follows a runbook and is gone on with later; one that cannot be read is ended."""
+        try:
+            return self._operations.postpone(operation)
+        except DrsyncError as error:
+            self._journal.event("runbook_unreadable", str(error), group=operation.group)
             return False
         before, after = kept[max(its[0] - 1, 0)], kept[its[-1] + 1]
         return after.owner == operation.target and after.epoch > before.epoch
@@ -227,7 +244,8 @@ class Supervision:
     async def _close_left_views(self) -> None:
         """Views of drills that no longer run are closed as soon as their center is there."""
         for view in self._evidence.open_views():
-            if self._operations.is_drilling(view.drill) or not self._sessions.is_connected(view.center):
+            is_busy = self._operations.is_drilling(view.drill) or self._operations.is_postponed(view.drill)
+            if is_busy or not self._sessions.is_connected(view.center):
                 continue
             self.rounds += 1
             log = StepLog(self._world.clock, _nobody)

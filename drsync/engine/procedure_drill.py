@@ -80,7 +80,7 @@ class DrillRunner:
         Raises:
             RefusedError: the group or a center is in no state for a drill; nothing was opened.
         """
-        self._require_ready(charter)
+        self.require_ready(charter)
         began = self._world.clock.now()
         try:
             await self._open_and_compare(charter)
@@ -92,7 +92,8 @@ class DrillRunner:
         self._log.end_wait()
         return self._report(charter, tuple(steps), self._world.clock.now() - began)
 
-    def _require_ready(self, charter: Charter) -> None:
+    def require_ready(self, charter: Charter) -> None:
+        """Raises RefusedError: the group or a center is in no state for a drill."""
         center, members = self._request.center, self._world.members
         if not charter.owner or not members.is_connected(charter.owner):
             raise RefusedError(
@@ -116,7 +117,7 @@ class DrillRunner:
 
     async def choose_point(self, charter: Charter) -> DrillPoint:
         """Make a recovery point, or take the one asked for, and wait until the drill center has it."""
-        self._require_ready(charter)
+        self.require_ready(charter)
         self._source = await (self._choose(charter) if self._request.point else self._mark(charter))
         await self._wait_until_held(charter)
         assert self._found.point is not None

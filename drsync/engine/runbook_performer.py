@@ -37,7 +37,7 @@ class Achieved(Protocol):
 
 
 class ClusterPerformer:
-    """Performs the steps of one run."""
+    """Performs the steps of one run. `refusal`: why the group was not promoted, if safety said no."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class ClusterPerformer:
         self._progress = progress
         self._drill = drill
         self._achieved = achieved
+        self.refusal: RefusedError | None = None
 
     def center(self, step: RunbookStep) -> str:
         """See Performer."""
@@ -150,7 +151,9 @@ class ClusterPerformer:
         outcome = await runner.run(step.timeout_s)
         if outcome.state is OperationState.DONE and outcome.charter is not None:
             return _opened(outcome.charter)
-        raise _error(outcome)
+        error = _error(outcome)
+        self.refusal = error if isinstance(error, RefusedError) else None
+        raise error
 
     async def _clean(self, center: str) -> Performed:
         """Take away what this scope left at a center; good only when the kernel knows nothing of it."""
