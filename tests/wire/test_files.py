@@ -34,7 +34,7 @@ def test_a_state_is_read_back(state: TreeState) -> None:
 
 def test_flags_of_later_versions_are_ignored() -> None:
     state = TreeState(StateFlags.HELD_BACK, Generation(Epoch(1), 2), Generation(Epoch(1), 3))
-    assert files.read_state(b"\xfe" + files.encode_state(state)[1:]) == state
+    assert files.read_state(b"\xf2" + files.encode_state(state)[1:]) == state
     assert (
         files.read_begin(files.encode_begin(BEGIN)[:24] + b"\xfe" + files.encode_begin(BEGIN)[25:]) == BEGIN
     )
