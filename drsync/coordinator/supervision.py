@@ -228,8 +228,6 @@ class Supervision:
         except DrsyncError as error:
             self._journal.event("runbook_unreadable", str(error), group=operation.group)
             return False
-        before, after = kept[max(its[0] - 1, 0)], kept[its[-1] + 1]
-        return after.owner == operation.target and after.epoch > before.epoch
 
     def _settle_drill(self, operation: Operation) -> None:
         text = "The coordinator stopped during the drill."
