@@ -251,6 +251,7 @@ class PolicySection(Section):
     drill_max_age: Annotated[Duration, between(0, 400 * 86400, "between 0 and 400 d")] = (
         _POLICY.drill_max_age_s
     )
+    compress: bool = _POLICY.compress
     max_pace: Annotated[Duration, between(0, 1, "between 0 and 1 s")] = _POLICY.max_pace_s
 
     def build(self) -> GroupPolicy:
@@ -266,6 +267,7 @@ class PolicySection(Section):
             journal_quota_bytes=self.quota,
             switchover_freeze_s=self.switchover_freeze,
             drill_max_age_s=self.drill_max_age,
+            compress=self.compress,
             max_pace_s=self.max_pace,
         )
 

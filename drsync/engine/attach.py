@@ -70,9 +70,8 @@ class Attachment:
         self._told_commit = 0
         self._progress = (0, 0.0)
         self._retain = 0
-        self.sender = Sender(
-            self._send_frame, engine.clock, can_unpack=FEATURE_ZSTD in features, pick=lambda: self.feed
-        )
+        can_unpack = FEATURE_ZSTD in features and copy.spec.policy.compress
+        self.sender = Sender(self._send_frame, engine.clock, can_unpack=can_unpack, pick=lambda: self.feed)
         self.feed = Feed(
             center=statement.center,
             session=statement.session,

@@ -59,7 +59,7 @@ class Sender:
 
     def __init__(self, send: Send, clock: Clock, *, can_unpack: bool, pick: Callable[[], Feed]) -> None:
         """`pick` gives the feed, which is made after its sender."""
-        self.advice = Advice(words="" if can_unpack else "the peer cannot unpack")
+        self.advice = Advice(words="" if can_unpack else "not wanted, or the peer cannot unpack")
         self.is_busy = False
         self.raw_bytes = 0
         self.wire_bytes = 0

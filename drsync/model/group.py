@@ -62,6 +62,7 @@ class GroupPolicy:
     journal_quota_bytes: int = 64 << 30
     drill_max_age_s: float = 0.0  # older, never or too slow: the group is not ready; 0: nobody asks
     switchover_freeze_s: float = 10.0  # a planned pause longer than this is an outage
+    compress: bool = True  # batches, on lines that hold writes back
     max_pace_s: float = 0.02  # the most that an answer waits for a peer that is behind; 0 = never
 
 

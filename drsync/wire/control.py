@@ -253,6 +253,7 @@ class PolicyForm(Message):
     journal_quota_bytes: U64 = _POLICY.journal_quota_bytes
     switchover_freeze_s: Seconds = _POLICY.switchover_freeze_s
     drill_max_age_s: Seconds = _POLICY.drill_max_age_s
+    compress: bool = _POLICY.compress
     max_pace_s: Seconds = _POLICY.max_pace_s
 
     def word(self) -> GroupPolicy:

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 HOST = "127.0.0.1"
 PIECE_BYTES = 256 << 10
+PIECE_BYTES_MIN = 4 << 10  # of a throttled wire; else a piece is what it carries in 20 ms
 
 
 class Wire(Enum):
@@ -35,12 +36,17 @@ class _Connection:
 
 
 class Proxy:
-    """Listens on a port of its own and forwards to `target`; `delay_s` is added to each piece, each way."""
+    """Listens on a port of its own and forwards to `target`.
+
+    `delay_s` is added to each piece, each way; `rate` is what each connection carries each way, bytes/s, 0
+    for as much as there is.
+    """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
         self.delay_s = 0.0
+        self.rate = 0.0
         self._wire = Wire.PASS
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -92,9 +98,14 @@ class Proxy:
     async def _pump(
         self, connection: _Connection, source: asyncio.StreamReader, sink: asyncio.StreamWriter
     ) -> None:
-        while data := await source.read(PIECE_BYTES):
+        free_at = 0.0
+        while data := await source.read(self._piece_bytes()):
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
+            if self.rate:
+                now = asyncio.get_running_loop().time()
+                free_at = max(free_at, now) + len(data) / self.rate
+                await asyncio.sleep(free_at - now)
             await self._flowing.wait()
             if self._wire is Wire.DROP:
                 connection.has_lost_bytes = True
@@ -107,6 +118,9 @@ class Proxy:
         await self._flowing.wait()
         with contextlib.suppress(OSError):
             sink.write_eof()
+
+    def _piece_bytes(self) -> int:
+        return min(PIECE_BYTES, max(PIECE_BYTES_MIN, int(self.rate * 0.02))) if self.rate else PIECE_BYTES
 
     async def _swallow(self, reader: asyncio.StreamReader) -> None:
         while await reader.read(PIECE_BYTES):
