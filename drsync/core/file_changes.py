@@ -1,0 +1,146 @@
+"""What a scan of a tree means for its index: which names must be read again, and which are gone.
+
+Nothing is looked at here: a scan and the index's signatures come in, names go out.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from drsync.model.fileset import FileKind, Signature
+from drsync.model.scan import Scan, Seen
+
+RACY_NS = 2_000_000_000  # because file systems keep times by up to two seconds (P48)
+
+Signatures = Mapping[bytes, Signature | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a scan found.
+
+    Attributes:
+        read: new and changed names, and names whose last look was too close to their last change; by path.
+            Names of one inode come together.
+        racy: those of `read` that must be looked at again, because they may change without a trace: their
+            signature is not to be kept.
+        gone: (path, kind) of names that are no more, directories after their content.
+        replaced: how many names of `read` are of another kind now.
+        is_emptied: nothing but the root is left of at least two names.
+    """
+
+    read: tuple[Seen, ...]
+    racy: frozenset[bytes]
+    gone: tuple[tuple[bytes, FileKind], ...]
+    replaced: int
+    is_emptied: bool
+
+
+def compare(
+    known: Signatures, scan: Scan, below: Sequence[bytes] = (), *, granularity_ns: int = RACY_NS
+) -> Comparison:
+    """Compare a scan of the whole tree, or of the directories `below`, with the index.
+
+    A partial scan never makes a name gone that is at, below or above a place that was not seen (P51). With
+    `below`, inodes with several names are left to a scan of the whole tree: the first shows only there.
+    """
+    racy_from = scan.began_ns - max(RACY_NS, granularity_ns)
+    seen = scan.seen
+    places = _Places(scan, known)
+    gone = [path for path in _missing(known, seen, below) if not places.may_hold(path)]
+    if below:
+        linked = _linked_elsewhere(known, gone)
+        gone = [path for path in gone if _inode(known[path]) not in linked]
+        seen = [name for name in seen if not _is_linked(name)]
+    read = _to_read(known, seen, gone)
+    return Comparison(
+        read=tuple(read),
+        racy=frozenset(name.path for name in read if _is_racy(name.signature, scan.began_ns, racy_from)),
+        gone=tuple((path, _kind(known[path])) for path in sorted(gone, reverse=True)),
+        replaced=sum(_is_replaced(known.get(name.path), name) for name in read),
+        is_emptied=not below and not scan.unseen and len(scan.seen) <= 1 and len(gone) > 1,
+    )
+
+
+def _to_read(known: Signatures, seen: Sequence[Seen], gone: Iterable[bytes]) -> list[Seen]:
+    """Changed names; of an inode with several names all or none."""
+    changed = {name.path for name in seen if known.get(name.path) != name.signature}
+    inodes = {_inode(name.signature) for name in seen if name.path in changed and _is_linked(name)}
+    inodes |= {_inode(known[path]) for path in gone}
+    return [
+        name
+        for name in seen
+        if name.path in changed
+        or (name.kind is not FileKind.DIRECTORY and inodes and _inode(name.signature) in inodes)
+    ]
+
+
+def _missing(known: Signatures, seen: Sequence[Seen], below: Sequence[bytes]) -> Iterator[bytes]:
+    """Names of the index that the scan did not find where it looked."""
+    found = {name.path for name in seen}
+    scope = frozenset(below) if below else frozenset((b"",))
+    for path in known:
+        if path and path not in found and is_below(path, scope):
+            yield path
+
+
+class _Places:
+    """Where a name may be although the scan has not seen it."""
+
+    def __init__(self, scan: Scan, known: Signatures) -> None:
+        unseen = {place.path for place in scan.unseen}
+        unseen |= {place.path for place in scan.skipped if _kind(known.get(place.path)) is FileKind.DIRECTORY}
+        self._roots = unseen
+        self._above = {parent for place in unseen for parent in ancestors(place)}
+
+    def may_hold(self, path: bytes) -> bool:
+        return bool(self._roots) and (path in self._above or is_below(path, self._roots))
+
+
+def ancestors(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, the nearest first, the root last."""
+    while path:
+        path = path.rpartition(b"/")[0]
+        yield path
+
+
+def is_below(path: bytes, places: Collection[bytes]) -> bool:
+    """Whether a path is one of `places` (a set) or below one of them."""
+    return path in places or any(parent in places for parent in ancestors(path))
+
+
+def _linked_elsewhere(known: Signatures, gone: Sequence[bytes]) -> set[tuple[int, int]]:
+    """Inodes of names that are gone, of which the index has other names that are not."""
+    inodes = {_inode(known[path]) for path in gone} - {_NO_INODE}
+    names = frozenset(gone)
+    return {
+        inode
+        for path, signature in known.items()
+        if path not in names and (inode := _inode(signature)) in inodes and _kind(signature) is FileKind.FILE
+    }
+
+
+_NO_INODE = (0, 0)
+
+
+def _inode(signature: Signature | None) -> tuple[int, int]:
+    return _NO_INODE if signature is None else (signature.dev, signature.ino)
+
+
+def _kind(signature: Signature | None) -> FileKind:
+    return FileKind.FILE if signature is None else FileKind(signature.kind)
+
+
+def _is_linked(name: Seen) -> bool:
+    return name.nlink > 1 and name.kind is not FileKind.DIRECTORY
+
+
+def _is_replaced(before: Signature | None, name: Seen) -> bool:
+    return before is not None and before.kind != name.signature.kind
+
+
+def _is_racy(signature: Signature, began_ns: int, racy_from: int) -> bool:
+    """Whether it may change after the look without a change of its times.
+
+    A change always sets the change time; a modification time in the far future was set by somebody.
+    """
+    return signature.ctime_ns >= racy_from or racy_from <= signature.mtime_ns <= began_ns + RACY_NS
