@@ -71,8 +71,7 @@ def _service(name: str, service: Doc) -> list[tuple[str, str]]:
     fires = service.docs("burning")
     if fires:
         worst = max(fires, key=lambda burn: burn.number("rate"))
-        text = (
-            f"{name}: its error budget burns at {worst.number('rate'):g} times the rate that lasts or faster"
-        )
-        remarks.append((text, BAD))
+        rate = f"{worst.number('long_rate'):.3g} times" if worst.has("long_rate") else "infinitely"
+        window = format_duration(worst.number("long_s"))
+        remarks.append((f"{name}: in {window} it used its budget {rate} as fast as the target allows", BAD))
     return remarks

@@ -320,5 +320,7 @@ def _is_current(charter: Charter, word: OwnerWord) -> bool:
 def _task(one: Operation, now_us: int) -> Task:
     """An operation as what may explain a pause. Its labels are of the wall clock: near enough."""
     is_asked_for = one.kind in PERSONAL and one.actor != BY_ITSELF
-    words = f"{one.kind.value} to {one.target}" + (f", asked for by {one.actor}" if one.actor else "")
+    to = "at" if one.kind in {OperationKind.OPEN, OperationKind.DRILL} else "to"
+    asker = f", asked for by {one.actor}" if one.actor not in {"", BY_ITSELF} else ""
+    words = f"{one.kind.value} {to} {one.target}{asker}"
     return Task(one.id, words, Span(one.started_us, one.ended_us or now_us), is_asked_for)
