@@ -13,6 +13,7 @@ from drsync.cli.errors import EXIT_CODES
 from drsync.cli.operations import progress
 from drsync.cli.options import Talk, asked_by_options, coordinator_options
 from drsync.cli.output import BAD, GOOD, console, line, print_json, row, table
+from drsync.cli.runbook_options import runbook_form, runbook_options
 from drsync.cli.text import clock, count, format_duration
 from drsync.model.errors import PermanentError, UsageError
 
@@ -27,6 +28,7 @@ def drill() -> None:
 
 @coordinator_options
 @asked_by_options
+@runbook_options
 @drill.command("run", epilog=EXIT_CODES)
 @click.argument("group")
 @click.option("--at", default="", metavar="CENTER", help="Where to open it. [default: the remote center]")
@@ -40,9 +42,10 @@ def run_drill(group: str, at: str, point: str, reason: str, actor: str) -> None:
     Examples:
       drsync drill run orders
       drsync drill run orders --at remote --point before-upgrade
+      drsync drill run orders --runbook runbooks/sqlite-service.yaml
     """
     talk = Talk.here()
-    body: Json = {"at": at, "point": point, "reason": reason, "actor": actor}
+    body: Json = {"at": at, "point": point, "reason": reason, "actor": actor, **runbook_form()}
     operation = run(_run(talk, group, body))
     found = _report_of(operation)
     if talk.as_json:
@@ -158,6 +161,8 @@ def _show(found: Doc) -> None:
             line(f"  {what}       {format_duration(found.number(f'{key}_s'))}, {target}")
     for reason in found.texts("reasons"):
         line(f"  {reason}", "yellow")
+    if found.has("runbook"):
+        _show_runbook(found.doc("runbook"))
     steps = found.docs("steps")
     if steps:
         what_happened = table([">n", "step", "at", ">seconds", "outcome", "detail"])
@@ -166,6 +171,27 @@ def _show(found: Doc) -> None:
             about = (step.text("n"), step.text("name"), step.text("center") or "-", seconds)
             row(what_happened, *about, step.text("outcome"), step.text("detail"))
         console().print(what_happened)
+
+
+def _show_runbook(book: Doc) -> None:
+    used = f"{format_duration(book.number('used_s'))} of " if book.has("used_s") else ""
+    line(f"  runbook   {book.text('name')}, version {book.text('version')}, {book.text('digest')}")
+    line(f"  budget    {used}{format_duration(book.number('budget_s'))} used" if used else "  budget    -")
+    shown = table(["step", "action", "at", "state", ">tries", ">seconds", ">budget", "detail"])
+    for step in book.docs("steps"):
+        seconds = f"{step.number('seconds'):.3f}"
+        budget = format_duration(step.number("budget_s")) if step.has("budget_s") else "-"
+        is_over = step.has("budget_s") and step.number("seconds") > step.number("budget_s")
+        about = (step.text("id"), step.text("action"), step.text("center"), step.text("state"))
+        row(
+            shown,
+            *about,
+            step.text("tries"),
+            (seconds, BAD if is_over else ""),
+            budget,
+            step.text("detail"),
+        )
+    console().print(shown)
 
 
 def _verdict(found: Doc) -> tuple[str, str]:

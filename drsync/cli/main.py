@@ -46,6 +46,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Practise": {
         "checkpoint": Entry("drsync.cli.points", "checkpoint", "Make a recovery point now."),
         "drill": Entry("drsync.cli.drill", "drill", "Fail over an isolated copy and report what it took."),
+        "runbook": Entry("drsync.cli.runbook", "runbook", "Check and show runbooks."),
         "sim": Entry("drsync.cli.sim", "sim", "Thousands of disasters in a seeded world."),
     },
     "Set up": {

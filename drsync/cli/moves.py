@@ -11,6 +11,7 @@ from drsync.cli.errors import EXIT_CODES
 from drsync.cli.operations import finish, progress, took
 from drsync.cli.options import Talk, asked_by_options, coordinator_options
 from drsync.cli.output import GOOD, line
+from drsync.cli.runbook_options import runbook_form, runbook_options
 from drsync.model.errors import UsageError
 
 TO = click.option("--to", required=True, metavar="CENTER", help="The center that shall own the group.")
@@ -18,6 +19,7 @@ TO = click.option("--to", required=True, metavar="CENTER", help="The center that
 
 @coordinator_options
 @asked_by_options
+@runbook_options
 @click.command(epilog=EXIT_CODES)
 @click.argument("group")
 @TO
@@ -32,12 +34,14 @@ def switchover(group: str, to: str, reason: str, actor: str) -> None:
       drsync switchover orders --to same_city --reason "new switch"
     """
     talk = Talk.here()
-    operation = run(_switch(talk, group, to, reason, actor))
+    body: Json = {"to": to, "reason": reason, "actor": actor, **runbook_form()}
+    operation = run(_switch(talk, group, body))
     finish(operation, as_json=talk.as_json, report=lambda ended: _report(ended, group, to))
 
 
 @coordinator_options
 @asked_by_options
+@runbook_options
 @click.command(epilog=EXIT_CODES)
 @click.argument("group")
 @TO
@@ -56,10 +60,12 @@ def failover(
     Examples:
       drsync failover orders --to same_city
       drsync failover orders --to remote --dry-run
+      drsync failover orders --to remote --runbook runbooks/sqlite-service.yaml
       drsync failover orders --to remote --accept-loss --reason "INC-4711"
     """
     talk = Talk.here()
     body: Json = {"to": to, "accept_loss": accept_loss, "reason": reason, "actor": actor, "dry_run": dry_run}
+    body |= runbook_form()
     is_asked = accept_loss and not yes and not dry_run and sys.stdin.isatty() and sys.stderr.isatty()
     if is_asked:
         _confirm(run(_fail_over(talk, group, {**body, "dry_run": True}, "loss statement")), group, to)
@@ -75,6 +81,7 @@ def failover(
 
 @coordinator_options
 @asked_by_options
+@runbook_options
 @click.command(epilog=EXIT_CODES)
 @click.argument("group")
 def failback(group: str, reason: str, actor: str) -> None:
@@ -86,15 +93,15 @@ def failback(group: str, reason: str, actor: str) -> None:
     """
     talk = Talk.here()
     to = run(_preferred_owner(talk, group))
-    operation = run(_switch(talk, group, to, reason or "failback", actor))
+    body: Json = {"to": to, "reason": reason or "failback", "actor": actor, "failback": True}
+    operation = run(_switch(talk, group, body | runbook_form()))
     finish(operation, as_json=talk.as_json, report=lambda ended: _report(ended, group, to))
 
 
-async def _switch(talk: Talk, group: str, to: str, reason: str, actor: str) -> Doc:
-    body: Json = {"to": to, "reason": reason, "actor": actor}
+async def _switch(talk: Talk, group: str, body: Json) -> Doc:
     async with Client(talk.coordinator, talk.token_file) as client:
         path, show = f"/v1/groups/{quote(group)}/switchover", progress(as_json=talk.as_json)
-        return await operations.ask(client, path, body, f"switchover of {group} to {to}", show)
+        return await operations.ask(client, path, body, f"switchover of {group} to {body['to']}", show)
 
 
 async def _fail_over(talk: Talk, group: str, body: Json, title: str) -> Doc:
@@ -131,3 +138,6 @@ def _report(ended: Doc, group: str, to: str, *, is_dry: bool = False) -> None:
     pause = result.number("pause_s") or result.number("rto_s")
     held = f"; writes waited {pause:.2f} s" if pause else ""
     line(f"{to} owns {group}{opened} (took {took(ended)}{held}).", GOOD)
+    for step in result.doc("runbook").docs("steps"):
+        budget = f" of {step.number('budget_s'):g} s" if step.has("budget_s") else ""
+        line(f"  {step.text('id'):12} {step.text('state'):8} {step.number('seconds'):.2f} s{budget}")

@@ -15,6 +15,7 @@ from drsync.config import profiles
 from drsync.config.load import load_agent, load_coordinator
 from drsync.config.profiles import Profile
 from drsync.lab import layout as names
+from drsync.lab import runbooks
 from drsync.lab.layout import CENTERS, COORDINATOR, Layout
 from drsync.lab.ports import HOST
 from drsync.lab.record import LabRecord
@@ -113,6 +114,7 @@ def _agent(layout: Layout, record: LabRecord, center: Center) -> str:
                 for peer in CENTERS
                 if peer.name != center.name
             },
+            "hooks": runbooks.hooks(),
             "log": {"format": "console"},
         },
     )
