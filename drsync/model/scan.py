@@ -22,9 +22,8 @@ class RootIdentity:
     ino: int
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A name as a scan found it.
+class Seen(NamedTuple):
+    """A name as a scan found it. A tuple, because a scan makes hundreds of thousands of them.
 
     Attributes:
         path, kind: as in Entry; HARDLINK for all names of an inode but the first in byte order.
