@@ -14,6 +14,7 @@ that of the two ends by their own account; for ssh that of its client and of ssh
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -281,7 +282,11 @@ def main() -> None:
     options = own.parse_args()
     if options.role:
         room = Path(options.room)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        # The parent ends its children with Ctrl-C's signal once it has what it measured.
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
             if options.role == RECEIVER:
                 runner.run(receive(room, options.way, options.mib * MIB // FRAME_PAYLOAD))
             else:
