@@ -100,6 +100,7 @@ class Api:
                 web.get(f"{group}/why", self._why),
                 web.get(f"{group}/points", self._points),
                 web.post(f"{group}/checkpoint", self._checkpoint),
+                web.post(f"{group}/filesets/{{fileset}}/approve", self._approve),
                 web.get(f"{group}/charter", self._charter),
                 web.get(f"{group}/charter/history", self._history),
                 web.post(f"{group}/switchover", self._switchover),
@@ -201,6 +202,16 @@ class Api:
         body: Json = {"group": charter.group.id, "name": form.name, "hold": False}
         answer = await self._sessions.call(charter.owner, "group.checkpoint", body, CHECKPOINT_TIMEOUT_S)
         return _json(answer)
+
+    async def _approve(self, request: web.Request) -> web.Response:
+        """A person wants the change that a tree is held for. On record before it is let through."""
+        charter, form = self._group(request), forms.read(forms.ApproveForm, await _body(request))
+        found, center = self._objectives.trees.held_at(charter, request.match_info["fileset"], form.at)
+        text = f"{found.name} at {center} may change as it did: {form.reason} (says {form.actor or 'nobody'})"
+        self._evidence.record(Event("fileset_approved", text, charter.group.name, center, charter.epoch))
+        body: Json = {"group": charter.group.id, "fileset": found.name}
+        await self._sessions.call(center, "files.approve", body, CHECKPOINT_TIMEOUT_S)
+        return _json({"group": charter.group.name, "fileset": found.name, "center": center})
 
     # --- operations
 

@@ -18,6 +18,33 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class PeerTree(Form):
+    """What the owner says about a tree at one other member: the generation that is there, its age."""
+
+    held: Count | None = None
+    lag_s: Annotated[float, Field(ge=0)] | None = None
+    is_held_back: bool = False
+    sent_entries: Count = 0
+    sent_bytes: Count = 0
+
+
+class OwnTree(Form):
+    """What the owner says about its own tree.
+
+    `looked_s`: since when it was last looked through completely, so that what is newer may not be cut yet.
+    """
+
+    generation: Count = 0
+    entries: Count = 0
+    bytes: Count = 0
+    scan_s: Annotated[float, Field(ge=0)] = 0.0
+    looked_s: Annotated[float, Field(ge=0)] | None = None
+    busy: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    unseen: Count = 0
+    hold: Text = ""
+    root: Annotated[str, Field(max_length=4096)] = ""
+
+
 class PeerWord(Form):
     """What the owner says about one other member."""
 
@@ -36,6 +63,7 @@ class PeerWord(Form):
     compression: Text = ""
     standing: Name = ""
     acts: Text = ""
+    files: Annotated[dict[Name, PeerTree], Field(max_length=64)] = {}
 
 
 class PacingWord(Form):
@@ -66,6 +94,7 @@ class OwnerReport(Form):
     pacing: PacingWord = PacingWord()
     peers: Annotated[dict[Name, PeerWord], Field(max_length=16)] = {}
     nbd: Annotated[dict[Name, Text], Field(max_length=1024)] = {}
+    files: Annotated[dict[Name, OwnTree], Field(max_length=64)] = {}
 
 
 class BeatWord(Form):
@@ -141,6 +170,16 @@ class DrillForm(Asked):
 
     at: Name = ""
     point: Name = ""
+
+
+class ApproveForm(Form):
+    """``POST /v1/groups/{g}/filesets/{set}/approve``. `at`: the center that is held; empty: whichever is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: Name = ""
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    actor: Name = ""
 
 
 class CheckpointForm(Asked):

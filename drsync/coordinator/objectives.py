@@ -12,6 +12,7 @@ from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import FINE_S, Figures, History, WatchRow
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.sessions import OwnerWord, SessionTable
+from drsync.coordinator.trees import Trees, worst
 from drsync.core import lineage
 from drsync.core.availability import US, Span, Task, explain, next_up
 from drsync.core.objectives import Measured, Prediction, Proof, judge_rpo, predict_rto, prove
@@ -87,6 +88,7 @@ class Objectives:
         self.history = history
         self._journal = journal
         self._clock = clock
+        self.trees = Trees(sessions, clock)
         kept = history.watches()
         newest_us = max((row.alive_us for row in kept.values()), default=0)
         self._began = clock.now()
@@ -200,7 +202,10 @@ class Objectives:
     # --- RPO
 
     def proof(self, charter: Charter, center: str) -> Proof:
-        """How old the copy at a center is shown to be."""
+        """How old the copy at a center is shown to be, volumes and files."""
+        return worst(self._volumes_proof(charter, center), self.trees.age(charter, center))
+
+    def _volumes_proof(self, charter: Charter, center: str) -> Proof:
         word = self._sessions.word(charter.group.id, center)
         if word is None:
             return Proof(None, "it has said nothing since the coordinator started")

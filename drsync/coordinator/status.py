@@ -17,7 +17,9 @@ from drsync.coordinator.objectives_view import about_rto, about_service, rto_lin
 from drsync.coordinator.operations import Operations
 from drsync.coordinator.sessions import OwnerWord, SessionTable
 from drsync.coordinator.supervision import is_open
-from drsync.core.objectives import judge_rpo
+from drsync.coordinator.trees import about as about_filesets
+from drsync.coordinator.trees import worst
+from drsync.core.objectives import Proof, judge_rpo
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
@@ -79,6 +81,7 @@ class Picture:
         self._authority = authority
         self._operations = operations
         self._objectives = objectives
+        self._trees = objectives.trees
         self._centers = centers
         self._clock = clock
         self._about = about
@@ -108,6 +111,7 @@ class Picture:
             "address": agent.address if agent else "",
             "software": agent.software if agent else "",
             "volumes": volumes,
+            "trees": self._trees.readable(charters, center.name),
         }
 
     def group(self, charter: Charter) -> Json:
@@ -128,6 +132,7 @@ class Picture:
             "waiting": lines[0].what if lines else "",
             "intent": control.to_json(charter.intent) if charter.intent else None,
             "objectives": control.to_json(charter.group.objectives),
+            "filesets": about_filesets(charter),
             "rto": about_rto(self._objectives.rto(charter), charter),
             "availability": about_service(self._objectives, charter),
             "centers": {m.name: self._copy(charter, m.name, word) for m in charter.group.members},
@@ -160,6 +165,7 @@ class Picture:
             "rpo_proved_s": None if proof.seconds is None else math.ceil(proof.seconds * 1000) / 1000,
             "rpo_standing": judge_rpo(proof.seconds, charter.group.objectives.rpo_s).value,
             "rpo_unknown_why": proof.reason,
+            "files": self._trees.at(charter, center),
             "connected": self._sessions.is_connected(center),
             "heard_s": None if word is None else round(self._clock.now() - word.heard_at, 3),
         }
@@ -168,7 +174,8 @@ class Picture:
         word = self._sessions.word(charter.group.id, center)
         if word is not None and _is_doubtful(word.statement):
             charter = replace(charter, in_sync=charter.in_sync - {center})
-        return rpo_actual(charter, center, self._report(charter), self._clock.now())
+        volumes = rpo_actual(charter, center, self._report(charter), self._clock.now())
+        return worst(Proof(volumes), self._trees.age(charter, center)).seconds
 
     def _report(self, charter: Charter) -> OwnerWord | None:
         """The last report of the charter's owner, of whatever age."""
@@ -192,6 +199,7 @@ class Picture:
             *first,
             *self._about_move(charter),
             *self._about_owner(charter),
+            *(Line(one.what, one.who, None, one.remedy) for one in self._trees.lines(charter)),
             *self._about_replicas(charter),
             *self._about_practice(charter),
         ]
@@ -294,6 +302,19 @@ class Picture:
             acts = f" ({peer.acts})" if peer is not None and peer.acts else ""
             what = f"{name} is {rpo:.1f} s behind, the target is {target:g} s{acts}"
             return [Line(what, name, None, "Look at the link and the load: drsync status --watch.")]
+        return self._about_proof(charter, name)
+
+    def _about_proof(self, charter: Charter, name: str) -> list[Line]:
+        """Nothing is as it should be that cannot be shown in the copy itself."""
+        proof, target = self._objectives.proof(charter, name), charter.group.objectives.rpo_s
+        if proof.seconds is None:
+            what = f"nothing proves how old the copy at {name} is: {proof.reason}"
+            remedy = f"Known as soon as {name} follows {charter.owner} and both are heard."
+            return [Line(what, name, None, remedy)]
+        if judge_rpo(proof.seconds, target) is Standing.OVER:
+            what = f"the newest heartbeat in the copy at {name} is {proof.seconds:.1f} s old, "
+            remedy = f"Look at the link to {name} and at its disk: drsync status --watch."
+            return [Line(what + f"the target is {target:g} s", name, None, remedy)]
         return []
 
 
