@@ -63,10 +63,12 @@ def is_finished(seen: Observation) -> bool:
     """Whether the charter shows that this change of owner was completed, even if the target is silent now.
 
     An intent is only taken out of a charter that names its target after the target has opened; a change
-    that is given up leaves the former owner. A reopening at the same owner cannot be told apart this way.
+    that is given up leaves the former owner. A failover to the owner itself that was given up leaves it as
+    well, but in the epoch it had. A reopening at the same owner cannot be told apart this way.
     """
     is_done = seen.has_begun and seen.charter.intent is None and seen.charter.owner == seen.target
-    return is_done and seen.kind is not IntentKind.OPEN
+    has_new_epoch = seen.charter.epoch > seen.begun_epoch
+    return is_done and has_new_epoch and seen.kind is not IntentKind.OPEN
 
 
 def finish(seen: Observation) -> Plan:

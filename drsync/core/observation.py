@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from drsync.core.lease import LeaseBook
 from drsync.model.charter import Charter, Intent, IntentKind
 from drsync.model.copy import CopyState, Statement
+from drsync.model.epoch import NEVER, Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Observation:
             of the intent in the charter.
         uuid: random, 32 hex digits; identity of the epoch if this round commits one.
         has_begun: the intent of this request was seen in the charter before.
+        begun_epoch: the charter's epoch when that intent was first seen by this observer; NEVER when an
+            earlier one saw it first.
         store_ready: empty, or why the charter store may not act yet.
         last_known: the owner's last report.
         frozen_since: when the owner was first seen frozen for this request, seconds; None before.
@@ -59,6 +62,7 @@ class Observation:
     accept_loss: bool = False
     started_us: int = 0
     has_begun: bool = False
+    begun_epoch: Epoch = NEVER
     store_ready: str = ""
     last_known: LastKnown | None = None
     frozen_since: float | None = None

@@ -8,6 +8,7 @@ from drsync.adapters.sqlite.database import Database
 from drsync.adapters.sqlite.members import MemberMemory
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.coordinator.authority import Authority
+from drsync.coordinator.forms import OwnerReport
 from drsync.coordinator.sessions import SessionTable
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
@@ -70,3 +71,24 @@ async def _authority(directory: Path) -> Authority:
     charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production", "same_city")))
     await store.compare_and_set(0, charter)
     return authority
+
+
+async def test_a_report_of_an_epoch_that_is_over_says_nothing_of_what_would_be_lost(tmp_path: Path) -> None:
+    """The old owner may have heard of commits that a forced failover gave up."""
+    clock = SystemClock()
+    database = Database(tmp_path / "c.db")
+    store = SqliteCharterStore(database, tmp_path / "run", "boot", clock, SystemRandom())
+    sessions = SessionTable()
+    authority = Authority(store, MemberMemory(database, clock), sessions, clock, _untold)
+    charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production",)))
+    await store.compare_and_set(0, charter)
+    sessions.hear_report(GROUP.id, "production", OwnerReport(epoch=1, commit=900, tip=950), clock.now())
+    known = authority.last_known(GROUP.id)
+    assert known is not None
+    assert (known.commit, known.tip) == (900, 950)
+
+    store.guard = lambda _current, _new: None  # leases and trust are not what this is about
+    await store.compare_and_set(1, replace(charter, version=2, epoch=Epoch(2)))
+    assert authority.last_known(GROUP.id) is None, "the same center in another epoch"
+    await store.compare_and_set(2, replace(charter, version=3, owner="same_city", epoch=Epoch(3)))
+    assert authority.last_known(GROUP.id) is None, "another center"

@@ -507,3 +507,16 @@ def test_a_copy_of_a_given_up_branch_that_holds_no_record_any_more_is_no_candida
 
     assert isinstance(step, Refuse)
     assert [reason.code for reason in step.reasons] == ["needs_resync"]
+
+
+def test_a_failover_to_the_owner_itself_that_was_given_up_is_not_reported_as_done() -> None:
+    """The owner's process died, a person failed over to the same center, and that was voided."""
+    world = town().restarted("a")
+    request = Request(FAILOVER, "a", has_begun=True)
+    seen = replace(observe(world, request), begun_epoch=world.charter.epoch)
+    assert not failover.is_finished(seen)
+    step = failover.plan(seen)
+    assert isinstance(step, Refuse)
+
+    finished = replace(seen, charter=replace(world.charter, epoch=Epoch(2)))
+    assert failover.is_finished(finished)
