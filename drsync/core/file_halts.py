@@ -50,13 +50,14 @@ APPROVE = "If this is meant: drsync files approve GROUP/SET --reason TEXT."
 
 
 def judge_root(
-    fileset: str, facts: Facts, found: RootIdentity | None, *, is_owner: bool, is_empty: bool = False
+    fileset: str, facts: Facts, found: RootIdentity | None, *, is_owner: bool, is_free: bool = False
 ) -> Hold | None:
     """Whether the root is the one the index is about. None: it is, or it may become it.
 
-    At the owner a root that was never seen before is taken as it is. At a replica it must be empty or bear
-    the mark, since what is in it would be overwritten (`is_empty`). A root that the index knows must stay the
-    same; one that bears the mark and is another directory, as after a restore, may be approved.
+    At the owner a root that was never seen before is taken as it is. At a replica it must be empty or a
+    directory of our own (`is_free`), or bear the mark, since what is in it would be overwritten. A root that
+    the index knows must stay the same; one that bears the mark and is another directory, as after a restore,
+    may be approved.
     """
     if found is None:
         return Hold(
@@ -68,7 +69,7 @@ def judge_root(
         return _foreign(f"the root belongs to another file set ({found.mark[:32]})", may_approve=False)
     known = facts.root
     if known is None:
-        if found.mark or is_owner or is_empty or facts.approved:
+        if found.mark or is_owner or is_free or facts.approved:
             return None
         return _foreign("the directory has content that is not of this set", may_approve=True)
     if not found.mark and known.mark:

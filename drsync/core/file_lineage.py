@@ -7,11 +7,12 @@ across epochs, so a number alone says nothing: trees share a generation only if 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from drsync.model.epoch import Epoch
-from drsync.model.fileset import BEFORE_ALL, Generation, GenerationStart
+from drsync.model.epoch import NEVER, Epoch
+from drsync.model.fileset import Generation, GenerationStart
 
 Lineage: TypeAlias = Sequence[GenerationStart]
 
+GENERATIONS_MAX = (1 << 64) - 1  # the newest epoch of a lineage has no end yet
 STARTS_MAX = 1000  # because a lineage travels with each index; a copy older than the oldest start is sent all
 
 
@@ -61,15 +62,21 @@ def base(
     return Base(held.number, is_full=False)
 
 
-def common(ours: Lineage, tip: Generation, theirs: Lineage, held: Generation) -> Generation:
-    """The newest generation that both trees went through; BEFORE_ALL when there is none."""
-    here, there = ends(ours, tip), ends(theirs, held)
-    shared = [
-        Generation(epoch, min(here[epoch][1], there[epoch][1]))
-        for epoch in here.keys() & there.keys()
-        if max(here[epoch][0], there[epoch][0]) < min(here[epoch][1], there[epoch][1])
-    ]
-    return max(shared, key=lambda generation: generation.number, default=BEFORE_ALL)
+def common(lineage: Lineage, held: Generation, own: Lineage = ()) -> int:
+    """Number of the newest generation that a tree at `held` shares with the lineage of another; 0: none.
+
+    `own`: the lineage of `held`; without it only the epoch of `held` itself can be shared.
+    """
+    there = ends(lineage, Generation(NEVER, GENERATIONS_MAX))
+    here = ends(own or (GenerationStart(held.epoch, 0),), held)
+    return max(
+        (
+            min(here[epoch][1], there[epoch][1])
+            for epoch in here.keys() & there.keys()
+            if max(here[epoch][0], there[epoch][0]) < min(here[epoch][1], there[epoch][1])
+        ),
+        default=0,
+    )
 
 
 def lag_s(cuts: Iterable[tuple[Generation, float]], held: Generation, now: float) -> float:

@@ -51,11 +51,14 @@ ENTRY_BYTES_MAX: Final = (
 OWN_NAME: Final = b".drsync"
 """Names at the root that begin so belong to drsync and are never part of a set."""
 
-_LENGTH: Final = Struct("<I")
+GENERATION_MAX: Final = (1 << 63) - 1
+"""Because an index in SQLite has signed integers."""
+HASHED_FROM: Final = 12
+"""Where the content of an encoded entry begins: its length and its generation are no part of it."""
+
 _HOLE: Final = Struct("<QQ")
 _XATTR: Final = Struct("<HI")
 _DELETED: Final = 1
-_HASHED_FROM: Final = 12  # length and generation stand before it: neither is content
 _SECOND: Final = 1_000_000_000
 _MODE_MAX: Final = 0o7777
 _U32_MAX: Final = (1 << 32) - 1
@@ -198,7 +201,7 @@ def unpack(body: Buffer) -> list[Entry]:
 
 def hash_packed(raw: bytes) -> bytes:
     """blake3-256 of an encoded entry without its generation."""
-    return blake3(memoryview(raw)[_HASHED_FROM:]).digest()
+    return blake3(memoryview(raw)[HASHED_FROM:]).digest()
 
 
 def entry_hash(entry: Entry) -> bytes:
@@ -265,6 +268,8 @@ def path_fault(path: bytes) -> str:
 
 def fault(entry: Entry) -> str:
     """Why no tree may have this entry; empty when one may."""
+    if entry.generation > GENERATION_MAX:
+        return f"generation {entry.generation} is above the limit {GENERATION_MAX}"
     return path_fault(entry.path) or (
         _tombstone_fault(entry)
         if entry.deleted

@@ -27,6 +27,7 @@ class IndexState:
         root: the root this index is about; None before it was first seen.
         applying: a generation whose changes are being made in the tree; it must be finished, never undone.
         approved: a person said that the next change of the whole tree is wanted.
+        horizon: tombstones up to this generation are forgotten: a copy that holds less is sent everything.
     """
 
     held: Generation = BEFORE_ALL
@@ -37,6 +38,7 @@ class IndexState:
     root: RootIdentity | None = None
     applying: Generation | None = None
     approved: bool = False
+    horizon: int = 0
 
 
 class FileIndex(Protocol):
@@ -74,7 +76,7 @@ class FileIndex(Protocol):
         ...
 
     def refresh(self, known: Iterable[tuple[bytes, Signature]]) -> None:
-        """Only signatures changed (touched without a change of content or metadata)."""
+        """Only signatures changed (touched without a change of content or metadata); others are left."""
         ...
 
     def set_root(self, root: RootIdentity) -> None:
@@ -83,6 +85,10 @@ class FileIndex(Protocol):
 
     def approve(self, *, approved: bool) -> None:
         """A person's word, or its being used up."""
+        ...
+
+    def forget(self, number: int) -> None:
+        """Every copy holds generation `number` or a later one: older tombstones are not needed any more."""
         ...
 
     # --- at a replica: the incoming generation
@@ -114,7 +120,10 @@ class FileIndex(Protocol):
         ...
 
     def end_applying(self) -> IndexState:
-        """The incoming generation is the held one; with a full one, what it did not name is forgotten."""
+        """The incoming generation is the held one; with a full one, what it did not name is forgotten.
+
+        Entries that it names and that are here but for their generation become those of the incoming one.
+        """
         ...
 
     def close(self) -> None:

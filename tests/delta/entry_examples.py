@@ -20,7 +20,7 @@ XATTRS = st.dictionaries(
 def entries(draw: st.DrawFn, path: bytes | None = None) -> Entry:
     path = draw(PATHS) if path is None else path
     kind = draw(st.sampled_from(FileKind))
-    generation = draw(st.integers(0, (1 << 64) - 1))
+    generation = draw(st.integers(0, (1 << 63) - 1))
     if draw(st.booleans()) and draw(st.booleans()):
         return Entry(path, kind, generation, deleted=True)
     size = draw(st.integers(0, 4 * BLOCK_BYTES_MIN)) if kind is FileKind.FILE else 0

@@ -141,6 +141,7 @@ def test_names_that_only_look_strange_are_names() -> None:
         file(b""),
         tombstone(b"", kind=FileKind.DIRECTORY),
         replace(tombstone(b"t"), mode=1),
+        replace(file(b"f"), generation=1 << 63),
         replace(file(b"f"), mode=0o10000),
         replace(file(b"f"), blocks=()),
         replace(file(b"f"), target=b"t"),
@@ -178,7 +179,7 @@ def test_the_largest_entry_fits() -> None:
     count = -(-size // block_bytes(size))
     xattr = XATTRS_BYTES_MAX // XATTRS_MAX - 4
     entry = Entry(
-        path=b"/".join([b"n" * 203] * 20), kind=FileKind.FILE, generation=(1 << 64) - 1, mode=0o7777,
+        path=b"/".join([b"n" * 203] * 20), kind=FileKind.FILE, generation=(1 << 63) - 1, mode=0o7777,
         size=size, blocks=(b"h" * 32,) * count, holes=tuple((2 * n, 1) for n in range(HOLES_MAX)),
         xattrs=tuple((b"%04d" % n, bytes(xattr)) for n in range(XATTRS_MAX)),
     )  # fmt: skip

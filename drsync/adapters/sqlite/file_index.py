@@ -1,0 +1,399 @@
+"""The index of one tree in one SQLite file. Implements `ports.file_index.FileIndex`.
+
+Entries are kept as `drsync.delta.entries` packs them, beside what queries need. What a power loss must not
+undo is synced before the call returns (`cut`, `begin_applying`, `end_applying`, the root, a person's word);
+everything else may be lost with the power, and is then found again by comparing.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from struct import Struct
+
+from pydantic import TypeAdapter, ValidationError
+
+from drsync.delta.entries import HASHED_FROM, Digest, decode, encode, hash_packed
+from drsync.model.errors import PermanentError, RefusedError, TransientError
+from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, Signature
+from drsync.model.scan import RootIdentity
+from drsync.ports.file_index import IndexState, Known
+
+APPLICATION_ID = 0x64725374  # "drSt", so that another program's file is recognised
+SCHEMA_VERSION = 1
+CACHE_KIB = 32 * 1024  # because the index of 100 000 names fits, and a host may have several
+WAL_BYTES_KEPT = 64 << 20  # because a first cut of a million names needs much more, once
+PLACES_MAX = 4  # because a second place is of use only if the first has just changed
+CANDIDATES_MAX = 16  # because two hashes with equal first 8 bytes are a curiosity
+
+SIGNATURE = Struct("<BQqIqIQQ")
+_SECOND = 1_000_000_000
+
+SCHEMA = """
+CREATE TABLE state (only INTEGER PRIMARY KEY CHECK (only = 1), body TEXT NOT NULL) STRICT;
+CREATE TABLE entries (
+  id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, number INTEGER NOT NULL, deleted INTEGER NOT NULL,
+  size INTEGER NOT NULL, signature BLOB, body BLOB NOT NULL) STRICT;
+CREATE INDEX entries_by_number ON entries (number);
+CREATE TABLE blocks (
+  key INTEGER NOT NULL, entry INTEGER NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (key, entry)) STRICT, WITHOUT ROWID;
+CREATE TABLE incoming (
+  path BLOB PRIMARY KEY, number INTEGER NOT NULL, deleted INTEGER NOT NULL, body BLOB NOT NULL
+  ) STRICT, WITHOUT ROWID;
+"""
+"""`blocks.key`: the first 8 bytes of a block's hash. The whole one is in the entry, and is compared there."""
+
+UPSERT = """
+INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET
+  number = excluded.number, deleted = excluded.deleted, size = excluded.size,
+  signature = excluded.signature, body = excluded.body
+"""
+RENUMBER = """
+UPDATE entries SET number = i.number, body = i.body FROM incoming AS i
+WHERE i.path = entries.path AND entries.number <> i.number AND entries.deleted = i.deleted
+  AND substr(entries.body, 13) = substr(i.body, 13)
+"""
+assert HASHED_FROM == 13 - 1  # because SQL counts from one
+NEW_TOMBSTONES = """
+INSERT INTO entries (path, number, deleted, size, body)
+SELECT path, number, 1, 0, body FROM incoming WHERE deleted AND path NOT IN (SELECT path FROM entries)
+"""
+UNNAMED = "SELECT path FROM entries WHERE path NOT IN (SELECT path FROM incoming WHERE NOT deleted)"
+
+Row = tuple[int, bytes, int, int, int, bytes | None, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    target: Generation
+    lineage: tuple[GenerationStart, ...]
+    is_full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    state: IndexState
+    incoming: _Incoming | None
+
+
+STORED = TypeAdapter(_Stored)
+
+
+class SqliteFileIndex:
+    """Exclusive: a second process is refused. For threads, one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create.
+
+        Raises:
+            RefusedError: another process uses it.
+            PermanentError: it is not ours, of a newer drsync, or damaged.
+        """
+        self.path = path
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._db = sqlite3.connect(
+            path, isolation_level=None, timeout=0, cached_statements=64, check_same_thread=False
+        )
+        try:
+            self._prepare()
+            self._state, self._incoming = self._load()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                raise RefusedError(
+                    f"{path} is used by another process", code="in_use", remedy="Stop the other agent."
+                ) from error
+            raise PermanentError(
+                f"{path} cannot be used as an index: {error}",
+                code="index_damaged",
+                remedy="Move it away: the tree is compared with the owner's again.",
+            ) from error
+        except PermanentError:
+            self._db.close()
+            raise
+        path.chmod(0o600)
+
+    # --- reading
+
+    def state(self) -> IndexState:
+        """See FileIndex."""
+        return self._state
+
+    def entries(self) -> Iterator[Known]:
+        """See FileIndex."""
+        for number in self._ids("SELECT id FROM entries WHERE NOT deleted ORDER BY path"):
+            found = self._db.execute("SELECT body, signature FROM entries WHERE id = ?", (number,)).fetchone()
+            if found is not None:
+                yield decode(found[0])[0], _signature(found[1])
+
+    def signatures(self) -> dict[bytes, Signature | None]:
+        """See FileIndex."""
+        rows = self._db.execute("SELECT path, signature FROM entries WHERE NOT deleted")
+        return {path: _signature(raw) for path, raw in rows}
+
+    def find(self, path: bytes) -> Known | None:
+        """See FileIndex."""
+        found = self._db.execute(
+            "SELECT body, signature FROM entries WHERE path = ? AND NOT deleted", (path,)
+        ).fetchone()
+        return None if found is None else (decode(found[0])[0], _signature(found[1]))
+
+    def changed_since(self, number: int) -> Iterator[Entry]:
+        """See FileIndex."""
+        for row in self._ids("SELECT id FROM entries WHERE number > ? ORDER BY path", number):
+            found = self._db.execute("SELECT body FROM entries WHERE id = ?", (row,)).fetchone()
+            if found is not None:
+                yield decode(found[0])[0]
+
+    def where(self, block: bytes) -> list[tuple[bytes, int]]:
+        """See FileIndex."""
+        rows = self._db.execute(
+            "SELECT entries.body, n FROM blocks JOIN entries ON entries.id = entry WHERE key = ? LIMIT ?",
+            (_key(block), CANDIDATES_MAX),
+        ).fetchall()
+        found = ((decode(body)[0], n) for body, n in rows)
+        return [(entry.path, n) for entry, n in found if entry.blocks[n] == block][:PLACES_MAX]
+
+    # --- the owner's changes
+
+    def cut(self, generation: Generation, changes: Sequence[Known]) -> IndexState:
+        """See FileIndex."""
+        assert all(entry.generation == generation.number for entry, _ in changes)
+        with self._transaction():
+            self._write(changes)
+            lineage = self._state.lineage
+            if not lineage or lineage[-1].epoch != generation.epoch:
+                lineage = (*lineage, GenerationStart(generation.epoch, self._state.held.number))
+            self._change(replace(self._state, held=generation, lineage=lineage))
+        return self._state
+
+    def refresh(self, known: Iterable[tuple[bytes, Signature]]) -> None:
+        """See FileIndex."""
+        with self._transaction(is_durable=False):
+            self._db.executemany(
+                "UPDATE entries SET signature = ? WHERE path = ? AND NOT deleted",
+                ((_packed(signature), path) for path, signature in known),
+            )
+
+    def set_root(self, root: RootIdentity) -> None:
+        """See FileIndex."""
+        with self._transaction():
+            self._change(replace(self._state, root=root))
+
+    def approve(self, *, approved: bool) -> None:
+        """See FileIndex."""
+        with self._transaction():
+            self._change(replace(self._state, approved=approved))
+
+    def forget(self, number: int) -> None:
+        """See FileIndex."""
+        with self._transaction():
+            self._db.execute("DELETE FROM entries WHERE deleted AND number <= ?", (number,))
+            self._change(replace(self._state, horizon=max(self._state.horizon, number)))
+
+    # --- the incoming generation
+
+    def begin_incoming(
+        self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool
+    ) -> None:
+        """See FileIndex."""
+        assert self._state.applying is None
+        with self._transaction(is_durable=False):
+            self._db.execute("DELETE FROM incoming")
+            self._incoming = _Incoming(target, tuple(lineage), is_full)
+            self._change(self._state)
+
+    def incoming(self) -> tuple[Generation, tuple[GenerationStart, ...], bool] | None:
+        """See FileIndex."""
+        coming = self._incoming
+        return None if coming is None else (coming.target, coming.lineage, coming.is_full)
+
+    def add_incoming(self, entries: Sequence[Entry]) -> None:
+        """See FileIndex."""
+        assert self._incoming is not None
+        assert self._state.applying is None
+        with self._transaction(is_durable=False):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO incoming VALUES (?, ?, ?, ?)",
+                ((entry.path, entry.generation, entry.deleted, encode(entry)) for entry in entries),
+            )
+
+    def incoming_entries(self) -> Iterator[Entry]:
+        """See FileIndex."""
+        paths = [path for (path,) in self._db.execute("SELECT path FROM incoming ORDER BY path")]
+        for path in paths:
+            found = self._db.execute("SELECT body FROM incoming WHERE path = ?", (path,)).fetchone()
+            if found is not None:
+                yield decode(found[0])[0]
+
+    def begin_applying(self, target: Generation) -> None:
+        """See FileIndex."""
+        assert self._incoming is not None
+        assert self._incoming.target == target
+        with self._transaction():
+            self._change(replace(self._state, applying=target))
+
+    def applied(self, changes: Sequence[Known]) -> None:
+        """See FileIndex."""
+        with self._transaction(is_durable=False):
+            self._write(changes)
+            self._change(self._state)
+
+    def end_applying(self) -> IndexState:
+        """See FileIndex."""
+        coming = self._incoming
+        assert coming is not None
+        assert self._state.applying == coming.target
+        with self._transaction():
+            horizon = self._state.horizon
+            if coming.is_full:
+                unnamed = [path for (path,) in self._db.execute(UNNAMED)]
+                self._write([(Entry(path, FileKind.FILE, deleted=True), None) for path in unnamed])
+                horizon = coming.target.number
+            self._db.execute(RENUMBER)
+            self._db.execute(NEW_TOMBSTONES)
+            self._db.execute("DELETE FROM incoming")
+            self._incoming = None
+            self._change(
+                replace(
+                    self._state, held=coming.target, lineage=coming.lineage, applying=None, horizon=horizon
+                )
+            )
+        return self._state
+
+    def close(self) -> None:
+        """See FileIndex."""
+        self._db.close()
+
+    # --- inside
+
+    def _write(self, changes: Iterable[Known]) -> None:
+        """Put entries and tombstones; a tombstone of generation 0 leaves no trace."""
+        state = self._state
+        digest, count, size = Digest(state.digest), state.entries, state.bytes
+        ((highest,),) = self._db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchall()
+        rows: list[Row] = []
+        no_blocks: list[tuple[int, int]] = []
+        blocks: list[tuple[int, int, int]] = []
+        for entry, signature in {entry.path: (entry, signature) for entry, signature in changes}.values():
+            old = self._db.execute(
+                "SELECT id, deleted, size, body FROM entries WHERE path = ?", (entry.path,)
+            ).fetchone()
+            if old is None:
+                highest += 1
+            number = highest if old is None else old[0]
+            if old is not None and not old[1]:
+                digest.subtract(hash_packed(old[3]))
+                count, size = count - 1, size - old[2]
+                if old[2]:
+                    no_blocks += ((_key(block), number) for block in decode(old[3])[0].blocks)
+            body = encode(entry)
+            if not entry.deleted:
+                digest.add(hash_packed(body))
+                count, size = count + 1, size + entry.size
+                firsts = {_key(block): n for n, block in reversed(list(enumerate(entry.blocks)))}
+                blocks += ((key, number, n) for key, n in firsts.items())
+            raw = None if signature is None or entry.deleted else _packed(signature)
+            rows.append((number, entry.path, entry.generation, entry.deleted, entry.size, raw, body))
+        self._db.executemany("DELETE FROM blocks WHERE key = ? AND entry = ?", sorted(no_blocks))
+        self._db.executemany(UPSERT, rows)
+        self._db.executemany("INSERT INTO blocks VALUES (?, ?, ?)", sorted(blocks))
+        self._db.execute("DELETE FROM entries WHERE number = 0 AND deleted")
+        self._state = replace(state, digest=digest.hex(), entries=count, bytes=size)
+
+    def _ids(self, query: str, *values: int) -> list[int]:
+        return [number for (number,) in self._db.execute(query, values)]
+
+    def _change(self, state: IndexState) -> None:
+        self._state = state
+        self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", (_form(state, self._incoming),))
+
+    @contextmanager
+    def _transaction(self, *, is_durable: bool = True) -> Iterator[None]:
+        """All of it or nothing; `is_durable`: on disk when the block ends.
+
+        Raises:
+            TransientError: the disk is full or says no; nothing was changed.
+        """
+        before = self._state, self._incoming
+        try:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._state, self._incoming = before
+            if isinstance(error, sqlite3.Error):
+                raise TransientError(f"{self.path}: {error}", code="index_failed") from error
+            raise
+
+    def _prepare(self) -> None:
+        run = self._db.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        run("PRAGMA journal_mode = WAL")
+        run(f"PRAGMA cache_size = -{CACHE_KIB}")
+        run(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+        run("BEGIN IMMEDIATE")  # takes the lock now rather than at the first change
+        run("COMMIT")
+        application, version = self._pragma("application_id"), self._pragma("user_version")
+        if (application, version) == (0, 0) and not run("SELECT name FROM sqlite_master").fetchall():
+            self._create()
+        elif application != APPLICATION_ID:
+            raise PermanentError(f"{self.path} is a database of another program", code="index_foreign")
+        elif version != SCHEMA_VERSION:
+            raise PermanentError(
+                f"{self.path} has schema {version}, this drsync knows {SCHEMA_VERSION}",
+                code="version",
+                remedy="Use the drsync that wrote it, or a newer one.",
+            )
+
+    def _pragma(self, name: str) -> int:
+        [(value,)] = self._db.execute(f"PRAGMA {name}").fetchall()
+        return int(value)
+
+    def _create(self) -> None:
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA.split(";\n"):
+            self._db.execute(statement)
+        first = IndexState(digest=Digest().hex())
+        self._db.execute("INSERT INTO state VALUES (1, ?)", (_form(first, None),))
+        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.execute("COMMIT")
+
+    def _load(self) -> tuple[IndexState, _Incoming | None]:
+        [(body,)] = self._db.execute("SELECT body FROM state").fetchall()
+        try:
+            stored = STORED.validate_json(body)
+        except ValidationError as error:
+            raise sqlite3.DatabaseError(f"its state cannot be read: {error}") from error
+        return stored.state, stored.incoming
+
+
+# --- forms
+
+
+def _key(block: bytes) -> int:
+    return int.from_bytes(block[:8], "little", signed=True)
+
+
+def _packed(signature: Signature) -> bytes:
+    """Seconds and nanoseconds apart, because file systems go beyond the year 2262."""
+    kind, size, mtime_ns, ctime_ns, ino, dev = signature
+    return SIGNATURE.pack(kind, size, *divmod(mtime_ns, _SECOND), *divmod(ctime_ns, _SECOND), ino, dev)
+
+
+def _signature(raw: bytes | None) -> Signature | None:
+    if raw is None:
+        return None
+    kind, size, mtime_s, mtime_ns, ctime_s, ctime_ns, ino, dev = SIGNATURE.unpack(raw)
+    return Signature(kind, size, mtime_s * _SECOND + mtime_ns, ctime_s * _SECOND + ctime_ns, ino, dev)
+
+
+def _form(state: IndexState, incoming: _Incoming | None) -> str:
+    return STORED.dump_json(_Stored(state, incoming)).decode()
