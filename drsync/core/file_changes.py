@@ -1,17 +1,18 @@
-"""What a scan of a tree means for its index: which names must be read again, and which are gone.
+"""What must be done about trees: names to be read again after a scan, and steps from one tree to another.
 
-Nothing is looked at here: a scan and the index's signatures come in, names go out.
+Nothing is looked at or changed here: scans, signatures and entries come in, names and operations go out.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from drsync.model.fileset import FileKind, Signature
+from drsync.model.fileset import Entry, FileKind, Signature
 from drsync.model.scan import Scan, Seen
 
 RACY_NS = 2_000_000_000  # because file systems keep times by up to two seconds (P48)
 
 Signatures = Mapping[bytes, Signature | None]
+Known = tuple[Entry, Signature | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +145,90 @@ def _is_racy(signature: Signature, began_ns: int, racy_from: int) -> bool:
     A change always sets the change time; a modification time in the far future was set by somebody.
     """
     return signature.ctime_ns >= racy_from or racy_from <= signature.mtime_ns <= began_ns + RACY_NS
+
+
+# --- at a replica
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One change of a tree.
+
+    Attributes:
+        entry: what is to be there; a tombstone: nothing.
+        expected: what the index says is there now; None: nothing, or it was not looked at since.
+        is_content: a staged file takes the place; otherwise a name is made or attributes are changed.
+    """
+
+    entry: Entry
+    expected: Signature | None
+    is_content: bool = False
+
+
+def operations(own: Mapping[bytes, Known], incoming: Iterable[Entry], *, is_full: bool) -> list[Operation]:
+    """How the tree `own` becomes what `incoming` says, in an order in which each step is possible.
+
+    First goes what is in the way of something of another kind, then directories are made before their
+    content, files before hard links to them; what is gone is removed last, directories after their content.
+    Times of directories are not cared for: they change with each step.
+    """
+    wanted = {entry.path: entry for entry in incoming}
+    puts = {
+        path: entry
+        for path, entry in wanted.items()
+        if not entry.deleted and (path not in own or not _is_same(own[path][0], entry))
+    }
+    removed = {path for path, entry in wanted.items() if entry.deleted and path in own}
+    if is_full:
+        removed |= {path for path in own if path and path not in wanted}
+    contents = {path for path, entry in puts.items() if _needs_content(own.get(path), entry)}
+    puts.update(_links_of(own, wanted, contents, removed))
+    swapped = {path for path, entry in puts.items() if path in own and _is_swap(own[path][0], entry)}
+    early = swapped | {path for path in removed if is_below(path, swapped)}
+    return [
+        *(_removal(own[path]) for path in sorted(early, reverse=True)),
+        *(
+            Operation(entry, None if path in swapped or path not in own else own[path][1], path in contents)
+            for path, entry in sorted(puts.items(), key=_rank)
+        ),
+        *(_removal(own[path]) for path in sorted(removed - early, reverse=True)),
+    ]
+
+
+def _rank(item: tuple[bytes, Entry]) -> tuple[int, bytes]:
+    path, entry = item
+    order = {FileKind.DIRECTORY: 0, FileKind.HARDLINK: 2}
+    return order.get(entry.kind, 1), path
+
+
+def _removal(known: Known) -> Operation:
+    entry, signature = known
+    return Operation(Entry(entry.path, entry.kind, deleted=True), signature)
+
+
+def _links_of(
+    own: Mapping[bytes, Known], wanted: Mapping[bytes, Entry], contents: set[bytes], removed: set[bytes]
+) -> dict[bytes, Entry]:
+    """Hard links to files that get another inode: they must be made again, changed or not."""
+    return {
+        path: wanted.get(path, entry)
+        for path, (entry, _) in own.items()
+        if entry.kind is FileKind.HARDLINK and entry.target in contents and path not in removed
+    }
+
+
+def _needs_content(known: Known | None, entry: Entry) -> bool:
+    if entry.kind is not FileKind.FILE:
+        return False
+    if known is None or known[0].kind is not FileKind.FILE:
+        return True
+    return (known[0].size, known[0].blocks) != (entry.size, entry.blocks)
+
+
+def _is_same(one: Entry, other: Entry) -> bool:
+    return replace(one, generation=other.generation) == other
+
+
+def _is_swap(before: Entry, after: Entry) -> bool:
+    """A directory never takes the place of something else in one step, nor the other way round."""
+    return (before.kind is FileKind.DIRECTORY) != (after.kind is FileKind.DIRECTORY)
