@@ -35,7 +35,7 @@ from drsync.engine.procedure_world import Json, ProcedureWorld, ask_all, stateme
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import Epoch
+from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError, TransientError
 from drsync.model.operation import OperationState
 from drsync.ports.charter_store import CasOutcome
@@ -115,6 +115,7 @@ class ProcedureRunner:
         self._random = world.random
         self._progress = progress
         self._has_begun = has_begun
+        self._begun_epoch = NEVER
         self._frozen_since: float | None = None
         self._log = StepLog(world.clock, progress.stepped, steps_before)
 
@@ -222,8 +223,9 @@ class ProcedureRunner:
             last_known=self._desk.last_known(request.group_id),
             frozen_since=self._frozen(charter, heard),
         )
-        self._has_begun = self._has_begun or seen.is_recorded
-        return replace(seen, has_begun=self._has_begun)
+        if seen.is_recorded and not self._has_begun:
+            self._has_begun, self._begun_epoch = True, charter.epoch
+        return replace(seen, has_begun=self._has_begun, begun_epoch=self._begun_epoch)
 
     def _lease(self, charter: Charter, heard: Mapping[str, Statement]) -> LeaseBook:
         """The lease; over when its holder says it serves nothing: only a new charter opens it again."""
