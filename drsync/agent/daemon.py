@@ -107,8 +107,8 @@ class Agent:
                 for member in self._members.values():
                     tasks.create_task(self._run_member(member))
                 self.log("listening", await self._transport.listen(self._accept))
-                tasks.create_task(self._peers.run())
                 tasks.create_task(self._hooks.sweep())
+                tasks.create_task(self._peers.run())
                 tasks.create_task(self._headquarters.run())
                 tasks.create_task(self._tell_manager())
                 tasks.create_task(_end_with(stop))
@@ -130,6 +130,8 @@ class Agent:
 
     async def _run_member(self, member: Member) -> None:
         """A bug stops its group, which then serves nothing; the other groups go on."""
+        assert self._tasks is not None
+        self._tasks.create_task(self._run_trees(member))
         try:
             await member.run()
         except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug of that group alone
@@ -138,13 +140,13 @@ class Agent:
             member.copy.fail(DrsyncError(f"stopped by a bug: {errors.exceptions[0]!r}", code="bug"))
             await self._sockets.serve_group(member)
 
-    async def _close(self) -> None:
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         assert self._tasks is not None
         self._tasks.create_task(work)
 
-        await self._sockets.close()
+    async def _close(self) -> None:
         await self._hooks.sweep()
+        await self._sockets.close()
         await self._transport.close()
         for member in self._members.values():
             try:
