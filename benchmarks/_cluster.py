@@ -2,9 +2,9 @@
 
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from drsync.adapters.api_client.doc import Doc
@@ -28,6 +28,7 @@ class Group:
     volumes: int
     size_mib: int
     durability: str = "append"
+    more: dict[str, object] = field(default_factory=dict)
 
     @property
     def volume_names(self) -> list[str]:
@@ -46,6 +47,7 @@ class Group:
                 "lease": "10s",
                 "checkpoint": "1s",
                 "window": WINDOW,
+                **self.more,
             },
         }
 
@@ -62,6 +64,11 @@ class Centers:
         """Process ids by name, the coordinator first."""
         alive = self._cluster.alive()
         return {name: alive[name].pid for name in self.names}
+
+    async def status(self) -> Doc:
+        """What the coordinator says."""
+        async with self._cluster.api() as client:
+            return await client.get("/v1/status")
 
     async def serve(self, group: Group) -> list[str]:
         """Make a group and wait until its members follow as its mode says; addresses of its volumes."""
@@ -101,13 +108,22 @@ def has_everything(member: Doc) -> bool:
 
 
 @asynccontextmanager
-async def centers(parent: Path | None, names: Sequence[str] = CENTER_NAMES) -> AsyncIterator[Centers]:
-    """Start a coordinator and these agents in a new directory; stop and remove everything at the end."""
+async def centers(
+    parent: Path | None,
+    names: Sequence[str] = CENTER_NAMES,
+    before: Callable[[Cluster], Awaitable[None]] | None = None,
+) -> AsyncIterator[Centers]:
+    """Start a coordinator and these agents in a new directory; stop and remove everything at the end.
+
+    `before` may change the configurations before anything starts.
+    """
     with tempfile.TemporaryDirectory(prefix="drsync-bench-", dir=parent) as folder:
         cluster = Cluster(Layout(Path(folder)))
         made = LabRecord(cluster=f"bench-{secrets.token_hex(4)}", ports=ports.choose(PORTS))
         record.save(cluster.layout.record, made)
         founding.prepare(cluster.layout, made)
+        if before is not None:
+            await before(cluster)
         chosen = [name for name in PROCESSES if name == COORDINATOR or name in names]
         try:
             for name in chosen:

@@ -14,6 +14,7 @@ from drsync.ports.journal import Buffer, Journal
 
 PUMP_BYTES = 256 << 10  # because larger frames cost the receiver more copies than they save calls
 UNACKNOWLEDGED_BYTES_MAX = 64 << 20  # because 10 Gbit/s x 50 ms round trip are 62 MB
+FIRST_WINDOW_BYTES = 4 << 20  # because nothing is known of the line yet, and 1 Gbit/s x 30 ms fit
 PUMP_ROUNDS_MAX = 8  # because the loop has other work after 8 MiB
 
 
@@ -29,6 +30,7 @@ class Feed:
         is_held: what was sent last is still being compressed: nothing may be sent before it.
         is_live_sent: batches are sent as they are appended; else they are read from the journal.
         pump_bytes: read from the journal at a time.
+        window: bytes that may be unacknowledged; grows with what is acknowledged, while `may_grow`.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Feed:
         self.is_held = False
         self.is_live_sent = True
         self.pump_bytes = PUMP_BYTES
+        self.window = FIRST_WINDOW_BYTES
+        self.may_grow = True
         self.sent_bytes = 0
         self._journal = journal
         self._send = send
@@ -109,9 +113,11 @@ class Feed:
         self.appended = max(self.appended, appended)
         self.durable = max(self.durable, durable)
         self.applied = max(self.applied, applied)
-        flight = self._flight
+        flight, before = self._flight, self._flight_bytes
         while flight and flight[0][0] <= appended:
             self._flight_bytes -= flight.popleft()[1]
+        if self.may_grow and self.window < UNACKNOWLEDGED_BYTES_MAX:
+            self.window += before - self._flight_bytes
         if self.sent < self._journal.tip.seq:
             self.pump()
 
@@ -135,7 +141,7 @@ class Feed:
 
     def _may_send(self) -> bool:
         is_stopped = self.is_paused or self.is_closed or self.is_held
-        return not is_stopped and self._flight_bytes < UNACKNOWLEDGED_BYTES_MAX
+        return not is_stopped and self._flight_bytes < self.window
 
     def _note(self, last_seq: int, size: int) -> None:
         self.sent = last_seq

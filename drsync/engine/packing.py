@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from drsync.core import compression
 from drsync.core.compression import Advice, Memory, Sample
-from drsync.engine.feed import PUMP_BYTES, Feed
+from drsync.engine.feed import PUMP_BYTES, UNACKNOWLEDGED_BYTES_MAX, Feed
 from drsync.ports.clock import Clock
 from drsync.ports.journal import Buffer
 from drsync.wire.compression import Packer
@@ -28,6 +28,10 @@ WAITS_MAX = 2400  # because a tick every 50 ms covers two minutes
 TICK_S = 0.05  # how often a term looks
 DRAIN_S = 2.0  # because acknowledgments of large bodies come in lumps, and lines change
 DRAIN_S_MIN = 0.5  # because less than that may hold no lump at all
+WINDOW_S = (
+    0.5  # because that fills any line whose round trip is shorter; more only waits in buffers, unpacked
+)
+WINDOW_BYTES_MIN = 512 << 10  # because a body must fit, and one behind it
 BODY_S = 0.25  # because a body delays what comes after it by so much, and is lost with the link
 BODY_BYTES_MIN = 64 << 10  # because smaller bodies cost more turns than they save time
 PROBE_RATIO_MIN = 1.05  # because what does not shrink in three places does not shrink
@@ -175,6 +179,9 @@ class Sender:
             self.advice = compression.advise(self.advice, sample)
             feed.is_live_sent = not self.advice.level
         feed.pump_bytes = _pump_bytes(self.advice, pressure, self.drain)
+        feed.may_grow = not is_held
+        if is_held:
+            feed.window = _window((raw - since.raw) / seconds)
 
     def _since(self, now: _Taken, *, is_held: bool) -> _Taken:
         """What to compare with: some seconds ago while held back, else the last tick.
@@ -209,6 +216,10 @@ class Sender:
         raw, wire = self.raw_bytes - self._marked[0], self.wire_bytes - self._marked[1]
         self._marked = (self.raw_bytes, self.wire_bytes)
         self.mark_ratio = raw / wire if wire else None
+
+
+def _window(rate: float) -> int:
+    return max(WINDOW_BYTES_MIN, min(UNACKNOWLEDGED_BYTES_MAX, int(rate * WINDOW_S)))
 
 
 def _pump_bytes(advice: Advice, pressure: float, drain: float) -> int:
