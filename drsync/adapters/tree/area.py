@@ -191,14 +191,28 @@ class Area:
         """With what is at `target`; the name that this bears here now."""
         if self._rename(name, directory, target, kernel.RENAME_EXCHANGE):
             return name
+        if not stat.S_ISDIR(self.look(name).st_mode):
+            gone = self._link_out(directory, target)
+            if gone:
+                os.replace(name, target, src_dir_fd=self.handle, dst_dir_fd=directory)
+                return gone
+        gone = self.move_out(directory, target)  # for a moment nothing has the name: there is no other way
+        try:
+            os.rename(name, target, src_dir_fd=self.handle, dst_dir_fd=directory)
+        except OSError:
+            os.rename(gone, target, src_dir_fd=self.handle, dst_dir_fd=directory)
+            raise
+        return gone
+
+    def _link_out(self, directory: int, target: bytes) -> bytes:
+        """Another name in the area for what is at `target`; empty where that can't be."""
         gone = self.new_name("gone")
         try:
             os.link(target, gone, src_dir_fd=directory, dst_dir_fd=self.handle, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            os.rename(target, gone, src_dir_fd=directory, dst_dir_fd=self.handle)
-        os.replace(name, target, src_dir_fd=self.handle, dst_dir_fd=directory)
+            return b""
         return gone
 
     def remove(self, name: bytes) -> None:

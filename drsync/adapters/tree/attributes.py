@@ -58,19 +58,13 @@ def read_xattrs(where: Where) -> Xattrs:
 def change(where: Where, entry: Entry) -> None:
     """Make owner, mode, attributes and time those of `entry`, in the order that keeps them.
 
-    A change of owner clears setuid and capabilities, so it comes first; the time comes last.
-    Raises UnholdableError.
+    A change of owner clears setuid and capabilities, so it comes first; the time comes last. What can be kept
+    is set even if something else can't. Raises UnholdableError.
     """
-    known = _stat(where)
-    if (known.st_uid, known.st_gid) != (entry.uid, entry.gid):
-        _chown(where, entry)
-        known = _stat(where)
-    if entry.kind is not FileKind.SYMLINK and known.st_mode & 0o7777 != entry.mode:
-        os.chmod(where, entry.mode)  # noqa: PTH101 — a handle
-    change_xattrs(where, entry.xattrs)
+    reasons = [_change_owner(where, entry), _change_mode(where, entry), _change_xattrs(where, entry.xattrs)]
     if entry.kind is not FileKind.DIRECTORY:
         os.utime(where, ns=(entry.mtime_ns, entry.mtime_ns))
-    reason = lacking(where, entry)
+    reason = next(filter(None, reasons), "") or lacking(where, entry)
     if reason:
         raise UnholdableError(reason)
 
@@ -79,31 +73,41 @@ def _stat(where: Where) -> os.stat_result:
     return os.stat(where)  # noqa: PTH116 — a handle
 
 
-def _chown(where: Where, entry: Entry) -> None:
+def _change_owner(where: Where, entry: Entry) -> str:
+    """What hinders it; empty when nothing does."""
+    known = _stat(where)
+    if (known.st_uid, known.st_gid) == (entry.uid, entry.gid):
+        return ""
     try:
         os.chown(where, entry.uid, entry.gid)
     except OSError as error:
-        if error.errno in {errno.EPERM, errno.EINVAL}:
-            raise UnholdableError(
-                f"its owner {entry.uid}:{entry.gid} cannot be set here: {error.strerror}"
-            ) from error
-        raise
+        if error.errno not in {errno.EPERM, errno.EINVAL}:
+            raise
+        return f"its owner {entry.uid}:{entry.gid} cannot be set here"
+    return ""
 
 
-def change_xattrs(where: Where, wanted: Xattrs) -> None:
-    """Set what is wanted and take away what is not. Raises UnholdableError, or OSError for a full disk."""
+def _change_mode(where: Where, entry: Entry) -> str:
+    if entry.kind is FileKind.SYMLINK or _stat(where).st_mode & 0o7777 == entry.mode:
+        return ""
+    try:
+        os.chmod(where, entry.mode)  # noqa: PTH101 — a handle
+    except PermissionError:
+        return f"its mode {entry.mode:04o} cannot be set here"
+    return ""
+
+
+def _change_xattrs(where: Where, wanted: Xattrs) -> str:
+    """Set what is wanted and take away what is not. Raises OSError when the disk is full or broken."""
     present = dict(read_xattrs(where))
     target = dict(wanted)
-    if present == target:
-        return
     for name in present.keys() - target.keys():
         os.removexattr(where, name)
-    for name, value in wanted:
-        if present.get(name) != value:
-            _set_xattr(where, name, value)
+    reasons = [_set_xattr(where, name, value) for name, value in wanted if present.get(name) != value]
+    return next(filter(None, reasons), "")
 
 
-def _set_xattr(where: Where, name: bytes, value: bytes) -> None:
+def _set_xattr(where: Where, name: bytes, value: bytes) -> str:
     try:
         os.setxattr(where, name, value)
     except OSError as error:
@@ -111,8 +115,8 @@ def _set_xattr(where: Where, name: bytes, value: bytes) -> None:
         is_full = error.errno == errno.ENOSPC and not os.statvfs(where).f_bavail
         if is_full or error.errno in {errno.EIO, errno.EDQUOT, errno.EROFS}:
             raise
-        shown = name.decode("utf-8", "backslashreplace")
-        raise UnholdableError(f"its attribute {shown} cannot be kept here: {error.strerror}") from error
+        return f"its attribute {name.decode('utf-8', 'backslashreplace')} cannot be kept here"
+    return ""
 
 
 def lacking(where: Where, entry: Entry) -> str:

@@ -278,7 +278,8 @@ def _is_still(session: Session, gone: bytes, was: os.stat_result) -> bool:
     if kind_of(found.st_mode) is FileKind.DIRECTORY:
         handle = os.open(gone, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=session.area.handle)
         try:
-            return found.st_ino == was.st_ino and not any(True for _ in os.scandir(handle))
+            with os.scandir(handle) as inside:
+                return found.st_ino == was.st_ino and next(inside, None) is None
         finally:
             os.close(handle)
     return session.root.signature(found) == session.root.signature(was)._replace(ctime_ns=found.st_ctime_ns)
