@@ -130,8 +130,6 @@ class Agent:
 
     async def _run_member(self, member: Member) -> None:
         """A bug stops its group, which then serves nothing; the other groups go on."""
-        assert self._tasks is not None
-        self._tasks.create_task(self._run_trees(member))
         try:
             await member.run()
         except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug of that group alone
