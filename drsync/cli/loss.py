@@ -2,7 +2,7 @@
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.cli.output import BAD, GOOD, console, line, row, table
-from drsync.cli.text import clock, format_size, plural
+from drsync.cli.text import clock, format_duration, format_size, plural
 
 WORDS = {
     "none": "Nothing that was acknowledged is lost.",
@@ -24,12 +24,30 @@ def show(statement: Doc) -> None:
         line(f"  Nothing written before {clock(statement.whole('from_us'))} is lost.")
     if statement.whole("until_us"):
         line(f"  The newest write known to be lost was made at {clock(statement.whole('until_us'))}.")
+    for tree in statement.docs("files"):
+        _show_tree(tree)
     centers = statement.docs("centers")
     if centers:
         what = table(["center", "says"])
         for center in centers:
             row(what, center.text("center"), center.text("text"))
         console().print(what)
+
+
+def _show_tree(tree: Doc) -> None:
+    """One line on a tree, and some of the names that are missing."""
+    held, known = tree.whole("held"), tree.whole("known")
+    has = f"generation {held}, the newest" if held == known else f"generation {held} of {known}"
+    age = "how much is missing is not known"
+    if tree.has("seconds"):
+        age = f"changes of the last {format_duration(tree.number('seconds'))} may be missing"
+    line(f"  Files of {tree.text('fileset')}: {has}; {age}.", "" if tree.has("seconds") else BAD)
+    if tree.text("hold"):
+        line(f"    It stands still: {tree.text('hold')}", BAD)
+    names = tree.texts("pending_names")
+    if names:
+        more = tree.whole("pending") - len(names)
+        line(f"    Not there yet: {', '.join(names)}{f' and {more} more' if more > 0 else ''}")
 
 
 def _size(statement: Doc) -> str:

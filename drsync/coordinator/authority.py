@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.members import MemberMemory
+from drsync.coordinator.forms import OwnerReport
 from drsync.coordinator.sessions import AgentSession, SessionTable
 from drsync.core import store_trust
 from drsync.core.lease import LeaseBook
-from drsync.core.observation import LastKnown
+from drsync.core.observation import LastKnown, TreeKnown
 from drsync.core.store_trust import Heard, TokenWord
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
@@ -185,7 +186,9 @@ class Authority:
             return None
         if (word.center, word.report.epoch) != (charter.owner, charter.epoch):
             return None
-        return LastKnown(word.report.commit, word.report.tip, word.report.time_us, word.heard_at)
+        report = word.report
+        trees = tuple(_tree(report, name) for name in sorted(report.files))
+        return LastKnown(report.commit, report.tip, report.time_us, word.heard_at, trees)
 
     # --- changes of charters
 
@@ -214,3 +217,14 @@ class Authority:
         if agent.center not in new.in_sync or not new.in_sync <= mates:
             return Refusal("the in-sync set is the owner and members of its site")
         return None
+
+
+def _tree(report: OwnerReport, name: str) -> TreeKnown:
+    own = report.files[name]
+    told = [
+        (center, peer.files[name].lag_s)
+        for center, peer in sorted(report.peers.items())
+        if name in peer.files
+    ]
+    lags_s = tuple((center, lag_s) for center, lag_s in told if lag_s is not None)
+    return TreeKnown(name, own.generation, own.looked_s, lags_s)

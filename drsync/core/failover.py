@@ -11,7 +11,7 @@ Before the commit nothing is lost by stopping: promises stay, and the next openi
 
 from dataclasses import replace
 
-from drsync.core import eligibility, lineage, ownership, safety
+from drsync.core import eligibility, file_loss, lineage, ownership, safety
 from drsync.core.eligibility import Verdict
 from drsync.core.loss import known_lost
 from drsync.core.observation import Observation
@@ -118,6 +118,9 @@ def _record(seen: Observation) -> Plan:
         is_above = seen.kind is IntentKind.FAILOVER and other.kind is not IntentKind.FAILOVER
         if not is_above:
             return Refuse((safety.intent_in_progress(other.kind.value, other.target, other.actor),))
+    too_old = file_loss.objections(seen)  # judged once: what a person was told is not taken back halfway
+    if too_old:
+        return Refuse(too_old)
     return Act((RecordIntent(seen.intent()),))
 
 

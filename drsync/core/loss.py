@@ -7,6 +7,7 @@ never that nothing is lost where it does not.
 from dataclasses import dataclass
 
 from drsync.core import eligibility
+from drsync.core.file_loss import FileLoss, files_lost
 from drsync.core.observation import Observation
 from drsync.model.copy import Statement
 from drsync.model.position import Loss
@@ -34,6 +35,7 @@ class LossStatement:
         until_us: label of the newest write known to be lost; None when none is known.
         centers: one line for each member.
         may_lose_acknowledged: whether acknowledged writes may be among the lost.
+        files: what it gives up of each tree.
     """
 
     target: str
@@ -45,6 +47,7 @@ class LossStatement:
     until_us: int | None
     centers: tuple[CenterNote, ...]
     may_lose_acknowledged: bool
+    files: tuple[FileLoss, ...] = ()
 
 
 def loss(seen: Observation) -> LossStatement:
@@ -62,6 +65,7 @@ def loss(seen: Observation) -> LossStatement:
         until_us=until_us,
         centers=tuple(CenterNote(name, _note(seen, name)) for name in seen.members),
         may_lose_acknowledged=verdict.loss is not Loss.NONE,
+        files=files_lost(seen),
     )
 
 

@@ -14,6 +14,23 @@ from drsync.model.epoch import NEVER, Epoch
 
 
 @dataclass(frozen=True, slots=True)
+class TreeKnown:
+    """What the owner last reported of one of its trees.
+
+    Attributes:
+        fileset: its name.
+        generation: number of the newest one it had cut.
+        looked_s: how long before the report its last complete look at the tree began; None: it had not.
+        lags_s: center and age of the oldest cut it did not hold; not for centers of which nothing is known.
+    """
+
+    fileset: str
+    generation: int
+    looked_s: float | None
+    lags_s: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LastKnown:
     """The last report of the owner in the charter's epoch; drop it when the epoch changes.
 
@@ -21,12 +38,14 @@ class LastKnown:
         commit, tip: positions as sequence numbers.
         time_us: wall-clock label of its last committed batch, microseconds.
         heard_at: when it was heard, seconds of the observer's clock.
+        trees: what it said of its trees.
     """
 
     commit: int
     tip: int
     time_us: int
     heard_at: float
+    trees: tuple[TreeKnown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,27 @@ def left_behind(name: str, donor: str, missing: int) -> Reason:
     )
 
 
+def files_behind(name: str, fileset: str, seconds: float, target_s: float) -> Reason:
+    """The tree at the target lacks more than the group's objective allows."""
+    return Reason(
+        "files_behind",
+        f"The files of {fileset} at {name} are {seconds:.1f} s behind; the target is {target_s:g} s: "
+        "changes of that time may be lost.",
+        "Wait until they have caught up, if the owner can come back, or accept the loss: --accept-loss.",
+        ACCEPT_LOSS,
+    )
+
+
+def files_unknown(name: str, fileset: str) -> Reason:
+    """Nobody can say how old the tree at the target is."""
+    return Reason(
+        "files_unknown",
+        f"How far the files of {fileset} at {name} are behind is not known: their owner was not heard of.",
+        f"Bring back their owner or wait for {name}'s word, or accept the loss: --accept-loss.",
+        ACCEPT_LOSS,
+    )
+
+
 def intent_in_progress(kind: str, target: str, actor: str) -> Reason:
     """Another procedure holds the charter."""
     return Reason(
