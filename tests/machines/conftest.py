@@ -1,0 +1,43 @@
+"""Machines for the stories: made once for all of them, or a reason why there are none here."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machines import machines as make
+from tests.machines.machines import CACHE, Machines
+
+SHORT = {
+    # Shorter than they are shipped, so that a story ends within seconds; what they do is the same.
+    "production": {"WatchdogSec": "5s", "TimeoutAbortSec": "1s"},
+    "same_city": {"WatchdogSec": "5s", "TimeoutAbortSec": "1s"},
+    "remote": {"WatchdogSec": "5s", "TimeoutAbortSec": "1s"},
+    "coordinator": {"WatchdogSec": "5s", "TimeoutAbortSec": "1s"},
+}
+
+
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest) -> Iterator[Machines]:
+    """Four booted machines after the install script; keys are not exchanged, nothing is started."""
+    if "machines" not in str(request.config.getoption("markexpr")):
+        pytest.skip("takes two minutes and makes containers; run it with: make machines")
+    reason = make.missing()
+    if reason:
+        pytest.skip(f"no machines here: {reason}")
+    kept = os.environ.get(CACHE)
+    with tempfile.TemporaryDirectory(prefix="drsync-machines.") as scratch:
+        cache = Path(kept or scratch)
+        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            base = make.base_root(cache)
+            bundle = make.make_bundle(Path(scratch) / "bundle")
+        except OSError as error:
+            pytest.skip(f"no machines here: {error}")
+        with make.machines(Path(scratch) / "m", base, bundle) as cluster:
+            cluster.install_all()
+            for name, settings in SHORT.items():
+                make.shorten(cluster[name], settings)
+            yield cluster
