@@ -215,13 +215,16 @@ class VolumeForm(Message):
         return VolumeSpec(self.id, self.name, self.size, self.index)
 
 
+_Root: TypeAlias = Annotated[tuple[Name, Text], Strict(strict=False)]
+
+
 class FileSetForm(Message):
     """`FileSetSpec`."""
 
     id: Name
     name: Name
     index: U64
-    roots: Annotated[tuple[tuple[Name, Text], ...], Strict(strict=False)] = ()
+    roots: Annotated[tuple[_Root, ...], Strict(strict=False)] = ()
 
     def word(self) -> FileSetSpec:
         """The file set."""
