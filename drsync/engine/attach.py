@@ -86,7 +86,8 @@ class Attachment:
 
     def start(self, group_id: str, *, is_near: bool) -> None:
         """Open the stream and send what the peer lacks. Those that writes wait for are served first."""
-        attach = stream.Attach(self._engine.log.epoch, bytes.fromhex(group_id))
+        session = stream.session_bytes(self._session)
+        attach = stream.Attach(self._engine.log.epoch, bytes.fromhex(group_id), session)
         self._channel.send(FrameType.ATTACH, self._stream, [stream.encode_attach(attach)])
         self._engine.log.greet(self._center, self._session)
         self._engine.feeds.insert(0 if is_near else len(self._engine.feeds), self.feed)

@@ -131,6 +131,8 @@ class BulkChannel:
         handler = self._accept(self, frame)
         if handler is not None:
             self._streams[frame.stream] = handler
+            if self._is_paused:
+                handler.pause()
         return handler
 
     def pause_writing(self) -> None:

@@ -353,6 +353,9 @@ class GroupCopy:
         try:
             await self.store(lambda d: d)
             self.journal.cut(after_seq)
+        except FailedCopyError as error:
+            self.fail(error)
+            raise
         finally:
             self._cutting_to = None
         self.checkpoints = [c for c in self.checkpoints if c.seq <= after_seq]

@@ -30,7 +30,7 @@ from drsync.ports.clock import Clock, Random
 from drsync.wire import control
 from drsync.wire.frames import FrameType
 from drsync.wire.negotiate import MEMBER_FEATURES
-from drsync.wire.stream import Attach, Fetch, encode_fetch
+from drsync.wire.stream import Attach, Fetch, encode_fetch, session_bytes
 
 STATEMENT_TIMEOUT_S = 3.0  # because a donor that does not answer in this time is not waited for
 SOUGHT_LEASES = 2  # because a confirmation binds for one lease, and a procedure asks again all the time
@@ -472,6 +472,8 @@ class Member:
         charter = self.charter
         if charter is None or charter.owner != peer or attach.epoch != self.copy.durable.follow:
             return None
+        if attach.session and attach.session != session_bytes(self.copy.me.session):
+            return None  # meant for the process before us: the owner will notice that it is gone
         self._retire_receiver()
         self.receiver = Receiver(self.copy, attach.epoch, channel, stream, self)
         return self.receiver

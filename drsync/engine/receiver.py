@@ -181,44 +181,71 @@ def check_bounds(view: memoryview, at: int, header: Header, sizes: dict[int, int
 
 
 class Donor:
-    """Gives a candidate the tail it lacks: one FETCH, batches up to a bound, FETCHED."""
+    """Gives a candidate the tail it lacks: one FETCH, batches up to a bound as the link takes them."""
 
     def __init__(self, copy: GroupCopy, channel: BulkChannel, number: int) -> None:
         self._copy = copy
         self._channel = channel
         self._stream = number
+        self._wanted: stream.Fetch | None = None
+        self._last = 0
+        self._sent = 0
+        self._is_paused = False
 
     def frame_received(self, frame: Frame) -> None:
         """See StreamHandler."""
-        if frame.type is not FrameType.FETCH:
+        if frame.type is not FrameType.FETCH or self._wanted is not None:
             raise MalformedError(f"frame {frame.type} does not belong on a fetch stream")
-        wanted = stream.read_fetch(frame.body)
-        sent, last = 0, wanted.after_seq
-        while last < wanted.through_seq and sent < FETCH_BYTES_MAX:
-            batches, reached = self._copy.journal.read_batches(last, FETCH_PIECE)
-            if not batches:
-                break
-            head = data.BatchesHeader(self._copy.durable.follow, self._copy.commit, 0, last + 1)
-            self._channel.send(FrameType.BATCHES, self._stream, [data.batches_header(head), batches])
-            sent, last = sent + len(batches), reached
-        self._channel.send(FrameType.FETCHED, self._stream, [stream.encode_fetched(stream.Fetched(last))])
+        self._wanted = stream.read_fetch(frame.body)
+        self._last = self._wanted.after_seq
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._wanted is not None and not self._is_paused:
+            if not self._send_piece(self._wanted):
+                self._end()
+
+    def _send_piece(self, wanted: stream.Fetch) -> bool:
+        """Send one frame of batches; False when there is nothing more to send for this FETCH."""
+        if self._last >= wanted.through_seq or self._sent >= FETCH_BYTES_MAX:
+            return False
+        try:
+            batches, reached = self._copy.journal.read_batches(self._last, FETCH_PIECE)
+        except DrsyncError:
+            return False  # trimmed or cut meanwhile: the candidate sees that no more came, and asks others
+        if not batches:
+            return False
+        head = data.BatchesHeader(self._copy.durable.follow, self._copy.commit, 0, self._last + 1)
+        self._sent, self._last = self._sent + len(batches), reached
+        self._channel.send(FrameType.BATCHES, self._stream, [data.batches_header(head), batches])
+        return True
+
+    def _end(self) -> None:
+        self._wanted = None
+        fetched = stream.encode_fetched(stream.Fetched(self._last))
+        self._channel.send(FrameType.FETCHED, self._stream, [fetched])
         self._channel.close_stream(self._stream)  # the candidate opens another one for the next piece
 
     def frames_ended(self) -> None:
         """See StreamHandler."""
 
     def pause(self) -> None:
-        """See StreamHandler; what is sent is bounded by FETCH_BYTES_MAX."""
+        """See StreamHandler."""
+        self._is_paused = True
 
     def resume(self) -> None:
         """See StreamHandler."""
+        self._is_paused = False
+        self._go_on()
 
     def lost(self, reason: str) -> None:
         """See StreamHandler."""
+        del reason
+        self._wanted = None
 
 
 FETCH_PIECE = 1 << 20  # because a data frame holds that much
-FETCH_BYTES_MAX = 16 << 20  # because the link's buffer must stay bounded; the candidate asks again
+FETCH_BYTES_MAX = 16 << 20  # because the candidate waits for it as a whole, and asks again
 
 
 class Fetcher:

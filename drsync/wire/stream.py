@@ -10,6 +10,7 @@ from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
 
 GROUP_BYTES: Final = 16
+SESSION_BYTES: Final = 16
 ATTACH: Final = Struct("<Q16s")
 REJECT: Final = Struct("<QQ")
 RETAIN: Final = Struct("<QQ")
@@ -18,10 +19,15 @@ FETCHED: Final = Struct("<Q")
 
 
 class Attach(NamedTuple):
-    """The owner of `epoch` opens its stream for a group (16 bytes of its id)."""
+    """The owner of `epoch` opens its stream for a group (16 bytes of its id).
+
+    `session` is that of the member which stated where it stands (16 bytes); empty from an owner that does not
+    say it. Another process of the member must not take the stream: what it holds was never compared.
+    """
 
     epoch: Epoch
     group: bytes
+    session: bytes = b""
 
 
 class Reject(NamedTuple):
@@ -55,13 +61,24 @@ class Fetched(NamedTuple):
 def encode_attach(attach: Attach) -> bytes:
     """The body of an ATTACH."""
     assert len(attach.group) == GROUP_BYTES
-    return ATTACH.pack(*attach)
+    assert len(attach.session) in (0, SESSION_BYTES)
+    return ATTACH.pack(attach.epoch, attach.group) + attach.session
 
 
 def read_attach(body: bytes) -> Attach:
     """Raises MalformedError."""
     epoch, group = ATTACH.unpack(_exactly("ATTACH", ATTACH, body))
-    return Attach(Epoch(epoch), group)
+    session = body[ATTACH.size : ATTACH.size + SESSION_BYTES]
+    return Attach(Epoch(epoch), group, session if len(session) == SESSION_BYTES else b"")
+
+
+def session_bytes(session: str) -> bytes:
+    """A session of 32 hex digits as bytes; empty when it is something else."""
+    try:
+        found = bytes.fromhex(session)
+    except ValueError:
+        return b""
+    return found if len(found) == SESSION_BYTES else b""
 
 
 def encode_reject(reject: Reject) -> bytes:

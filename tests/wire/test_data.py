@@ -31,7 +31,7 @@ def test_batches_stay_opaque_behind_their_header(
 def test_steering_bodies_come_back(epoch: Epoch, seq: int, group: bytes) -> None:
     assert data.read_commit(data.encode_commit(data.Commit(epoch, seq))) == (epoch, seq)
     assert data.read_sync(data.encode_sync(data.Sync(epoch, seq))) == (epoch, seq)
-    assert stream.read_attach(stream.encode_attach(stream.Attach(epoch, group))) == (epoch, group)
+    assert stream.read_attach(stream.encode_attach(stream.Attach(epoch, group))) == (epoch, group, b"")
     assert stream.read_reject(stream.encode_reject(stream.Reject(epoch, epoch))) == (epoch, epoch)
     assert stream.read_retain(stream.encode_retain(stream.Retain(epoch, seq))) == (epoch, seq)
     assert stream.read_fetch(stream.encode_fetch(stream.Fetch(group, seq, seq))) == (group, seq, seq)
