@@ -34,6 +34,7 @@ from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.errors import DrsyncError, MalformedError, NoSpaceError, TransientError
 from drsync.ports.transport import Call, Link, LinkKind
+from drsync.wire.files import read_open
 from drsync.wire.frames import Frame, FrameType
 from drsync.wire.stream import read_attach, read_fetch
 
@@ -267,6 +268,7 @@ class Agent:
             "waiting": term.waiting,
             "now_us": term.pulse.label(now),
             "serving_s": term.pulse.serving_s(now),
+            "served": term.pulse.served(now),
             "writes": term.engine.stats.writes,
             "write_bytes": term.engine.stats.write_bytes,
             "pacing": rates.about_pacing(term),

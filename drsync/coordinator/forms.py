@@ -79,7 +79,8 @@ class OwnerReport(Form):
     """What only the owner knows; comes with its heartbeats.
 
     `now_us`: the present instant in labels of its heartbeat records. `serving_s`: for how long it has taken
-    writes without a break; None while it takes none.
+    writes without a break; None while it takes none. `served`: earlier stretches of that in its term, from
+    and to in seconds ago, oldest first.
     """
 
     epoch: Count
@@ -90,6 +91,7 @@ class OwnerReport(Form):
     serving: bool = False
     now_us: Count = 0
     serving_s: Annotated[float, Field(ge=0)] | None = None
+    served: Annotated[tuple[tuple[float, float], ...], Field(max_length=64)] = ()
     waiting: Text = ""
     pacing: PacingWord = PacingWord()
     peers: Annotated[dict[Name, PeerWord], Field(max_length=16)] = {}

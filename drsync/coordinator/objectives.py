@@ -102,6 +102,7 @@ class Objectives:
         self._pruned = self._began - PRUNE_S
         self._measured: dict[str, tuple[float, Measured | None]] = {}
         self._told = ""
+        self._has_changed = False
 
     def label(self) -> int:
         """The present instant."""
@@ -128,7 +129,8 @@ class Objectives:
         for charter in self._store.all():
             if charter.epoch != NEVER:
                 self._look_at(charter, self._watches.setdefault(charter.group.id, _Watch()), seconds)
-        if now - self._kept >= FINE_S:
+        if self._has_changed or now - self._kept >= FINE_S:  # what begins and ends must survive our own end
+            self._has_changed = False
             self.keep()
         if now - self._pruned >= PRUNE_S:
             self._pruned = now
@@ -163,15 +165,16 @@ class Objectives:
 
     def _count_service(self, charter: Charter, watch: _Watch) -> None:
         word = self._sessions.report(charter.group.id)
-        if word is None or word.report.serving_s is None or not _is_current(charter, word):
+        if word is None or not _is_current(charter, word):
             return
-        end_us = self._label(word.heard_at)
-        claim = Span(end_us - int(word.report.serving_s * US), end_us)
-        if not watch.first_us:
-            watch.first_us = watch.up_until_us = claim.from_us
-        watch.up_until_us, gap = next_up(watch.up_until_us, claim)
-        if gap is not None:
-            watch.ended += self._explained(charter, gap, watch.blind)
+        for from_s, to_s in _served(word):
+            claim = Span(self._label(word.heard_at - from_s), self._label(word.heard_at - to_s))
+            if not watch.first_us:
+                watch.first_us = watch.up_until_us = claim.from_us
+            watch.up_until_us, gap = next_up(watch.up_until_us, claim)
+            if gap is not None:
+                watch.ended += self._explained(charter, gap, watch.blind)
+                self._has_changed = True
         watch.blind = [span for span in watch.blind if span.to_us > watch.up_until_us]
 
     def _explained(self, charter: Charter, gap: Span, blind: list[Span]) -> tuple[Stretch, ...]:
@@ -239,8 +242,7 @@ class Objectives:
                 words = proof.reason
             self._note(watch, Lack.RPO, member.name, now_us, words)
 
-    @staticmethod
-    def _note(watch: _Watch, lack: Lack, center: str, now_us: int, words: str) -> None:
+    def _note(self, watch: _Watch, lack: Lack, center: str, now_us: int, words: str) -> None:
         """A lack goes on, begins, or (without words) ends."""
         known = watch.lacks.get((lack, center))
         if words and known is not None and known.cause == words:
@@ -249,6 +251,7 @@ class Objectives:
         if known is not None:
             watch.ended.append(replace(known, to_us=now_us))
             del watch.lacks[lack, center]
+        self._has_changed = self._has_changed or bool(words) or known is not None
         if words:
             watch.lacks[lack, center] = Stretch(lack, now_us, now_us, center, words)
 
@@ -315,6 +318,12 @@ class Objectives:
         """RPO figures by center since then."""
         self.keep()
         return self.history.figures(charter.group.id, from_us, self.label())
+
+
+def _served(word: OwnerWord) -> list[tuple[float, float]]:
+    """Stretches of service in seconds before the report, oldest first; what makes no sense is left out."""
+    now = [] if word.report.serving_s is None else [(word.report.serving_s, 0.0)]
+    return [(start, end) for start, end in [*word.report.served, *now] if start > end >= 0]
 
 
 def _is_current(charter: Charter, word: OwnerWord) -> bool:

@@ -5,11 +5,13 @@ before it is there as well: that is proof, where a counter of acknowledgments is
 """
 
 from bisect import bisect_right
+from collections import deque
 
 from drsync.model.objectives import NO_BEAT, Beat
 
 BEAT_S = 1.0  # because the proof of an RPO is as coarse as this, and targets are given in seconds
 BEATS_MAX = 4096  # because an hour of a silent peer fits; older ones are thinned out, never the newest
+SERVED_MAX = 16  # because a coordinator that was away should learn of the breaks that it missed
 STALL_S = 1.0  # because a write that waits longer than this is an outage to whoever waits
 
 
@@ -26,7 +28,9 @@ class Pulse:
         self._began_us = max(wall_us, newest_us)
         self._due = now
         self._number = 0
+        self._seen = now
         self._serving_since: float | None = None
+        self._served: deque[tuple[float, float]] = deque(maxlen=SERVED_MAX)
 
     def label(self, now: float) -> int:
         """The present instant as a label."""
@@ -44,9 +48,16 @@ class Pulse:
     def watch(self, now: float, *, is_serving: bool) -> None:
         """Asked every tick whether writes are taken and answered."""
         if not is_serving:
+            if self._serving_since is not None:
+                self._served.append((self._serving_since, self._seen))
             self._serving_since = None
         elif self._serving_since is None:
             self._serving_since = now
+        self._seen = now
+
+    def served(self, now: float) -> list[tuple[float, float]]:
+        """The latest stretches of service that are over, oldest first: from and to, in seconds ago."""
+        return [(now - start, now - end) for start, end in self._served]
 
     def serving_s(self, now: float) -> float | None:
         """For how long writes have been taken without a break; None while they are not."""

@@ -61,6 +61,7 @@ def test_serving_is_counted_from_its_last_break() -> None:
     assert pulse.serving_s(4.0) == 3.0
     pulse.watch(5.0, is_serving=False)
     assert pulse.serving_s(5.0) is None
+    assert pulse.served(6.0) == [(5.0, 4.0)], "until it was last seen to serve"
     pulse.watch(6.0, is_serving=True)
     assert pulse.serving_s(6.5) == 0.5
 
