@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "status": Entry("drsync.cli.status", "status", "Groups, centers, lag, and whether all is ready."),
         "why": Entry("drsync.cli.status", "why", "What a group is waiting for: who, until when, what helps."),
         "points": Entry("drsync.cli.points", "points", "Recovery points of a group, by center."),
+        "files": Entry("drsync.cli.files", "files", "Protected trees, and which change may pass."),
         "events": Entry("drsync.cli.status", "events", "What happened, in order."),
         "report": Entry("drsync.cli.report", "report", "How well objectives were kept: availability, RPO."),
     },
