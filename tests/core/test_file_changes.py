@@ -17,7 +17,9 @@ OLD = BEGAN - 2 * RACY_NS
 
 def seen(path: bytes, kind: FileKind = FileKind.FILE, ino: int = 0, **more: int) -> Seen:
     names = {"nlink": 1, "mtime_ns": OLD, "ctime_ns": OLD, "size": 1} | more
-    signature = Signature(kind, names["size"], names["mtime_ns"], names["ctime_ns"], ino or 100 + int.from_bytes(path), 1)
+    signature = Signature(
+        kind, names["size"], names["mtime_ns"], names["ctime_ns"], ino or 100 + int.from_bytes(path), 1
+    )
     return Seen(path, kind, signature, 0o644, 0, 0, names["mtime_ns"], names["size"], 0, names["nlink"])
 
 
@@ -191,6 +193,20 @@ def test_operations_lead_from_any_tree_to_any_other(
     for operation in done:
         tree.perform(operation)
     assert tree.shape() == StrictTree(wanted).shape()
+
+
+@given(trees(), st.data())
+def test_a_file_that_is_rewritten_keeps_all_its_names(own: dict[bytes, Entry], data: st.DataObject) -> None:
+    """Each rewritten file comes as a new inode: its other names follow, named by the owner or not."""
+    files = [path for path, entry in own.items() if entry.kind is FileKind.FILE]
+    rewritten = {
+        path: replace(own[path], size=4, blocks=(b"new!".ljust(32),), generation=2) for path in files
+    }
+    rewritten = {path: entry for path, entry in rewritten.items() if data.draw(st.booleans())}
+    tree = StrictTree(own)
+    for operation in operations(tree.known(own), rewritten.values(), is_full=False):
+        tree.perform(operation)
+    assert tree.shape() == StrictTree(own | rewritten).shape()
 
 
 @given(trees(), st.booleans())

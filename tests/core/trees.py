@@ -13,9 +13,9 @@ TREE_KINDS = (FileKind.FILE, FileKind.FILE, FileKind.DIRECTORY, FileKind.DIRECTO
 def trees(draw: st.DrawFn) -> dict[bytes, Entry]:
     """A valid tree: parents are directories, hard links point to the first name of their inode."""
     tree = {b"": Entry(b"", FileKind.DIRECTORY, 1, mode=draw(st.sampled_from((0o755, 0o700))))}
-    paths = draw(
-        st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(b"/".join), max_size=12)
-    )
+    names = st.sampled_from(NAMES)
+    deep = st.lists(names, min_size=1, max_size=3).map(b"/".join)
+    paths = draw(st.lists(names | deep, min_size=4, max_size=12))
     for path in sorted(paths, key=lambda path: (path.count(b"/"), path)):
         parent = path.rpartition(b"/")[0]
         if path in tree or parent not in tree or tree[parent].kind is not FileKind.DIRECTORY:
@@ -27,13 +27,10 @@ def trees(draw: st.DrawFn) -> dict[bytes, Entry]:
             FileKind.SYMLINK: Entry(path, FileKind.SYMLINK, 1, target=draw(st.sampled_from((b"x", b"/y")))),
         }[kind]
     files = sorted(path for path, entry in tree.items() if entry.kind is FileKind.FILE)
-    for group in (
-        draw(st.lists(st.lists(st.sampled_from(files), max_size=3, unique=True), max_size=2)) if files else ()
-    ):
-        names = [name for name in sorted(group) if tree[name].kind is FileKind.FILE]
-        if not any(entry.target in names for entry in tree.values() if entry.kind is FileKind.HARDLINK):
-            for name in names[1:]:
-                tree[name] = Entry(name, FileKind.HARDLINK, 1, target=names[0])
+    if len(files) > 1 and draw(st.booleans()):
+        first, *others = sorted(draw(st.sets(st.sampled_from(files), min_size=2, max_size=3)))
+        for name in others:
+            tree[name] = Entry(name, FileKind.HARDLINK, 1, target=first)
     return tree
 
 
