@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from drsync.engine.copy import Durable, Self
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.errors import DrsyncError, FailedCopyError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
 from drsync.ports.copy_store import CopyStore
 
 
@@ -50,3 +50,14 @@ def broken_copy(me: Self, store: CopyStore, charter: Charter, error: DrsyncError
         follow=durable.follow,
     )
     return BrokenCopy(charter, statement, str(error))
+
+
+def may_be_created_again(store: CopyStore, error: DrsyncError) -> bool:
+    """A full disk kept a copy from being created: nothing was ever in it, so it is tried again."""
+    if not isinstance(error, NoSpaceError):
+        return False
+    try:
+        raw = store.superblock().load()
+        return raw is None or Durable.decode(raw).charter is None
+    except DrsyncError:
+        return False

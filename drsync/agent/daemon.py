@@ -13,7 +13,7 @@ from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
 from drsync.agent import rates, service
-from drsync.agent.broken import BrokenCopy, broken_copy
+from drsync.agent.broken import BrokenCopy, broken_copy, may_be_created_again
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
 from drsync.agent.headquarters import COORDINATOR, Headquarters
@@ -32,7 +32,7 @@ from drsync.engine.threads import in_thread
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
-from drsync.model.errors import DrsyncError, MalformedError, NoSpaceError, TransientError
+from drsync.model.errors import DrsyncError, MalformedError, TransientError
 from drsync.ports.transport import Call, Link, LinkKind
 from drsync.wire.files import read_open
 from drsync.wire.frames import Frame, FrameType
@@ -175,9 +175,11 @@ class Agent:
             copy = await asyncio.to_thread(
                 GroupCopy.open, self._me, spec, store, self._dice.hex128(), self._clock.now()
             )
-        except (TransientError, NoSpaceError):
-            raise  # tried again when the group is offered again
+        except TransientError:
+            raise
         except DrsyncError as error:
+            if may_be_created_again(store, error):
+                raise  # when the group is offered again
             self._broken[spec.id] = broken_copy(self._me, store, charter, error)
             raise
         world = World(

@@ -78,6 +78,8 @@ class Headquarters:
         self._tasks: asyncio.TaskGroup | None = None
         self._adopting: set[str] = set()
         self._gone_back: set[str] = set()
+        self._compared: set[str] = set()  # groups that the store knew, or was told of, when we registered
+        self._token = 0
         self._gave_up_because = ""
         self.rounds = 0  # dials and answered heartbeats; it never stands still
         self.trouble = "not connected yet"
@@ -155,6 +157,7 @@ class Headquarters:
         back = answer.get("went_back")
         self._gone_back = {str(group_id) for group_id in back} if isinstance(back, list) else set()
         told = self._learn(answer, token)
+        self._token, self._compared = token, told | set(groups) | self._gone_back
         for member in self._host.members():
             if member.copy.spec.id not in told and member.copy.spec.id not in self._gone_back:
                 member.checked(token)
@@ -185,6 +188,9 @@ class Headquarters:
             is_same_term = asked.get(member.copy.spec.id) is member.term  # a lease is of one epoch
             if is_same_term and isinstance(grant, dict) and grant.get("granted") is True:
                 member.lease_granted(sent_at, float(grant["seconds"]))
+            if member.copy.spec.id not in self._compared:
+                # Younger than this registration: there is nothing that the copy could have forgotten.
+                member.checked(self._token)
         self._learn(answer)
 
     def _learn(self, answer: Json, token: int | None = None) -> set[str]:
