@@ -66,12 +66,12 @@ def _service(name: str, service: Doc) -> list[tuple[str, str]]:
         style = BAD if used > budget else "yellow"
     days = service.number("window_s") / DAY_S
     goal = f"{service.number('target') * 100:.6g} %"
-    spent = f"{format_duration(used)} of {format_duration(budget)} without service in {days:g} days"
-    remarks = [(f"{name}: {spent} (target {goal}; drsync report availability)", style)]
+    spent = f"without service {format_duration(used)} of {format_duration(budget)} allowed"
+    remarks = [(f"{name}: {spent} in {days:g} days ({goal})", style)]
     fires = service.docs("burning")
     if fires:
         worst = max(fires, key=lambda burn: burn.number("rate"))
-        rate = f"{worst.number('long_rate'):.3g} times" if worst.has("long_rate") else "infinitely"
+        rate = f"{worst.number('long_rate'):,.0f} times" if worst.has("long_rate") else "infinitely"
         window = format_duration(worst.number("long_s"))
         remarks.append((f"{name}: in {window} it used its budget {rate} as fast as the target allows", BAD))
     return remarks

@@ -17,6 +17,7 @@ from drsync.report.objectives import words
 
 Words = Mapping[str, str]
 Command = TypeVar("Command", bound=click.Command)
+RATE_WHOLE = 100.0  # because nobody needs tenths of a thousand
 ROUNDING = 1e-6  # because 0.9999 has no exact binary form
 SHARE_DIGITS = 7  # because 99.99 % and what is missing from it must be told apart
 
@@ -175,7 +176,10 @@ def _burns(found: Doc, say: Words) -> list[tuple[str, str, str]]:
 
 
 def _rate(rule: Doc, key: str) -> str:
-    return f"{rule.number(key):.3g}" if rule.has(key) else "∞"
+    rate = rule.number(key)
+    if not rule.has(key):
+        return "∞"
+    return f"{rate:.3g}" if rate < RATE_WHOLE else count(rate)
 
 
 def _facts(facts: list[tuple[str, str, str]], say: Words) -> None:

@@ -178,12 +178,14 @@ class Objectives:
         watch.blind = [span for span in watch.blind if span.to_us > watch.up_until_us]
 
     def _explained(self, charter: Charter, gap: Span, blind: list[Span]) -> tuple[Stretch, ...]:
-        tasks = [
-            _task(one, self.label())
+        known = [
+            (one.kind is OperationKind.DRILL, _task(one, self.label()))
             for one in self._evidence.operations(OPERATIONS_LOOKED_AT)
             if one.group == charter.group.name
         ]
-        tasks.sort(key=lambda task: (not task.is_announced, -task.span.within(gap)))
+        # A drill explains a pause last, because it should make none.
+        known.sort(key=lambda pair: (not pair[1].is_announced, pair[0], -pair[1].span.within(gap)))
+        tasks = [task for _, task in known]
         return explain(gap, blind, tasks, "the owner did not take writes, or was not heard")
 
     def _is_serving(self, charter: Charter) -> bool:
