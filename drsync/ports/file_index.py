@@ -96,7 +96,11 @@ class FileIndex(Protocol):
     def begin_incoming(
         self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool
     ) -> None:
-        """Forget an older incoming generation; `is_full`: what will not be named is gone."""
+        """Forget an older incoming generation; `is_full`: what will not be named is gone.
+
+        Also while one is being applied that cannot be finished: a newer one from the same base takes over, and
+        from now on nothing is being applied, so that a part of the new one is never taken for all of it.
+        """
         ...
 
     def incoming(self) -> tuple[Generation, tuple[GenerationStart, ...], bool] | None:

@@ -176,6 +176,15 @@ def test_a_newer_incoming_generation_replaces_an_older_one(index: FileIndex) -> 
     assert index.incoming() == (Generation(E1, 2), (), False)
 
 
+def test_a_part_of_a_new_generation_is_never_applied_in_place_of_an_old_one(index: FileIndex) -> None:
+    """The same generation comes again because the first could not be finished, and then the power fails."""
+    index.cut(Generation(E1, 1), known(ROOT, file(b"a")))
+    receive(index, Generation(E2, 2), ROOT, file(b"a"), is_full=True)
+    index.begin_incoming(Generation(E2, 2), (), is_full=True)
+    assert index.state().applying is None
+    assert index.state().held == Generation(E1, 1)
+
+
 def test_of_two_words_about_one_name_the_last_counts(index: FileIndex) -> None:
     """A directory makes room for a file: gone and put in one batch."""
     index.cut(Generation(E1, 1), known(directory(b"a")))

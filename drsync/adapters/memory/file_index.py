@@ -88,8 +88,8 @@ class MemoryFileIndex:
         self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool
     ) -> None:
         """See FileIndex."""
-        assert self._state.applying is None
         self._incoming, self._coming = (target, tuple(lineage), is_full), {}
+        self._state = replace(self._state, applying=None)
 
     def incoming(self) -> tuple[Generation, tuple[GenerationStart, ...], bool] | None:
         """See FileIndex."""

@@ -199,11 +199,10 @@ class SqliteFileIndex:
         self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool
     ) -> None:
         """See FileIndex."""
-        assert self._state.applying is None
         with self._transaction(is_durable=False):
             self._db.execute("DELETE FROM incoming")
             self._incoming = _Incoming(target, tuple(lineage), is_full)
-            self._change(self._state)
+            self._change(replace(self._state, applying=None))
 
     def incoming(self) -> tuple[Generation, tuple[GenerationStart, ...], bool] | None:
         """See FileIndex."""
