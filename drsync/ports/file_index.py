@@ -98,8 +98,8 @@ class FileIndex(Protocol):
     ) -> None:
         """Forget an older incoming generation; `is_full`: what will not be named is gone.
 
-        Also while one is being applied that cannot be finished: a newer one from the same base takes over, and
-        from now on nothing is being applied, so that a part of the new one is never taken for all of it.
+        Also while one is being applied that cannot be finished: a newer one from the same base takes over.
+        From now on nothing is being applied, so that a part of the new one is never taken for all of it.
         """
         ...
 
