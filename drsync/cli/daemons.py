@@ -59,8 +59,15 @@ def run_coordinator(config: Path) -> None:
 
 
 def serve(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run a daemon on uvloop; SIGTERM and SIGINT ask it to stop, a second one ends it at once."""
+    """Run a daemon on uvloop; SIGTERM and SIGINT ask it to stop, a second one ends it at once.
+
+    SIGABRT, as a watchdog sends it, and crashes of a library leave the stacks of all threads in the log.
+    """
+    import faulthandler
+
     import uvloop
+
+    faulthandler.enable()
 
     async def until_told() -> None:
         stop = asyncio.Event()

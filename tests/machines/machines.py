@@ -5,6 +5,7 @@ namespace, so that nothing of the host's network is touched. Commands run in a m
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -87,7 +88,8 @@ def until(what: str, is_reached: Callable[[], bool], seconds: float) -> float:
 
 def base_root(cache: Path) -> Path:
     """The root file system that all machines share; made on first use. Raises OSError without a mirror."""
-    root = cache / "root"
+    wanted = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
+    root = cache / f"root-{wanted}"
     if not root.exists():
         fresh = cache / "root.new"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -116,19 +118,19 @@ class Network:
 
     def __init__(self) -> None:
         self._prefix = f"drsync{os.getpid()}"
-        self._wire = f"{self._prefix}-wire"
+        self.wire = f"{self._prefix}-wire"
         self._made: list[str] = []
 
     def make(self) -> None:
         """Everything that machines are plugged into."""
-        self._add(self._wire)
-        self._ip(self._wire, "link", "add", "br0", "type", "bridge")
-        self._ip(self._wire, "link", "set", "br0", "up")
+        self._add(self.wire)
+        self._ip(self.wire, "link", "add", "br0", "type", "bridge")
+        self._ip(self.wire, "link", "set", "br0", "up")
         for number, (name, address) in enumerate(ADDRESSES.items()):
             space, port = self.space(name), f"p{number}"
             self._add(space)
-            self._ip(self._wire, "link", "add", port, "type", "veth", "peer", "name", "host0", "netns", space)
-            self._ip(self._wire, "link", "set", port, "master", "br0", "up")
+            self._ip(self.wire, "link", "add", port, "type", "veth", "peer", "name", "host0", "netns", space)
+            self._ip(self.wire, "link", "set", port, "master", "br0", "up")
             self._ip(space, "address", "add", f"{address}/24", "dev", "host0")
             self._ip(space, "link", "set", "host0", "up")
             self._ip(space, "link", "set", "lo", "up")
@@ -140,7 +142,13 @@ class Network:
     def plug(self, name: str, *, is_in: bool) -> None:
         """Pull a machine's cable, or plug it in again."""
         port = f"p{list(ADDRESSES).index(name)}"
-        self._ip(self._wire, "link", "set", port, "up" if is_in else "down")
+        self._ip(self.wire, "link", "set", port, "up" if is_in else "down")
+
+    def switches(self) -> str:
+        """Cases of a shell script that say at which port a machine is."""
+        return "\n".join(
+            f"{name} | {name.replace('_', '-')}) port=p{number} ;;" for number, name in enumerate(ADDRESSES)
+        )
 
     def close(self) -> None:
         """Take down what was made here."""
@@ -241,7 +249,7 @@ class Machine:
 
     def journal(self, unit: str) -> str:
         """The last lines of a unit."""
-        return self.run("journalctl", "-q", "-o", "cat", "-n", "40", "-u", unit, is_checked=False).stdout
+        return self.run("journalctl", "-q", "-o", "cat", "-n", "300", "-u", unit, is_checked=False).stdout
 
     def power_off(self) -> None:
         """Tell it to end."""
@@ -304,11 +312,30 @@ class Machines:
 
     def exchange_keys(self) -> Ended:
         """Run the exchange script of the bundle, with nsenter for ssh."""
+        return run(self.bundle / "exchange-keys", *self.all, DRSYNC_SSH=str(self.ssh()))
+
+    def exercise(self, *words: str) -> Ended:
+        """Run a script of vagrant/ against these machines instead of virtual ones."""
+        cut = self.home / "cut"
+        cut.write_text(
+            f"#!/bin/sh\ncase $1 in\n{self.network.switches()}\nesac\n"
+            'if [ "$2" = on ]; then state=down; else state=up; fi\n'
+            f'exec ip -n {self.network.wire} link set "$port" "$state"\n'
+        )
+        cut.chmod(0o755)
+        script, *rest = words
+        return run(ROOT / "vagrant" / script, *rest, DRSYNC_ON=str(self.ssh()), DRSYNC_UNPLUG=str(cut))
+
+    def ssh(self) -> Path:
+        """A program that is called as ``ssh MACHINE COMMAND`` and enters the machine."""
         ssh = self.home / "ssh"
-        cases = "\n".join(f'{name}) exec {" ".join(m.enter())} sh -c "$2" ;;' for name, m in self.all.items())
+        cases = "\n".join(
+            f'{name} | {name.replace("_", "-")}) exec {" ".join(m.enter())} sh -c "$2" ;;'
+            for name, m in self.all.items()
+        )
         ssh.write_text(f"#!/bin/sh\ncase $1 in\n{cases}\nesac\nexit 9\n")
         ssh.chmod(0o755)
-        return run(self.bundle / "exchange-keys", *self.all, DRSYNC_SSH=str(ssh))
+        return ssh
 
     def drsync(self, *words: str, is_checked: bool = True) -> Ended:
         """A drsync command at the coordinator's machine."""
