@@ -14,7 +14,7 @@ from drsync.cli.operations import progress
 from drsync.cli.options import Talk, asked_by_options, coordinator_options
 from drsync.cli.output import BAD, GOOD, console, line, print_json, row, table
 from drsync.cli.runbook_options import runbook_form, runbook_options
-from drsync.cli.text import clock, count, format_duration
+from drsync.cli.text import clock, count, format_duration, format_size
 from drsync.model.errors import PermanentError, UsageError
 
 ID_DIGITS = 32
@@ -155,6 +155,10 @@ def _show(found: Doc) -> None:
     if point:
         named = f" ({point.text('name')})" if point.text("name") else ""
         line(f"  point     record {count(point.whole('seq'))}, {clock(point.whole('time_us'))}{named}")
+    for tree in found.docs("trees"):
+        words = f"{tree.text('name')}: {tree.text('content').replace('_', ' ')}"
+        size = f"{count(tree.whole('entries'))} names, {format_size(tree.whole('bytes'))}"
+        line(f"  files     {words}, generation {count(tree.whole('generation'))}, {size}")
     for what, key in (("RTO", "rto"), ("RPO", "rpo")):
         if found.has(f"{key}_s"):
             target = f"target {format_duration(found.number(f'{key}_target_s'))}"

@@ -6,7 +6,7 @@ The order of the reasons is the order of importance; a drill passes only when th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drsync.model.drill import Cleanup, Content, Verdict, VolumeFinding
+from drsync.model.drill import Cleanup, Content, TreeFinding, Verdict, VolumeFinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Findings:
         failure: the sentence of the step that ended the drill early; empty when none did.
         volumes: one finding per volume of the group.
         cleanup: one per view that was asked for.
+        trees: one finding per file set of the group.
     """
 
     failure: str
@@ -26,6 +27,7 @@ class Findings:
     rto_target_s: float
     rpo_s: float | None
     rpo_target_s: float
+    trees: Sequence[TreeFinding] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ def content_of(source_hash: str, drill_hash: str, *, is_comparable: bool) -> Con
 
 def judge(found: Findings) -> Judgement:
     """The verdict. Anything but equal content of *every* volume is no proof of content."""
-    content = _whole(found.volumes)
+    parts = (*found.volumes, *found.trees)
+    content = _whole(parts)
     reasons = [*_failures(found, content)]
     if reasons:
         return Judgement(Verdict.FAILED, content, tuple(reasons))
@@ -61,16 +64,17 @@ def judge(found: Findings) -> Judgement:
     )
 
 
-def _whole(volumes: Sequence[VolumeFinding]) -> Content:
-    """The worst of the volumes; a drill of nothing has checked nothing."""
+def _whole(parts: Sequence[VolumeFinding | TreeFinding]) -> Content:
+    """The worst of volumes and trees; a drill of nothing has checked nothing."""
     order = (Content.DIFFERENT, Content.NOT_CHECKED, Content.NOT_COMPARABLE, Content.EQUAL)
-    return min((volume.content for volume in volumes), key=order.index, default=Content.NOT_CHECKED)
+    return min((part.content for part in parts), key=order.index, default=Content.NOT_CHECKED)
 
 
 def _failures(found: Findings, content: Content) -> list[str]:
     reasons = [found.failure] if found.failure else []
     if content is Content.DIFFERENT:
-        names = ", ".join(volume.name for volume in found.volumes if volume.content is Content.DIFFERENT)
+        parts = (*found.volumes, *found.trees)
+        names = ", ".join(part.name for part in parts if part.content is Content.DIFFERENT)
         reasons.append(f"The content of {names} differs from the source at the same position.")
     if content is Content.NOT_CHECKED and not found.failure:
         reasons.append("The content was not checked.")

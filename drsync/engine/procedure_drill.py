@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from drsync.core.drill import Findings, content_of, judge
+from drsync.engine.drill_trees import DrillTrees, opened_trees
 from drsync.engine.procedure_steps import StepLog
 from drsync.engine.procedure_world import Json, ProcedureWorld, ask_all, number_of, text_of, texts_of
 from drsync.model.charter import Charter
@@ -56,6 +57,7 @@ class Found:
     source: dict[str, str] = field(default_factory=dict)
     drilled: dict[str, str] = field(default_factory=dict)
     filesystem: str = ""
+    trees: DrillTrees = field(default_factory=DrillTrees)
     views: list[OpenView] = field(default_factory=list)
     cleanup: list[Cleanup] = field(default_factory=list)
 
@@ -176,12 +178,19 @@ class DrillRunner:
         """A new checkpoint, and a view of exactly that position at the owner."""
         wanted = self._expect(charter, charter.owner, "source")
         name = f"drill-{self._request.id[:8]}"
-        body: Json = {"group": charter.group.id, "name": name, "hold": True, "view": wanted.view}
+        body: Json = {
+            "group": charter.group.id,
+            "name": name,
+            "hold": True,
+            "view": wanted.view,
+            "for": self._request.center,
+        }
         with self._log.step("group.checkpoint", charter.owner) as note:
             answer = await self._world.members.call(
                 charter.owner, "group.checkpoint", body, CHECKPOINT_TIMEOUT_S
             )
             self._found.point = DrillPoint(number_of(answer, "seq"), number_of(answer, "time_us"), name)
+            self._found.trees.marked(answer)
             note.detail = f"{name} at record {self._found.point.seq}"
             given = text_of(answer, "view")
         if given == wanted.view:
@@ -218,13 +227,16 @@ class DrillRunner:
             while True:
                 words = await ask_all(world.members, charter.group.id, [center])
                 word = words.get(center)
-                if word is not None and min(word.durable, word.commit) >= point.seq:
+                missing = self._found.trees.missing(charter.group, word)
+                if word is not None and min(word.durable, word.commit) >= point.seq and not missing:
                     break
                 if world.clock.now() - began > HOLD_TIMEOUT_S:
                     at = "does not answer" if word is None else f"has only {word.durable}"
-                    raise TransientError(f"{center} {at} of record {point.seq} after {HOLD_TIMEOUT_S:.0f} s")
+                    raise TransientError(
+                        f"{center} {at} of record {point.seq}{missing} after {HOLD_TIMEOUT_S:.0f} s"
+                    )
                 await world.clock.sleep_until(world.clock.now() + POLL_S)
-            note.detail = f"durable up to record {word.durable}"
+            note.detail = f"durable up to record {word.durable}{self._found.trees.words}"
         self._found.remote_lag_s = world.clock.now() - began
 
     # --- the copy
@@ -237,8 +249,7 @@ class DrillRunner:
         body: Json = {"group": charter.group.id, "seq": point.seq, "writable": True, "id": view.view}
         with self._log.step("view.open", view.center) as note:
             answer = await world.members.call(view.center, "view.open", body, OPEN_TIMEOUT_S)
-            volumes = texts_of(answer, "volumes")
-            note.detail = ", ".join(sorted(volumes))
+            note.detail = ", ".join([*sorted(texts_of(answer, "volumes")), *opened_trees(answer)])
             if number_of(answer, "seq") != point.seq:
                 raise RefusedError(f"{view.center} opened record {answer['seq']}, not {point.seq}")
         await self._probe(view)
@@ -281,7 +292,8 @@ class DrillRunner:
         try:
             with self._log.step("view.hash", view.center) as note:
                 answer = await self._world.members.call(view.center, "view.hash", body, HASH_TIMEOUT_S)
-                note.detail = f"{number_of(answer, 'bytes') / MIB:.0f} MiB"
+                read = self._found.trees.read_back(answer)
+                note.detail = f"{number_of(answer, 'bytes') / MIB:.0f} MiB{read}"
                 return texts_of(answer, "volumes"), ""
         except DrsyncError as error:
             return {}, f"{view.center}: {error}"
@@ -316,9 +328,10 @@ class DrillRunner:
         if len(systems) != len(names):
             systems = [found.filesystem] * len(names)  # an agent that gives one word for all
         volumes = tuple(map(self._finding, names, systems))
+        trees = found.trees.findings(charter.group)
         rpo_s = self._rpo()
         judgement = judge(
-            Findings(found.failure, volumes, found.cleanup, found.rto_s, aims.rto_s, rpo_s, aims.rpo_s)
+            Findings(found.failure, volumes, found.cleanup, found.rto_s, aims.rto_s, rpo_s, aims.rpo_s, trees)
         )
         return DrillReport(
             id=request.id,
@@ -343,6 +356,7 @@ class DrillRunner:
             content=judgement.content,
             reasons=judgement.reasons,
             volumes=volumes,
+            trees=trees,
             cleanup=tuple(found.cleanup),
             steps=steps,
         )

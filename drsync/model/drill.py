@@ -49,6 +49,28 @@ class VolumeFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeFinding:
+    """One tree of files: the copy at the drill center beside what the owner cut at that point.
+
+    Attributes:
+        name: of the file set.
+        generation: number of the one that was opened; 0 when none was.
+        source_digest: of the entries the owner cut, content included; empty when not told.
+        drill_digest: of what was read back from the copy; empty when not read.
+        entries, bytes: what was read.
+        content: equal only if the log, the index there and the copy itself agree.
+    """
+
+    name: str
+    generation: int = 0
+    source_digest: str = ""
+    drill_digest: str = ""
+    entries: int = 0
+    bytes: int = 0
+    content: Content = Content.NOT_CHECKED
+
+
+@dataclass(frozen=True, slots=True)
 class Cleanup:
     """What became of a view that the drill opened; proved when the agent itself said that it is gone."""
 
@@ -78,6 +100,7 @@ class DrillReport:
         verdict, content: see the types.
         reasons: sentences that say why the verdict is not `passed`.
         runbook: what became of the runbook that the drill followed, if it followed one.
+        trees: one finding per file set of the group.
     """
 
     id: str
@@ -105,6 +128,7 @@ class DrillReport:
     cleanup: tuple[Cleanup, ...]
     steps: tuple[Step, ...]
     runbook: RunEvidence | None = None
+    trees: tuple[TreeFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drsync.core.drill import Findings, content_of, judge
-from drsync.model.drill import Cleanup, Content, Verdict, VolumeFinding
+from drsync.model.drill import Cleanup, Content, TreeFinding, Verdict, VolumeFinding
 
 GONE = Cleanup("remote", "v", is_proved=True)
 EQUAL = VolumeFinding("data", "h", "h", Content.EQUAL)
@@ -26,6 +26,7 @@ findings = st.builds(
     rto_target_s=st.just(60.0),
     rpo_s=st.none() | st.sampled_from([1.0, 61.0]),
     rpo_target_s=st.just(60.0),
+    trees=st.lists(st.builds(TreeFinding, name=st.just("www"), content=st.sampled_from(Content)), max_size=2),
 )
 
 
@@ -43,6 +44,8 @@ def test_a_drill_without_a_flaw_passes() -> None:
             "log differs",
         ),
         (replace(GOOD, volumes=()), "not checked"),
+        (replace(GOOD, trees=(TreeFinding("www", content=Content.DIFFERENT),)), "www differs"),
+        (replace(GOOD, trees=(TreeFinding("www"),)), "not checked"),
         (replace(GOOD, rto_s=61.0), "took 61.0 s"),
         (replace(GOOD, rpo_s=16.0), "16.0 s old"),
         (replace(GOOD, cleanup=(replace(GONE, is_proved=False),)), "v at remote"),
@@ -63,8 +66,8 @@ def test_content_that_cannot_be_compared_is_no_pass() -> None:
 def test_passed_means_all_of_it(found: Findings) -> None:
     verdict = judge(found).verdict
     if verdict is Verdict.PASSED:
-        assert found.volumes
-        assert all(volume.content is Content.EQUAL for volume in found.volumes)
+        assert [*found.volumes, *found.trees]
+        assert all(part.content is Content.EQUAL for part in (*found.volumes, *found.trees))
         assert all(item.is_proved for item in found.cleanup)
         assert not found.failure
         assert found.rto_s is None or found.rto_s <= found.rto_target_s

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from drsync.model.drill import Cleanup, Content, DrillPoint, DrillReport, Verdict, VolumeFinding
+from drsync.model.drill import (
+    Cleanup,
+    Content,
+    DrillPoint,
+    DrillReport,
+    TreeFinding,
+    Verdict,
+    VolumeFinding,
+)
 from drsync.model.epoch import Epoch
 from drsync.model.operation import Step, StepOutcome
 from drsync.report.drill import bars, drill_json, drill_page, seconds, utc
@@ -55,6 +63,7 @@ PASSED = DrillReport(
     volumes=(VolumeFinding("data", HASH, HASH, Content.EQUAL, "ext4"),),
     cleanup=(Cleanup("remote", "drill-8494bd82bd446a18-copy", is_proved=True, detail="closed"),),
     steps=STEPS,
+    trees=(TreeFinding("documents", 42, "cd" * 32, "cd" * 32, 1234, 5 << 20, Content.EQUAL),),
 )
 FAILED = replace(
     PASSED,
@@ -66,10 +75,11 @@ FAILED = replace(
     rto_s=None,
     remote_lag_s=None,
     volumes=(VolumeFinding("data"),),
+    trees=(TreeFinding("documents", 42),),
     cleanup=(Cleanup("remote", "v", is_proved=False, detail="no answer"),),
     steps=(replace(STEPS[0], outcome=StepOutcome.FAILED),),
 )
-NOTHING = replace(FAILED, cleanup=(), volumes=(), steps=(), total_s=0.0, reasons=())
+NOTHING = replace(FAILED, cleanup=(), volumes=(), trees=(), steps=(), total_s=0.0, reasons=())
 
 
 class Reader(HTMLParser):
