@@ -14,6 +14,7 @@ from drsync.config.load import load_agent, load_any, load_coordinator, load_grou
 from drsync.config.options import AgentOptions, CoordinatorOptions
 from drsync.config.problems import ConfigError
 from drsync.config.profiles import Profile
+from drsync.config.schema import ObjectivesSection, PolicySection, Section
 from drsync.model.errors import UsageError
 from drsync.model.group import GroupPolicy, Objectives
 from drsync.model.topology import Designation
@@ -150,3 +151,11 @@ def test_the_coordinators_default_socket_is_where_commands_look(etc: Path) -> No
     options = load_any(path)[1]
     assert isinstance(options, CoordinatorOptions)
     assert str(options.run_dir / "coordinator.sock") == DEFAULT_SOCKET
+
+
+@pytest.mark.parametrize(
+    ("section", "schema"), [("policy", PolicySection), ("objectives", ObjectivesSection)]
+)
+def test_the_group_names_every_setting_there_is(section: str, schema: type[Section]) -> None:
+    """A setting that is not in the profile has no reason written anywhere an operator looks."""
+    assert set(tomllib.loads(profiles.read(Profile.GROUP))[section]) == set(schema.model_fields)
