@@ -41,6 +41,7 @@ TCP_PROBE = """\
 import socket, sys
 socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).close()
 """
+GRACE_S = 5.0  # because a service that is told to end closes its files within seconds
 CONNECT_S = 2.0  # because the probe is asked again anyway
 ALIVE = {"volume": "fuse", "mount": "mount", "netns": "netns", "service": "process"}
 """What the kernel must know of a thing of each kind."""
@@ -328,14 +329,14 @@ class HookDesk:
         scope, item_id = str(body.get("scope", "")), str(body.get("item", ""))
         item = await asyncio.to_thread(self._inventory.find, scope, item_id)
         tag = self._inventory.tag(scope, item_id)
-        return await self._removed(tag, [item] if item is not None else [])
+        return await self._removed(tag, [item] if item is not None else [], GRACE_S)
 
     async def _clean(self, _method: str, body: Json) -> Json:
         scope = str(body.get("scope", ""))
         items = await asyncio.to_thread(self._inventory.items, scope) if scope else []
-        return await self._removed(f"{self._inventory.tag_of(scope)}-", items)
+        return await self._removed(f"{self._inventory.tag_of(scope)}-", items, GRACE_S)
 
-    async def _removed(self, tag: str, items: list[Item], grace_s: float = 0.0) -> Json:
+    async def _removed(self, tag: str, items: list[Item], grace_s: float) -> Json:
         """Remove by name, compare with the kernel, and forget what it does not know any more."""
         gone = await remove(self._folder, tag, grace_s)
         if not gone.left:

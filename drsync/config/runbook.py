@@ -148,13 +148,14 @@ def _explain(tree: Tree, schema: type[Section], base: Place, detail: ErrorDetail
 def _other(tree: Tree, place: Place, detail: ErrorDetails) -> Mistake:
     error = detail.get("ctx", {}).get("error")
     key = str(place[-1]) if place else ""
-    text = detail["msg"].removeprefix("Value error, ")
+    text = detail["msg"]
+    text = str(error) if isinstance(error, ValueError) else text[:1].lower() + text[1:]
     code = "wrong_type"
     if isinstance(error, LimitError) or detail["type"] in LIMITS:
         code = "limit"
     elif key in DURATIONS:
         code = "bad_duration"
-    what = PLAIN.get(detail["type"], text[:1].lower() + text[1:])
+    what = PLAIN.get(detail["type"], text)
     return Mistake(code, tree.spot(place), place, what, REMEDIES[code])
 
 
@@ -172,15 +173,16 @@ def _not_one_of(tree: Tree, place: Place, detail: ErrorDetails, known: list[str]
     value, key = str(detail["input"]), str(place[-1])
     named = {"action": "unknown_action", "apiVersion": "wrong_version", "kind": "wrong_version"}
     code = "unknown_mode" if "modes" in place else named.get(key, "unknown_value")
-    what = f"{value!r} is not one of {', '.join(known)}" if known else f"{value!r} is not known here"
-    return Mistake(code, tree.spot(place), place, what, _meant(value, known))
+    remedy = f"This drsync reads {known[0]}." if code == "wrong_version" and known else _meant(value, known)
+    return Mistake(code, tree.spot(place), place, f"{value!r} is not known here", remedy)
 
 
 def _meant(word: str, known: list[str]) -> str:
     close = nearest(word, known)
-    if close:
-        return f"Did you mean {close}?"
-    return f"Use one of {', '.join(sorted(known))}." if known else "Remove it."
+    if not known:
+        return "Remove it."
+    meant = f"Did you mean {close}? " if close else ""
+    return f"{meant}Known: {', '.join(sorted(known))}."
 
 
 # --- finding a field by its place

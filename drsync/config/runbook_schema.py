@@ -329,3 +329,11 @@ def json_schema() -> dict[str, object]:
         "$id": "https://drsync.io/schema/v1/runbook.json",
         **schema,
     }
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    json.dump(json_schema(), sys.stdout, indent=1)
+    sys.stdout.write("\n")

@@ -195,10 +195,12 @@ class RunbookRunner:
         return found
 
     def _line(self, step: RunbookStep, attempt: Attempt, detail: str, seconds: float) -> str:
+        if attempt.part is Part.UNDO:
+            return detail
         text = f"{step.do.action.value}: {detail}" if detail else step.do.action.value
         if attempt.n > 1:
             text += f" (try {attempt.n})"
-        if attempt.part is Part.DO and step.budget_s is not None and seconds > step.budget_s:
+        if step.budget_s is not None and seconds > step.budget_s:
             text += f"; over its budget of {step.budget_s:g} s"
         return text
 
