@@ -12,10 +12,11 @@ from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
-from drsync.agent import rates, service
+from drsync.agent import metrics, rates, service
 from drsync.agent.broken import BrokenCopy, broken_copy, may_be_created_again
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
+from drsync.agent.file_store import FileStores
 from drsync.agent.headquarters import COORDINATOR, Headquarters
 from drsync.agent.hook_exports import HookExports
 from drsync.agent.hooks import HookDesk
@@ -25,6 +26,7 @@ from drsync.agent.view_desk import ViewDesk
 from drsync.config.options import AgentOptions
 from drsync.engine.bulk import BulkChannel, StreamHandler
 from drsync.engine.copy import Durable, GroupCopy, Self
+from drsync.engine.file_sets import FileSets
 from drsync.engine.member import Member, World
 from drsync.engine.peers import Peers
 from drsync.engine.rpc import Endpoint, Me
@@ -55,6 +57,7 @@ class Agent:
         self._token = StartToken(options.state_dir)
         self._members: dict[str, Member] = {}
         self._broken: dict[str, BrokenCopy] = {}
+        self._trees: dict[str, FileSets] = {}
         self._adopting = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
         self._sockets = Sockets(options.run_dir, self.log)
@@ -87,6 +90,7 @@ class Agent:
                 link, {**self._requests.for_coordinator(), **self._hooks.for_coordinator()}
             ),
         )
+        self._metrics = metrics.server(self._name, self, self._peers, self._headquarters)
         self._hooks = HookDesk(
             options.hooks,
             Inventory(options.state_dir / "inventory", str(options.state_dir)),
@@ -108,6 +112,8 @@ class Agent:
                 for member in self._members.values():
                     tasks.create_task(self._run_member(member))
                 self.log("listening", await self._transport.listen(self._accept))
+                if address := await metrics.listen(self._metrics, self._options.metrics):
+                    self.log("listening", f"metrics at {address}")
                 tasks.create_task(self._hooks.sweep())
                 tasks.create_task(self._peers.run())
                 tasks.create_task(self._headquarters.run())
@@ -129,8 +135,21 @@ class Agent:
             lambda reason: log.error("stalled", center=self._name, reason=reason),
         )
 
+    async def _run_trees(self, member: Member) -> None:
+        """A bug stops the trees of its group; its volumes go on."""
+        trees = self._trees.get(member.copy.spec.id)
+        if trees is None:
+            return
+        try:
+            await trees.run()
+        except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug of these trees alone
+            for error in errors.exceptions:
+                self._bug(f"trees of {member.copy.spec.name}", error)
+
     async def _run_member(self, member: Member) -> None:
         """A bug stops its group, which then serves nothing; the other groups go on."""
+        assert self._tasks is not None
+        self._tasks.create_task(self._run_trees(member))
         try:
             await member.run()
         except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug of that group alone
@@ -145,6 +164,7 @@ class Agent:
 
     async def _close(self) -> None:
         await self._hooks.sweep()
+        await self._metrics.close()
         await self._sockets.close()
         await self._transport.close()
         for member in self._members.values():
@@ -191,6 +211,11 @@ class Agent:
         )
         member = Member(copy, world, self)
         self._members[spec.id] = member
+        if spec.filesets:
+            home = self._options.state_dir / "groups" / spec.id
+            places = FileStores(self._name, home, spec, self._options.file_roots)
+            trees = FileSets(member, places, self._peers, self._clock, self._dice)
+            self._trees[spec.id] = member.trees = trees
         self._log_group(
             member, "copy_opened", f"record {copy.journal.tip.seq}, images at {copy.volumes.applied}"
         )
@@ -280,6 +305,7 @@ class Agent:
                 if center.name != self._name
             },
             "nbd": self._sockets.uris(member),
+            "files": member.trees.own_report(),
         }
 
     def _peer_report(self, member: Member, center: str) -> Json:
@@ -297,6 +323,7 @@ class Agent:
             "rpo_s": None if lag.seconds is None else round(lag.seconds, 3),
             "plan": term.plans.get(center, ""),
             "sent_bytes": attachment.feed.sent_bytes if attachment is not None else 0,
+            "files": member.trees.report(center),
             **rates.about_peer(term, center),
         }
 
@@ -374,6 +401,12 @@ class Agent:
             attach = read_attach(frame.body)
             member = self._members.get(attach.group.hex())
             return member.accept_stream(peer, attach, channel, frame.stream) if member is not None else None
+        if frame.type is FrameType.TREE_OPEN:
+            opened = read_open(frame.body)
+            trees = self._trees.get(opened.group.hex())
+            if trees is None:
+                return None
+            return trees.accept(peer, opened.fileset.hex(), opened.epoch, channel, frame.stream)
         if frame.type is FrameType.FETCH:
             member = self._members.get(read_fetch(frame.body).group.hex())
             return member.accept_fetch(channel, frame.stream) if member is not None else None

@@ -37,8 +37,8 @@ class Groups(Protocol):
 class ViewDesk(Protocol):
     """Opens and closes isolated views."""
 
-    async def checkpoint(self, member: Member, name: str, view_id: str | None) -> Json:
-        """Write a named checkpoint; with `view_id` keep a view of it under that id."""
+    async def checkpoint(self, member: Member, name: str, view_id: str | None, center: str) -> Json:
+        """Write a named checkpoint; with `view_id` keep a view of it, for a drill at `center`."""
         ...
 
     async def open_view(self, member: Member, view_id: str, seq: int | None) -> Json:
@@ -78,6 +78,7 @@ class Requests:
                 "group.open": self._open,
                 "group.checkpoint": self._checkpoint,
                 "group.points": self._points,
+                "files.approve": self._approve,
                 "view.open": self._view_open,
                 "view.hash": self._view_hash,
                 "view.probe": self._view_probe,
@@ -113,7 +114,15 @@ class Requests:
 
     async def _freeze(self, body: Json) -> Json:
         member = self._member(body)
+        if "target" in body and not member.trees.is_empty and member.term is not None:
+            # Before any write is held: an application waits for its volume, never for files on their way.
+            await member.trees.settle(_text(body, "target"), FREEZE_SETTLE_S)
         member.freeze()
+        return _stated(member)
+
+    async def _approve(self, body: Json) -> Json:
+        member = self._member(body)
+        await member.trees.approve(_text(body, "fileset"))
         return _stated(member)
 
     async def _release(self, body: Json) -> Json:
@@ -138,7 +147,8 @@ class Requests:
 
     async def _checkpoint(self, body: Json) -> Json:
         view_id = _text(body, "view") if body.get("hold") is True else None
-        return await self._views.checkpoint(self._member(body), _text(body, "name"), view_id)
+        center = _text(body, "for") if "for" in body else ""
+        return await self._views.checkpoint(self._member(body), _text(body, "name"), view_id, center)
 
     async def _points(self, body: Json) -> Json:
         points = self._member(body).copy.points()
@@ -209,6 +219,7 @@ class Requests:
         return member
 
 
+FREEZE_SETTLE_S = 2.0  # because the coordinator waits 3 s for the answer, and asks again
 POINTS_MAX = 2000  # because an answer has a limit of 256 KiB and a point takes about 100 bytes
 
 

@@ -1,5 +1,7 @@
 """Isolated views served over NBD, for drills and for people: hold, serve, hash, probe, close."""
 
+from dataclasses import asdict
+
 from drsync.adapters.nbd.client import NbdClient
 from drsync.agent.exports import Sockets
 from drsync.engine.member import Member
@@ -10,6 +12,8 @@ Json = dict[str, object]
 
 EXT_MAGIC_AT = 1024 + 56
 EXT_MAGIC = b"\x53\xef"
+SETTLE_S = 10.0  # because a scan of a large tree takes seconds
+CLONE_WAIT_S = 60.0  # because a remote center that is further behind is not ready for a drill
 PROBE_BYTES = 128 << 10  # because file systems describe themselves in the first 64 KiB and a little
 SIGNATURES = ((EXT_MAGIC_AT, EXT_MAGIC, "ext4"), (0, b"XFSB", "xfs"), (0x10040, b"_BHRfS_M", "btrfs"))
 """Where a file system leaves its mark: offset, bytes, name (the on-disk formats' own documentation)."""
@@ -21,8 +25,11 @@ class ViewDesk:
     def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
 
-    async def checkpoint(self, member: Member, name: str, view_id: str | None) -> Json:
+    async def checkpoint(self, member: Member, name: str, view_id: str | None, center: str) -> Json:
         """See `requests.ViewDesk`. The pin is set before anything later can be applied."""
+        if not member.trees.is_empty and member.term is not None:
+            await member.trees.settle("", SETTLE_S)
+            member.trees.keep(center)
         term = member.term
         if term is None:
             raise RefusedError(
@@ -32,11 +39,14 @@ class ViewDesk:
         if view_id is not None:
             view = member.views.hold(view_id, position.seq)
             await view.build()
+        mark = member.copy.checkpoints[-1]
+        names = {fileset.index: fileset.name for fileset in member.copy.spec.filesets}
         return {
             "seq": position.seq,
-            "time_us": member.copy.checkpoints[-1].time_us,
+            "time_us": mark.time_us,
             "epoch": position.epoch,
             "view": view_id,
+            "trees": {names.get(tree.fileset, ""): tree.generation.number for tree in mark.trees},
         }
 
     async def open_view(self, member: Member, view_id: str, seq: int | None) -> Json:
@@ -60,13 +70,23 @@ class ViewDesk:
         view = member.views.hold(view_id, seq)
         await view.build()
         uris = await self._sockets.serve_view(view)
-        return {"id": view_id, "seq": seq, "time_us": mark.time_us, "volumes": uris}
+        answer: Json = {"id": view_id, "seq": seq, "time_us": mark.time_us, "volumes": uris}
+        if mark.trees and member.term is None:
+            wanted = {tree.fileset: (tree.generation, tree.digest) for tree in mark.trees}
+            answer["trees"] = await member.trees.clone(view_id, wanted, CLONE_WAIT_S)
+        return answer
 
     async def hash_view(self, member: Member, view_id: str) -> Json:
         """See `requests.ViewDesk`."""
         view = _found(member, view_id)
         hashes = await view.hash()
-        return {"volumes": hashes, "bytes": sum(v.size for v in view.spec.volumes), "seq": view.seq}
+        proofs = await member.trees.prove(view_id)
+        return {
+            "volumes": hashes,
+            "bytes": sum(v.size for v in view.spec.volumes),
+            "seq": view.seq,
+            "trees": {name: {**asdict(proof), "equal": proof.is_equal} for name, proof in proofs.items()},
+        }
 
     async def probe_view(self, member: Member, view_id: str) -> Json:
         """See `requests.ViewDesk`: connect, read, name the file system, write a block and take it back."""
@@ -97,6 +117,7 @@ class ViewDesk:
     async def close_view(self, member: Member, view_id: str) -> Json:
         """See `requests.ViewDesk`. Closing twice removes nothing."""
         removed = await self._sockets.drop_view(view_id)
+        removed += await member.trees.drop(view_id)
         if member.views.release(view_id):
             removed.append(f"view {view_id}")
         return {"removed": removed, "open": member.views.ids()}

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from drsync.delta.batch import peek, split
 from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
@@ -20,13 +21,15 @@ from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
-from drsync.model.fileset import FileSetWord
 from drsync.model.group import GroupSpec
 from drsync.model.objectives import Beat
 from drsync.model.position import EpochStart, History
 from drsync.ports.copy_store import CopyStore
 from drsync.ports.journal import Image, Journal, Superblock
 from drsync.wire import control
+
+if TYPE_CHECKING:
+    from drsync.model.fileset import FileSetWord
 
 NO_SPACE_CHARACTERS_MAX = 500  # because a path may be long, and the word goes out each second
 CHECKPOINTS_MAX = 20_000  # because a day of checkpoints every 5 s is 17,280

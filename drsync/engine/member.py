@@ -18,6 +18,7 @@ from drsync.engine.peers import Peers
 from drsync.engine.receiver import Donor, Fetcher, Receiver
 from drsync.engine.space import RoomSeeker
 from drsync.engine.term import OwnerTerm
+from drsync.engine.trees import NoTrees, Trees
 from drsync.engine.views import Views
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
@@ -76,6 +77,7 @@ class Member:
         self.views = Views(copy)
         self.term: OwnerTerm | None = None
         self.receiver: Receiver | None = None
+        self.trees: Trees = NoTrees()
         self._world = world
         self._events = events
         self._lock = asyncio.Lock()

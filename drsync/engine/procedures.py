@@ -275,7 +275,7 @@ class ProcedureRunner:
                 body: Json = {"group": group, "epoch": command.epoch, "intent": intent}
                 await self._call(command.center, "group.seal", body, ANSWER_TIMEOUT_S)
             case Freeze():
-                body = {"group": group, "intent": intent}
+                body = {"group": group, "intent": intent, "target": seen.target}
                 await self._call(command.center, "group.freeze", body, ANSWER_TIMEOUT_S)
                 self._frozen_since = self._frozen_since or self._clock.now()
             case Release():

@@ -35,6 +35,10 @@ class FileStore(Protocol):
         """Begin to watch the tree; None where that is not possible."""
         ...
 
+    def copy_of_tree(self, place: str) -> Tree:
+        """Open a copy that was made for a view, to look at it."""
+        ...
+
     def clone_place(self, view_id: str, fileset: FileSetSpec) -> str:
         """The directory (not made) where a copy of the tree for a view belongs."""
         ...

@@ -12,6 +12,7 @@ from drsync.adapters.memory.charter_store import MemoryCharterStore
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.agent.copy_store import FileCopyStore
 from drsync.agent.exports import Sockets
+from drsync.agent.file_store import FileStores
 from drsync.agent.requests import Requests, unknown_group
 from drsync.agent.view_desk import ViewDesk
 from drsync.core.lease import LeaseBook
@@ -19,6 +20,7 @@ from drsync.core.loss import LossStatement
 from drsync.core.observation import LastKnown
 from drsync.engine.bulk import BulkChannel, StreamHandler
 from drsync.engine.copy import GroupCopy, Self
+from drsync.engine.file_sets import FileSets
 from drsync.engine.member import Member, World
 from drsync.engine.peers import Peers
 from drsync.engine.procedure_world import ProcedureWorld
@@ -33,6 +35,7 @@ from drsync.model.operation import Step
 from drsync.model.topology import Center, Designation
 from drsync.ports.charter_store import CasOutcome, CasResult
 from drsync.ports.transport import Link, LinkHandler, LinkKind
+from drsync.wire.files import read_open
 from drsync.wire.frames import Frame, FrameType
 from drsync.wire.stream import read_attach, read_fetch
 
@@ -168,6 +171,7 @@ class Node:
     def __init__(self, town: "Town", name: str, directory: Path) -> None:
         self.name, self.town, self.directory = name, town, directory
         self.member: Member | None = None
+        self.trees: FileSets | None = None
         self.lines: list[str] = []
         self.me = Self(name, town.dice.hex128(), "boot")
         self._tasks = town.tasks
@@ -205,8 +209,15 @@ class Node:
     def _stream_opened(self, channel: BulkChannel, frame: Frame) -> StreamHandler | None:
         if self.member is None:
             return None
+        if frame.type is FrameType.TREE_OPEN:
+            opened = read_open(frame.body)
+            if self.trees is None:
+                return None
+            return self.trees.accept(channel.peer, opened.fileset.hex(), opened.epoch, channel, frame.stream)
         if frame.type is FrameType.ATTACH:
             return self.member.accept_stream(channel.peer, read_attach(frame.body), channel, frame.stream)
+        if frame.type is not FrameType.FETCH:
+            return None
         read_fetch(frame.body)
         return self.member.accept_fetch(channel, frame.stream)
 
@@ -223,6 +234,11 @@ class Node:
         self.member = Member(copy, world, self)
         self.member.checked(0)
         self.running.append(self._tasks.create_task(self.member.run()))
+        if spec.filesets:
+            places = FileStores(self.name, self.directory, spec, (str(self.town.directory),))
+            trees = FileSets(self.member, places, self.peers, self.town.clock, self.town.dice)
+            self.trees = self.member.trees = trees
+            self.running.append(self._tasks.create_task(trees.run()))
         return self.member
 
     async def adopt(self, charter: Charter) -> Member:
@@ -278,8 +294,11 @@ class CutStore:
 class Town:
     """Everything, and the coordinator's desk."""
 
-    def __init__(self, directory: Path, sockets: Path, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, directory: Path, sockets: Path, tasks: asyncio.TaskGroup, group: GroupSpec = GROUP
+    ) -> None:
         """`sockets` is a folder with a short path."""
+        self.group = group
         self.directory, self.sockets, self.tasks = directory, sockets, tasks
         self.clock, self.dice = SystemClock(), SystemRandom()
         self.store = MemoryCharterStore()
@@ -311,7 +330,7 @@ class Town:
     # coordinator
 
     async def create(self) -> None:
-        charter = Charter(GROUP, version=1)
+        charter = Charter(self.group, version=1)
         await self.store.compare_and_set(0, charter)
         for node in list(self.nodes.values()):
             await node.adopt(charter)
@@ -413,13 +432,13 @@ class Town:
 
 
 @asynccontextmanager
-async def town(directory: Path) -> AsyncIterator[Town]:
+async def town(directory: Path, group: GroupSpec = GROUP) -> AsyncIterator[Town]:
     """A town with all three centers up, the group open at production and same_city in sync."""
     places: list[Town] = []
     sockets = Path(tempfile.mkdtemp(prefix="town-"))
     try:
         async with asyncio.TaskGroup() as tasks:
-            place = Town(directory, sockets, tasks)
+            place = Town(directory, sockets, tasks, group)
             places.append(place)
             for center in CENTERS:
                 place.start(center.name)

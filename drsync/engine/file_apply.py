@@ -1,0 +1,280 @@
+"""Bringing a replica's tree to a staged generation. Blocks; runs in a thread, one at a time for a tree.
+
+Once the first name may change, `applying` is durable in the index, and everything that is needed lies beside
+the tree: after a crash at any point the same changes are made again until all of them are there. What is in
+the way and is not what the index says is moved aside, never overwritten (F.A 19).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from drsync.core import file_changes, file_halts, file_lineage
+from drsync.core.file_changes import Operation
+from drsync.delta import blocks
+from drsync.delta import entries as codec
+from drsync.engine.file_set import FileSet, show
+from drsync.model import epoch as epochs
+from drsync.model.epoch import Epoch
+from drsync.model.errors import RefusedError
+from drsync.model.fileset import BEFORE_ALL, Entry, FileKind, Signature
+from drsync.ports.file_index import Known
+from drsync.ports.tree import PutOutcome, PutResult, Seen, Tree
+
+BATCH = 500  # because one transaction of the index takes as long as some hundred renames
+
+
+class Applier:
+    """Works on one tree, for the owner's `epoch`."""
+
+    def __init__(self, files: FileSet, epoch: Epoch) -> None:
+        self._files = files
+        self._epoch = epoch
+
+    def begin(self, *, is_owner: bool = False) -> None:
+        """Make sure that the root is ours, and finish what a crash interrupted.
+
+        Raises:
+            RefusedError: the root is missing or holds what is not ours; or a name cannot be put, and then
+                the next generation may mend it (`code` is ``unholdable``).
+            OSError: it cannot be read or written.
+        """
+        files, tree = self._files, self._files.tree()
+        state = files.with_index(lambda index: index.state())
+        identity = tree.identity()
+        is_free = files.store.is_ours(files.spec) or (not identity.mark and len(tree.scan().seen) <= 1)
+        verdict = file_halts.judge_root(
+            files.spec.id, state, identity, is_owner=is_owner and not self._has_known(), is_free=is_free
+        )
+        if verdict is not None:
+            raise RefusedError(verdict.what, code="held", remedy=verdict.remedy)
+        if identity.mark != files.spec.id or state.root != identity:
+            tree.mark(files.spec.id)
+            files.with_index(lambda index: index.set_root(tree.identity()))
+        files.learn(state)
+        incoming = files.with_index(lambda index: index.incoming())
+        if state.applying is not None and incoming is not None and incoming[0] == state.applying:
+            self._roll(tree, files.with_index(lambda index: list(index.incoming_entries())))
+        elif not is_owner and state.lineage and self._is_new_epoch():
+            self._doubt(tree)
+
+    def _is_new_epoch(self) -> bool:
+        return all(start.epoch != self._epoch for start in self._files.state.lineage)
+
+    def _doubt(self, tree: Tree) -> None:
+        """Another owner: whatever was changed here behind the index is compared with all that it has."""
+        edited, gone = self._edited(tree)
+        if edited or gone:
+            self._forget([*(seen.path for seen in edited), *gone])
+            self._files.wants_full = True
+
+    def _edited(self, tree: Tree) -> tuple[list[Seen], list[bytes]]:
+        """Names that are not what the index says, and names of the index that are gone."""
+        signatures = self._files.with_index(lambda index: index.signatures())
+        changed = file_changes.compare(signatures, tree.scan())
+        edited = [seen for seen in changed.read if seen.path and not self._is_known(tree, seen)]
+        return edited, [path for path, _ in changed.gone]
+
+    def _has_known(self) -> bool:
+        """Whether somebody cut this tree before: then what lies here unmarked is not it."""
+        return self._files.known.number > 0 and self._files.state.held == BEFORE_ALL
+
+    def apply(self, digest: str) -> None:
+        """Make the incoming generation the held one.
+
+        Raises:
+            RefusedError: the tree cannot hold a name, more would go than passes without a person's word, or
+                the index does not come to `digest` afterwards.
+            OSError: no space, or the disk says no.
+        """
+        files, tree = self._files, self._files.tree()
+        incoming = files.with_index(lambda index: index.incoming())
+        if incoming is None:
+            return
+        target, lineage, is_full = incoming
+        entries = files.with_index(lambda index: list(index.incoming_entries()))
+        if is_full:
+            self._require_meant(entries)
+        files.with_index(lambda index: index.begin_applying(target))
+        if files.state.lineage and self._is_new_epoch():
+            held = files.state
+            shared = file_lineage.common(lineage, held.held, held.lineage)
+            self._fork(tree, {entry.path: entry for entry in entries}, shared)
+        self._roll(tree, entries)
+        if digest and files.state.digest != digest:
+            files.wants_full = True
+            raise RefusedError(
+                f"the index of {files.spec.name} does not come to what the owner cut",
+                code="digest",
+                remedy="All of it is compared again by itself.",
+            )
+        files.wants_full = False
+
+    def _require_meant(self, entries: Sequence[Entry]) -> None:
+        """A whole index that lacks most of what is here is not believed without a person's word."""
+        files = self._files
+        named = {entry.path for entry in entries if not entry.deleted}
+        removed = files.with_index(lambda index: sum(path not in named for path in index.signatures()))
+        state = files.with_index(lambda index: index.state())
+        verdict = file_halts.judge_changes(state, removed)
+        if verdict is not None:
+            raise RefusedError(f"at the owner, {verdict.what}", code="held", remedy=verdict.remedy)
+        if state.approved:
+            files.with_index(lambda index: index.approve(approved=False))
+
+    def finish(self, fork_seq: int) -> None:
+        """About to own the tree: finish what was interrupted, and what is staged and belongs to the log.
+
+        `fork_seq`: last record of the log that this ownership continues.
+        """
+        self.begin(is_owner=True)
+        ready = self._files.ready
+        if ready is not None and ready[0] <= fork_seq:
+            self.apply(ready[1])
+        self._files.ready = None
+
+    # --- forks
+
+    def _fork(self, tree: Tree, wanted: Mapping[bytes, Entry], common: int) -> None:
+        """Set aside what was changed here and never accepted by the owner of this epoch."""
+        files = self._files
+        edited, gone = self._edited(tree)
+        later = files.with_index(lambda index: [e for e in index.changed_since(common) if not e.deleted])
+        paths = {seen.path for seen in edited} | {entry.path for entry in later}
+        aside = sorted(
+            path
+            for path in paths
+            if path
+            and not self._is_there(tree, path, wanted.get(path))
+            and not _is_directory(path, edited, later)
+        )
+        if aside:
+            files.forks += tree.set_aside(aside, epochs.show(self._epoch))
+        self._forget([*aside, *gone])
+
+    def _is_known(self, tree: Tree, seen: Seen) -> bool:
+        """Whether a name with a new signature still is what the index says."""
+        known = self._files.with_index(lambda index: index.find(seen.path))
+        if known is None:
+            return False
+        try:
+            return blocks.is_alike(known[0], tree.entry(seen))
+        except (InterruptedError, FileNotFoundError):
+            return False
+
+    def _is_there(self, tree: Tree, path: bytes, wanted: Entry | None) -> bool:
+        """Whether the owner wants exactly what is there."""
+        if wanted is None or wanted.deleted:
+            return False
+        found = _look(tree, path)
+        return found is not None and blocks.is_alike(found, wanted)
+
+    def _forget(self, paths: Sequence[bytes]) -> None:
+        """The index no longer says that these are there."""
+        gone: list[Known] = [(Entry(path, FileKind.FILE, deleted=True), None) for path in paths]
+        if gone:
+            self._files.with_index(lambda index: index.applied(gone))
+
+    # --- rolling forward
+
+    def _roll(self, tree: Tree, entries: Sequence[Entry]) -> None:
+        files = self._files
+        incoming = files.with_index(lambda index: index.incoming())
+        if incoming is None:
+            return
+        own: Mapping[bytes, Known] = files.with_index(
+            lambda index: {known[0].path: known for known in index.entries()}
+        )
+        done: list[Known] = []
+        try:
+            for operation in file_changes.operations(own, entries, is_full=incoming[2]):
+                done.append(self._perform(tree, operation))
+                if len(done) >= BATCH:
+                    self._noted(done)
+        finally:
+            self._noted(done)
+        tree.finish(_directories(own, entries))
+        self._refresh_directories(tree, entries)
+        files.learn(files.with_index(lambda index: index.end_applying()))
+
+    def _noted(self, done: list[Known]) -> None:
+        if done:
+            self._files.with_index(lambda index: index.applied(done))
+            done.clear()
+
+    def _perform(self, tree: Tree, operation: Operation) -> Known:
+        result = self._try(tree, operation, operation.expected)
+        if result.outcome is PutOutcome.UNEXPECTED:
+            result = self._met_unexpected(tree, operation)
+        if result.outcome is not PutOutcome.DONE:
+            raise RefusedError(
+                f"{show(operation.entry.path)} cannot be put into {self._files.spec.name}: {result.reason}",
+                code="unholdable",
+                remedy="Use a file system that holds what the owner's holds, or rename it at the owner.",
+            )
+        return operation.entry, result.signature
+
+    def _try(self, tree: Tree, operation: Operation, expected: Signature | None) -> PutResult:
+        entry = operation.entry
+        if entry.deleted:
+            expected = expected or tree.glance(entry.path)  # it may not have been looked at since it was put
+            return PutResult(PutOutcome.DONE) if expected is None else tree.remove(entry.path, expected)
+        if operation.is_content:
+            return tree.put_file(entry, codec.stage_key(entry), expected)
+        return tree.put(entry, expected)
+
+    def _met_unexpected(self, tree: Tree, operation: Operation) -> PutResult:
+        """What is there is not what the index says: done before a crash, or somebody else's work."""
+        entry = operation.entry
+        there = tree.glance(entry.path)
+        if there is None:
+            if entry.deleted:
+                return PutResult(PutOutcome.DONE)
+            return self._try(tree, operation, None)
+        found = _look(tree, entry.path)
+        if found is not None and blocks.is_alike(found, entry):
+            return PutResult(PutOutcome.DONE, "", there)
+        if found is not None and found.kind is FileKind.DIRECTORY:
+            return self._try(tree, operation, there)  # its time moves with what is put into it
+        if not operation.is_content and blocks.is_same_content(found, entry):
+            return self._try(tree, operation, there)  # only its attributes are others
+        self._files.forks += tree.set_aside([entry.path], epochs.show(self._epoch))
+        if entry.deleted:
+            return PutResult(PutOutcome.DONE)
+        return self._try(tree, operation, None)
+
+    def _refresh_directories(self, tree: Tree, entries: Sequence[Entry]) -> None:
+        """Directories have their last signature only after everything in them was put."""
+        parents = {entry.parent for entry in entries} | {
+            e.path for e in entries if e.kind is FileKind.DIRECTORY
+        }
+        signatures = [(path, tree.glance(path)) for path in sorted(parents)]
+        known = [(path, signature) for path, signature in signatures if signature is not None]
+        self._files.with_index(lambda index: index.refresh(known))
+
+
+def _directories(own: Mapping[bytes, Known], entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Directories whose time must be set: named ones, and the parents of what was put or removed."""
+    wanted = {entry.path: entry for entry in entries}
+    paths = {entry.parent for entry in entries} | {e.path for e in entries if e.kind is FileKind.DIRECTORY}
+    for path in sorted(paths, reverse=True):
+        entry = wanted.get(path) or (own[path][0] if path in own else None)
+        if entry is not None and not entry.deleted and entry.kind is FileKind.DIRECTORY:
+            yield entry
+
+
+def _is_directory(path: bytes, edited: Sequence[Seen], later: Sequence[Entry]) -> bool:
+    """Directories are not set aside: what is in them is, name by name."""
+    return any(s.path == path and s.kind is FileKind.DIRECTORY for s in edited) or any(
+        e.path == path and e.kind is FileKind.DIRECTORY for e in later
+    )
+
+
+def _look(tree: Tree, path: bytes) -> Entry | None:
+    """What is at a path now; None when it is gone or changing."""
+    scan = tree.scan((path,))
+    seen = next((s for s in scan.seen if s.path == path), None)
+    if seen is None:
+        return None
+    try:
+        return tree.entry(seen)
+    except (InterruptedError, FileNotFoundError):
+        return None

@@ -1,0 +1,322 @@
+"""The trees of one group at one center: owner's or replica's part, as the group's term says.
+
+Follows the member: while a term of ownership runs here, each tree is scanned, cut and shipped; otherwise what
+the owner ships is taken. Trouble of a tree never stops the group: it is told in the tree's word.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from drsync.core import file_lineage
+from drsync.engine.bulk import BulkChannel
+from drsync.engine.file_apply import Applier
+from drsync.engine.file_clones import Clone, Clones, plain_digest
+from drsync.engine.file_set import FileSet, show
+from drsync.engine.file_shipping import Shipment
+from drsync.engine.file_sink import Sink
+from drsync.engine.file_source import Source
+from drsync.engine.member import Member
+from drsync.engine.peers import Peers
+from drsync.engine.term import OwnerTerm
+from drsync.engine.threads import in_thread
+from drsync.engine.trees import TreeProof
+from drsync.model.copy import CopyState
+from drsync.model.errors import DrsyncError, RefusedError, TransientError
+from drsync.model.fileset import Generation
+from drsync.ports.clock import Clock, Random
+from drsync.ports.file_store import FileStore
+from drsync.ports.transport import LinkKind
+
+ROLE_POLL_S = 0.05  # because a new owner's tree should be its source as soon as its volumes are served
+RETRY_LOW_S, RETRY_HIGH_S = 0.2, 5.0  # because a returning peer should be met soon, a dead one seldom
+SETTLE_POLL_S = 0.02  # because a person waits for the end of it
+
+Json = dict[str, object]
+
+
+class FileSets:
+    """All file sets of a group here."""
+
+    def __init__(self, member: Member, store: FileStore, peers: Peers, clock: Clock, dice: Random) -> None:
+        self._member = member
+        self._store = store
+        self._peers = peers
+        self._clock = clock
+        self._dice = dice
+        self._sets = {spec.id: FileSet(spec, store, clock) for spec in member.copy.spec.filesets}
+        self._sources: dict[str, Source] = {}
+        self._shipments: dict[tuple[str, str], Shipment] = {}
+        self._sinks: dict[str, Sink] = {}
+        self._sinking: dict[str, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._is_ending = True  # also before it has begun
+        self._clones = Clones(store)
+        member.copy.file_words = lambda: tuple(files.word() for files in self._sets.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """See Trees."""
+        return not self._sets
+
+    # --- life
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if not self._sets:
+            return
+        await in_thread(self._clones.drop_leftovers)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks, self._is_ending = tasks, False
+                for files in self._sets.values():
+                    tasks.create_task(self._run_set(files))
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    self._is_ending = True
+        finally:
+            self._tasks = None
+            for files in self._sets.values():
+                await in_thread(files.close)
+
+    async def _run_set(self, files: FileSet) -> None:
+        await files.load()
+        while True:
+            term = self._member.term
+            if term is not None and not term.engine.is_closed:
+                await self._own(files, term)
+            await self._clock.sleep_until(self._clock.now() + ROLE_POLL_S)
+
+    # --- the owner's part
+
+    async def _own(self, files: FileSet, term: OwnerTerm) -> None:
+        await self._end_sink(files.spec.id)
+        while not term.engine.is_closed:
+            try:
+                async with files.changing:
+                    await in_thread(
+                        lambda: Applier(files, term.charter.epoch).finish(term.charter.history[-1].fork_seq)
+                    )
+                break
+            except (DrsyncError, OSError) as error:
+                files.held_back(RefusedError(f"the tree cannot be made whole: {error}"))
+                await self._clock.sleep_until(self._clock.now() + RETRY_HIGH_S)
+        source = Source(files, term, self._clock)
+        self._sources[files.spec.id] = source
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                loops = [
+                    tasks.create_task(self._ship(source, term, center.name))
+                    for center in self._member.copy.spec.members
+                    if center.name != self._member.copy.me.center
+                ]
+                await source.run()
+                for loop in loops:
+                    loop.cancel()
+        finally:
+            del self._sources[files.spec.id]
+            await in_thread(files.stop_watching)
+
+    async def _ship(self, source: Source, term: OwnerTerm, center: str) -> None:
+        """Keep a stream to one peer; a new one when it is lost."""
+        delay = RETRY_LOW_S
+        while True:
+            attachment = term.attachments.get(center)
+            if attachment is None or attachment.is_lost:  # it follows another epoch, or nobody
+                await self._clock.sleep_until(self._clock.now() + ROLE_POLL_S)
+                continue
+            began = self._clock.now()
+            with suppress(TransientError):
+                await self._ship_once(source, center)
+            if self._clock.now() - began > RETRY_HIGH_S:
+                delay = RETRY_LOW_S
+            await self._clock.sleep_until(self._clock.now() + self._dice.uniform(delay / 2, delay))
+            delay = min(delay * 2, RETRY_HIGH_S)
+
+    async def _ship_once(self, source: Source, center: str) -> None:
+        ids = (bytes.fromhex(self._member.copy.spec.id), bytes.fromhex(source.files.spec.id))
+        channel = await self._peers.bulk(center, LinkKind.FILES)
+        shipment = Shipment(source, ids, source.epoch, channel, self._clock)
+        self._shipments[source.files.spec.id, center] = shipment
+        source.followers.append(shipment.news)
+        try:
+            await shipment.run()
+        finally:
+            source.followers.remove(shipment.news)
+
+    # --- the replica's part
+
+    def accept(self, peer: str, fileset: str, epoch: int, channel: BulkChannel, stream: int) -> Sink | None:
+        """The owner opened a tree's stream; None when this is not the epoch we follow."""
+        files, member = self._sets.get(fileset), self._member
+        charter = member.charter
+        if files is None or self._is_ending or charter is None or charter.owner != peer:
+            return None
+        if epoch != member.copy.durable.follow or member.term is not None:
+            return None
+        if member.copy.state is not CopyState.REPLICA:
+            return None
+        sink = Sink(files, member.copy, member.copy.durable.follow, channel, stream, self._clock)
+        assert self._tasks is not None
+        self._tasks.create_task(self._sink(files, sink))
+        return sink
+
+    async def _sink(self, files: FileSet, sink: Sink) -> None:
+        """One stream at a time: the one before is given up first."""
+        await self._end_sink(files.spec.id)
+        self._sinks[files.spec.id] = sink
+        task = asyncio.current_task()
+        assert task is not None
+        self._sinking[files.spec.id] = task
+        try:
+            await sink.run()
+        finally:
+            if self._sinks.get(files.spec.id) is sink:
+                del self._sinks[files.spec.id], self._sinking[files.spec.id]
+
+    async def _end_sink(self, fileset: str) -> None:
+        """Whatever it does in a thread is finished first."""
+        sink, task = self._sinks.get(fileset), self._sinking.get(fileset)
+        if sink is not None and task is not None and task is not asyncio.current_task():
+            sink.close()
+            await asyncio.wait([task])
+
+    # --- requests
+
+    def find(self, name: str) -> FileSet:
+        """The file set of that name. Raises RefusedError."""
+        for files in self._sets.values():
+            if name in (files.spec.name, files.spec.id):
+                return files
+        raise RefusedError(
+            f"{self._member.copy.spec.name} has no file set {name[:64]}", code="unknown_fileset"
+        )
+
+    async def settle(self, center: str, timeout_s: float, *, must_cut: bool = False) -> None:
+        """Cut what is new, and wait until `center` (empty: nobody) holds it.
+
+        Raises:
+            TransientError: not within `timeout_s`; says what is on its way.
+            RefusedError: a tree is held.
+        """
+        deadline = self._clock.now() + timeout_s
+        for fileset, files in self._sets.items():
+            source = self._sources.get(fileset)
+            if source is None:
+                raise TransientError(f"file set {files.spec.name} is not owned here yet")
+            await source.round(must_cut=must_cut)
+            if center and center != self._member.copy.me.center:
+                await self._settled(source, center, deadline)
+
+    async def _settled(self, source: Source, center: str, deadline: float) -> None:
+        wanted = source.current
+        while (
+            shipment := self._shipments.get((source.files.spec.id, center))
+        ) is None or shipment.held < wanted:
+            if self._clock.now() >= deadline:
+                raise TransientError(
+                    f"the files of {source.files.spec.name} are still on their way to {center}: "
+                    f"it holds generation {shipment.held.number if shipment else 0} of {wanted.number}"
+                )
+            await self._clock.sleep_until(self._clock.now() + SETTLE_POLL_S)
+
+    def keep(self, center: str) -> None:
+        """Send `center` nothing newer for a moment: a view of what it holds will be asked for."""
+        for fileset, source in self._sources.items():
+            shipment = self._shipments.get((fileset, center))
+            if shipment is not None:
+                shipment.keep(source.current)
+
+    async def clone(
+        self, view_id: str, wanted: Mapping[int, tuple[Generation, str]], timeout_s: float
+    ) -> dict[str, str]:
+        """See Trees."""
+        deadline = self._clock.now() + timeout_s
+        places: dict[str, str] = {}
+        for files in self._sets.values():
+            if files.spec.index in wanted:
+                generation, logged = wanted[files.spec.index]
+                await self._reached(files, generation, deadline)
+                places[files.spec.name] = await self._clone(files, view_id, generation, logged)
+        return places
+
+    async def _clone(self, files: FileSet, view_id: str, generation: Generation, logged: str) -> str:
+        place = self._store.clone_place(view_id, files.spec)
+        async with files.changing:
+            self._require_held(files, generation)
+            await in_thread(lambda: files.tree().clone(place))
+            expected = await in_thread(
+                lambda: files.with_index(lambda index: plain_digest(entry for entry, _ in index.entries()))
+            )
+        clone = Clone(place, generation.number, expected, logged, files.state.digest)
+        self._clones.note(view_id, files.spec.name, clone)
+        sink = self._sinks.get(files.spec.id)
+        if sink is not None:
+            sink.keep_ended()
+        return place
+
+    async def prove(self, view_id: str) -> dict[str, TreeProof]:
+        """See Trees."""
+        return await in_thread(lambda: self._clones.prove(view_id))
+
+    async def drop(self, view_id: str) -> list[str]:
+        """See Trees."""
+        return await in_thread(lambda: self._clones.drop(view_id))
+
+    async def _reached(self, files: FileSet, generation: Generation, deadline: float) -> None:
+        while files.state.held < generation:
+            if self._clock.now() >= deadline:
+                raise TransientError(
+                    f"file set {files.spec.name} is not at generation {generation.number} yet"
+                )
+            await self._clock.sleep_until(self._clock.now() + SETTLE_POLL_S)
+
+    def _require_held(self, files: FileSet, generation: Generation) -> None:
+        if files.state.held != generation:
+            raise RefusedError(
+                f"file set {files.spec.name} is at generation {files.state.held.number}, the point needs "
+                f"{generation.number}",
+                code="generation_gone",
+                remedy="Take a newer point: this version keeps one generation of a tree at a replica.",
+            )
+
+    async def approve(self, name: str) -> None:
+        """A person wants the change that `name` is held for."""
+        files = self.find(name)
+        await in_thread(lambda: files.with_index(lambda index: index.approve(approved=True)))
+        await files.load()
+
+    # --- words
+
+    def report(self, center: str) -> Json:
+        """What the owner says about the trees at `center`, as set name → lag."""
+        found: Json = {}
+        now = self._clock.now()
+        for fileset, source in self._sources.items():
+            shipment = self._shipments.get((fileset, center))
+            held = shipment.held if shipment is not None and shipment.is_stated else None
+            found[source.files.spec.name] = {
+                "held": None if held is None else held.number,
+                "lag_s": None if held is None else file_lineage.lag_s(source.cuts, held, now),
+                "is_held_back": shipment.is_held_back if shipment is not None else False,
+                "sent_entries": shipment.sent.entries if shipment is not None else 0,
+                "sent_bytes": shipment.sent.wire_bytes if shipment is not None else 0,
+            }
+        return found
+
+    def own_report(self) -> Json:
+        """What the owner says about its trees, as set name → facts."""
+        return {
+            source.files.spec.name: {
+                "generation": source.current.number,
+                "entries": source.files.state.entries,
+                "bytes": source.files.state.bytes,
+                "scan_s": round(source.scan_s, 3),
+                "busy": [show(path) for path in list(source.busy)[:20]],
+                "unseen": source.unseen,
+                "hold": source.files.hold,
+                "root": self._store.root(source.files.spec),
+            }
+            for source in self._sources.values()
+        }

@@ -1,0 +1,320 @@
+"""The owner's side of a tree: scan, compare with the index, cut generations into the log.
+
+A generation is cut when a scan found something new; its record in the log comes before anything is sent.
+Hints make a scan sooner, never needless: everything is looked at again every second or so.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from drsync.core import file_changes, file_halts, file_lineage
+from drsync.core.file_lineage import Base
+from drsync.delta import blocks
+from drsync.delta import entries as codec
+from drsync.delta.marks import GenerationCut
+from drsync.engine.file_set import FileSet, show
+from drsync.engine.term import OwnerTerm
+from drsync.engine.threads import in_thread
+from drsync.model.epoch import Epoch
+from drsync.model.errors import DrsyncError, RefusedError, TransientError
+from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, Signature, block_bytes
+from drsync.ports.clock import Clock
+from drsync.ports.file_index import IndexState, Known
+from drsync.ports.tree import Seen
+
+HINTS_S = 0.025  # because a person saves a file and looks at the other side
+SCAN_S = 1.0  # because an RPO of seconds is promised for what gives no hint (mmap, lower mounts)
+SCAN_SHARE = 10  # because a scan of a large tree must not take more than a tenth of the time
+SPOOL_BYTES_MAX = 64 << 20  # because it holds what keeps changing: logs and small databases
+SPOOL_FILE_MAX = 8 << 20  # because larger files that keep changing belong on a volume
+BUSY_AFTER = 3  # because a file may change once or twice between the scan and the request for its blocks
+
+
+class Spool:
+    """Content that was cut and is changing: newest blocks by hash, within `SPOOL_BYTES_MAX`. For threads."""
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, name: bytes, data: bytes) -> None:
+        """Keep a block."""
+        if name not in self._blocks:
+            self._blocks[name] = data
+            self._bytes += len(data)
+        while self._bytes > SPOOL_BYTES_MAX:
+            _, old = self._blocks.popitem(last=False)
+            self._bytes -= len(old)
+
+    def get(self, name: bytes) -> bytes | None:
+        """A block, if it is still here."""
+        return self._blocks.get(name)
+
+
+@dataclass(slots=True)
+class Found:
+    """What a look at the tree came to.
+
+    Attributes:
+        changes: entries and tombstones of the next generation, `generation` not yet set.
+        refreshed: names whose signature changed and nothing else.
+        busy: names that changed while they were read.
+        left_out: names that no tree may have, or that are beyond a limit, and why.
+        is_partial: something could not be looked at.
+    """
+
+    changes: list[Known] = field(default_factory=list)
+    refreshed: list[tuple[bytes, Signature]] = field(default_factory=list)
+    busy: list[bytes] = field(default_factory=list)
+    left_out: list[tuple[bytes, str]] = field(default_factory=list)
+    is_partial: bool = False
+
+
+class Source:
+    """One tree at its owner, in one term. Implements `file_shipping.TreeSource`."""
+
+    def __init__(self, files: FileSet, term: OwnerTerm, clock: Clock) -> None:
+        self.files = files
+        self.followers: list[Callable[[], None]] = []
+        """Called when a generation was cut."""
+        self.cuts: list[tuple[Generation, float]] = []
+        """Generations and when they were cut, oldest first: what a peer's lag is measured by."""
+        self.busy: dict[bytes, int] = {}
+        self.skipped = 0
+        self.unseen = 0
+        self.scan_s = 0.0
+        self._term = term
+        self._clock = clock
+        self._signatures: dict[bytes, Signature | None] = {}
+        self._spool = Spool()
+        self._cut_seq = 0
+        self._is_logged = False
+        self._rounds = asyncio.Lock()
+        self._hurry = asyncio.Event()
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the term."""
+        return self._term.charter.epoch
+
+    # --- TreeSource
+
+    @property
+    def current(self) -> Generation:
+        """See TreeSource."""
+        return self.files.state.held
+
+    @property
+    def is_logged(self) -> bool:
+        """See TreeSource."""
+        return self._is_logged
+
+    @property
+    def cut_seq(self) -> int:
+        """See TreeSource."""
+        return self._cut_seq
+
+    @property
+    def digest(self) -> str:
+        """See TreeSource."""
+        return self.files.state.digest
+
+    @property
+    def lineage(self) -> tuple[GenerationStart, ...]:
+        """See TreeSource."""
+        return self.files.state.lineage
+
+    def base(self, held: Generation, *, is_full: bool) -> Base:
+        """See TreeSource."""
+        return file_lineage.base(self.files.state.lineage, self.files.state.held, held, is_full=is_full)
+
+    def changed_since(self, number: int) -> list[Entry]:
+        """See TreeSource."""
+        return self.files.with_index(lambda index: list(index.changed_since(number)))
+
+    def everything(self) -> list[Entry]:
+        """See TreeSource."""
+        return self.files.with_index(lambda index: [entry for entry, _ in index.entries()])
+
+    def block(self, entry: Entry, block: int) -> bytes | None:
+        """See TreeSource."""
+        wanted = entry.blocks[block]
+        kept = self._spool.get(wanted)
+        if kept is not None:
+            return kept
+        size = block_bytes(entry.size)
+        length = min(size, entry.size - block * size)
+        try:
+            data = self.files.tree().read(entry.path, block * size, length)
+        except (OSError, DrsyncError):
+            return None
+        return data if blocks.hash_block(data) == wanted else None
+
+    def gone(self, path: bytes) -> None:
+        """See TreeSource: look again, and take a copy of its content next time."""
+        self.busy[path] = self.busy.get(path, 0) + 1
+        self._signatures[path] = None
+        self._hurry.set()
+
+    # --- life
+
+    async def run(self) -> None:
+        """Scan and cut until the term has ended."""
+        files = self.files
+        self._signatures = await in_thread(lambda: files.with_index(lambda index: index.signatures()))
+        is_begun = False
+        while not self._term.engine.is_closed:
+            began = self._clock.now()
+            try:
+                if not is_begun:
+                    await in_thread(files.start_watching)
+                await self.round(is_first=not is_begun)
+                is_begun = True
+                files.held_back(None)
+            except TransientError as error:
+                files.held_back(None if error.code == "no_cuts" else error)
+            except RefusedError as error:
+                files.held_back(error)
+                await in_thread(files.reopen)
+            except OSError as error:
+                files.held_back(
+                    RefusedError(f"cannot be read: {error.strerror}", remedy="See the kernel's log.")
+                )
+                await in_thread(files.reopen)
+            self.scan_s = self._clock.now() - began
+            await self._until(began + max(SCAN_S, self.scan_s * SCAN_SHARE))
+
+    async def _until(self, instant: float) -> None:
+        """Wait for the next full scan, and scan what hints name meanwhile."""
+        while self._clock.now() < instant and not self._term.engine.is_closed:
+            if self._hurry.is_set():
+                self._hurry.clear()
+                return
+            hints = self.files.take_hints()
+            if hints is None or b"" in hints:
+                return
+            if hints:
+                try:
+                    await self.round(tuple(sorted(hints)))
+                except (DrsyncError, OSError):
+                    return  # the full scan says what is wrong
+            await self._clock.sleep_until(min(self._clock.now() + HINTS_S, instant))
+
+    async def round(
+        self, below: Sequence[bytes] = (), *, is_first: bool = False, must_cut: bool = False
+    ) -> None:
+        """Look, and cut a generation if anything changed (always in the first round of a term).
+
+        Raises:
+            TransientError: the term takes no cuts now, or the index cannot be written.
+            RefusedError: held.
+            OSError: the tree cannot be read.
+        """
+        async with self._rounds:
+            found = await in_thread(lambda: self._look(below))
+            if found.refreshed:
+                await in_thread(lambda: self.files.with_index(lambda i: i.refresh(found.refreshed)))
+                self._signatures.update(found.refreshed)
+            if found.changes or is_first or must_cut or not self._is_logged:
+                await self._cut(found.changes)
+
+    async def _cut(self, changes: Sequence[Known]) -> None:
+        files, term = self.files, self._term
+        epoch = term.charter.epoch
+        if term.engine.is_frozen or not term.engine.is_leased or term.engine.is_closed:
+            # Found again by the next scan: nothing was noted.
+            raise TransientError("no generation is cut while the group takes no writes", code="no_cuts")
+        generation = Generation(epoch, files.state.held.number + 1)
+        numbered = [(replace(entry, generation=generation.number), signature) for entry, signature in changes]
+        self._is_logged = False  # until the log says so, nobody is told of it
+        state = await in_thread(lambda: files.with_index(lambda index: index.cut(generation, numbered)))
+        self._noted(state, numbered)
+        self._cut_seq = term.cut_generation(_mark(files, state))
+        self._is_logged = True
+        self.cuts.append((generation, self._clock.now()))
+        for told in list(self.followers):
+            told()
+
+    def _noted(self, state: IndexState, changes: Sequence[Known]) -> None:
+        for entry, signature in changes:
+            if entry.deleted:
+                self._signatures.pop(entry.path, None)
+            else:
+                self._signatures[entry.path] = signature
+        self.files.learn(state)
+
+    # --- looking, in threads
+
+    def _look(self, below: Sequence[bytes]) -> Found:
+        files = self.files
+        tree, state = files.tree(), files.state
+        self._check(file_halts.judge_root(files.spec.id, state, tree.identity(), is_owner=True))
+        scan = tree.scan(below)
+        changed = file_changes.compare(self._signatures, scan, below)
+        verdict = file_halts.judge_changes(
+            state, len(changed.gone), is_emptied=changed.is_emptied, replaced=changed.replaced
+        )
+        self._check(verdict)
+        self.unseen, self.skipped = len(scan.unseen), len(scan.skipped)
+        found = Found(is_partial=bool(scan.unseen))
+        for seen in changed.read:
+            self._read(seen, found, is_racy=seen.path in changed.racy)
+        for path, kind in changed.gone:
+            found.changes.append((Entry(path, kind, deleted=True), None))
+        identity = tree.identity()
+        if state.root != identity or not identity.mark:
+            tree.mark(files.spec.id)
+            files.with_index(lambda index: index.set_root(tree.identity()))
+        if not below and file_halts.uses_approval(state, is_partial=found.is_partial):
+            files.with_index(lambda index: index.approve(approved=False))
+        return found
+
+    def _check(self, verdict: file_halts.Hold | None) -> None:
+        if verdict is not None:
+            raise RefusedError(verdict.what, code="held", remedy=verdict.remedy)
+
+    def _read(self, seen: Seen, found: Found, *, is_racy: bool) -> None:
+        try:
+            entry = self._entry(seen)
+        except InterruptedError:
+            found.busy.append(seen.path)
+            return
+        except FileNotFoundError:
+            return  # the next scan sees it gone
+        signature = None if is_racy else seen.signature
+        wrong = codec.fault(entry)
+        if wrong:
+            found.left_out.append((seen.path, wrong))
+            return
+        known = self.files.with_index(lambda index: index.find(seen.path))
+        if known is not None and blocks.is_same(known[0], entry):
+            if signature is not None:
+                found.refreshed.append((seen.path, signature))
+            return
+        found.changes.append((entry, signature))
+
+    def _entry(self, seen: Seen) -> Entry:
+        """As the tree reads it; a file that keeps changing is read once, and that content is kept."""
+        tree = self.files.tree()
+        times = self.busy.get(seen.path, 0)
+        if not times or seen.kind is not FileKind.FILE or seen.size > SPOOL_FILE_MAX:
+            if times > BUSY_AFTER:
+                raise InterruptedError(show(seen.path))
+            return tree.entry(seen)
+        entry = tree.entry(seen)
+        data = tree.read(seen.path, 0, entry.size)
+        if len(data) != entry.size:
+            raise InterruptedError(show(seen.path))
+        size = block_bytes(entry.size)
+        for block, name in enumerate(entry.blocks):
+            piece = data[block * size : (block + 1) * size]
+            if blocks.hash_block(piece) != name:
+                raise InterruptedError(show(seen.path))
+            self._spool.put(name, piece)
+        return entry
+
+
+def _mark(files: FileSet, state: IndexState) -> GenerationCut:
+    return GenerationCut(0, 0, files.spec.index, state.held, state.digest, state.entries, state.bytes)
