@@ -5,6 +5,7 @@ import asyncio
 import json
 import random
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from itertools import count
 
@@ -26,6 +27,9 @@ class ExistsError(Exception):
     """The name is taken (status 409)."""
 
 
+STATUS: dict[type[Exception], int] = {InvalidError: 400, NotFoundError: 404, ExistsError: 409}
+
+
 class Desk:
     """Answers requests."""
 
@@ -36,7 +40,7 @@ class Desk:
 
     def dice(self) -> random.Random:
         """Of the next connection's direction."""
-        return random.Random(f"{self._seed}/{next(self._numbers)}")  # noqa: S311  # chaos, not a secret
+        return random.Random(f"{self._seed}/{next(self._numbers)}")
 
     def application(self) -> web.Application:
         """All routes."""
@@ -122,7 +126,10 @@ class Desk:
     async def change(self, request: web.Request) -> web.Response:
         """POST /proxies/{proxy}: listen, upstream, enabled."""
         proxy, body = self._proxy(request), await body_of(request)
-        listen, upstream = str(body.get("listen") or proxy.listen), str(body.get("upstream") or proxy.upstream)
+        listen, upstream = (
+            str(body.get("listen") or proxy.listen),
+            str(body.get("upstream") or proxy.upstream),
+        )
         is_enabled = bool(body.get("enabled", proxy.is_enabled))
         has_moved = (listen, upstream) != (proxy.listen, proxy.upstream)
         if has_moved or not is_enabled:
@@ -195,11 +202,10 @@ async def body_of(request: web.Request) -> dict[str, object]:
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Errors as the API shows them."""
-    status = {InvalidError: 400, NotFoundError: 404, ExistsError: 409, OSError: 500}
     try:
         return await handler(request)
     except (InvalidError, NotFoundError, ExistsError, OSError) as error:
-        code = next(number for kind, number in status.items() if isinstance(error, kind))
+        code = STATUS.get(type(error), 500)
         return web.json_response({"error": str(error), "status": code}, status=code)
 
 
@@ -212,7 +218,8 @@ async def serve(port: int, seed: int) -> None:
     await runner.setup()
     site = web.TCPSite(runner, HOST, port)
     await site.start()
-    print(json.dumps({"url": f"http://{HOST}:{runner.addresses[0][1]}"}), flush=True)
+    sys.stdout.write(json.dumps({"url": f"http://{HOST}:{runner.addresses[0][1]}"}) + "\n")
+    sys.stdout.flush()
     await stop.wait()
     await runner.cleanup()
 

@@ -141,7 +141,10 @@ class Course:
 
     def _sliced(self, piece: bytes, active: Sequence[Toxic]) -> list[bytes]:
         for toxic in active:
-            size, variation = toxic.attributes.get("average_size", 0), toxic.attributes.get("size_variation", 0)
+            size, variation = (
+                toxic.attributes.get("average_size", 0),
+                toxic.attributes.get("size_variation", 0),
+            )
             if toxic.type == "slicer" and size > 0:
                 parts, at = [], 0
                 while at < len(piece):

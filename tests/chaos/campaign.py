@@ -1,0 +1,80 @@
+"""Faults by a seeded schedule: the same seed disturbs the same lines in the same order, for the same time."""
+
+import random
+from dataclasses import dataclass
+
+from drsync.adapters.api_client.failures import DONE, REFUSED
+from drsync.lab.layout import CENTER_NAMES, COORDINATOR, GROUP, PRODUCTION, REMOTE, SAME_CITY
+from drsync.lab.status import group_of
+from tests.chaos.stage import Fault, Stage, lines
+
+CITY = (PRODUCTION, SAME_CITY)
+PARTNERS = (*CENTER_NAMES, COORDINATOR)
+STEPS = 5
+HOLD_S = (0.3, 3.0)
+KILL_CHANCE = 0.3
+CONCURRENT_MAX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Lines that are disturbed together for a while; perhaps a process is killed meanwhile.
+
+    Attributes:
+        faults: what happens to which line.
+        seconds: how long.
+        victim: who is killed; empty for nobody. ``owner`` is whoever owns the group then.
+        is_moved: after the owner's death the other center of the city takes over, if it may.
+    """
+
+    faults: tuple[tuple[Fault, str, str], ...]
+    seconds: float
+    victim: str = ""
+    is_moved: bool = False
+
+
+def schedule(seed: int, steps: int = STEPS) -> list[Step]:
+    """What happens."""
+    dice = random.Random(seed)
+    made = []
+    for _ in range(steps):
+        faults = []
+        for _ in range(dice.randint(1, CONCURRENT_MAX)):
+            one = dice.choice(CENTER_NAMES)
+            other = dice.choice([name for name in PARTNERS if name != one])
+            faults.append((dice.choice(list(Fault)), one, other))
+        victim = dice.choice(["owner", "owner", REMOTE, COORDINATOR]) if dice.random() < KILL_CHANCE else ""
+        made.append(Step(tuple(faults), dice.uniform(*HOLD_S), victim, dice.random() < 0.5))
+    return made
+
+
+async def play(on: Stage, steps: list[Step]) -> str:
+    """Let it all happen; whoever owns the group at the end."""
+    owner = PRODUCTION
+    for step in steps:
+        for fault, one, other in step.faults:
+            await on.disturb(fault, lines(one, other))
+        if step.victim:
+            owner = await _kill(on, step, owner)
+        await on.hold(step.seconds)
+        await on.heal(on.proxies)
+        for name in sorted(on.killed):
+            on.restart(name)
+        on.require_alive()
+    return await _owner(on)
+
+
+async def _kill(on: Stage, step: Step, owner: str) -> str:
+    await on.kill(owner if step.victim == "owner" else step.victim)
+    if step.victim != "owner" or not step.is_moved:
+        return owner
+    target = next(name for name in CITY if name != owner)
+    ended = await on.place.cli("failover", GROUP, "--to", target, "--reason", "chaos")
+    if ended.code not in (DONE, REFUSED):
+        on.notes.append(f"failover to {target} ended with {ended.code}: {ended.err.strip()}")
+    return await _owner(on)
+
+
+async def _owner(on: Stage) -> str:
+    status = await on.place.until("the coordinator answers", lambda s: bool(group_of(s).text("owner")))
+    return group_of(status).text("owner")

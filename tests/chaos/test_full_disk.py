@@ -1,0 +1,80 @@
+"""A member's real file system fills up under load: the owner goes on, nothing is lost, nobody helps it."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from drsync.adapters.nbd.client import NbdClient
+from drsync.lab.layout import GROUP, LEDGER, PRODUCTION, SAME_CITY
+from drsync.lab.status import group_of
+from tests.chaos.stage import Stage, stage
+from tests.integration import disks
+from tests.integration.site import Site
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.xdist_group("chaos")]
+
+MIB = 1 << 20
+FILE_SYSTEM_BYTES = 220 * MIB  # room for three segments and what ext4 keeps for itself
+BALLAST_BYTES = 110 * MIB  # leaves room for one
+NOTICED_S = 20.0
+
+
+@contextmanager
+def small_file_system(image: Path, tree: Path) -> Iterator[Path]:
+    """An ext4 of its own with a big file in it; the file's path."""
+    with image.open("wb") as file:
+        file.truncate(FILE_SYSTEM_BYTES)
+    disks.run("mkfs.ext4", "-q", "-F", "-m", "0", image)
+    with disks.mounted(image, tree):
+        ballast = tree / "ballast"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+        yield ballast
+
+
+async def write_until_said(on: Stage, word: str) -> None:
+    """Rewrite the other volume in large pieces until the status says `word`."""
+    client = await NbdClient.connect(await on.place.uri(LEDGER), connect_seconds=5.0, request_seconds=20.0)
+    try:
+        deadline = time.monotonic() + NOTICED_S
+        while not any(word in line for line in on.crew.samples[-1].lines):
+            assert time.monotonic() < deadline, f"the status never said {word!r}: {on.crew.samples[-1]}"
+            for at in range(0, client.size, MIB):
+                await client.write(at, os.urandom(MIB))
+    finally:
+        await client.close()
+
+
+@pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())
+async def test_a_full_file_system_at_the_mate_stops_the_mate_alone(home: Path) -> None:
+    with ExitStack() as made:
+        ballast: list[Path] = []
+
+        def mount(place: Site) -> None:
+            state = place.layout.state(SAME_CITY)
+            ballast.append(made.enter_context(small_file_system(home / "disk.img", state)))
+
+        async with stage(home, prepare=mount) as on:
+            process = on.place.cluster.alive()[SAME_CITY]
+            await write_until_said(on, "No space left")
+            assert any(SAME_CITY in line for line in on.crew.samples[-1].lines)
+            assert not on.crew.samples[-1].is_ready
+            await on.crew.until_writing(50, NOTICED_S)
+            group = await on.place.group()
+            assert group.texts("in_sync") == [PRODUCTION], "its charter names who has every write"
+            assert group.doc("centers").doc(SAME_CITY).text("state") == "replica"
+            refused = await on.place.cli("failover", GROUP, "--to", SAME_CITY)
+            assert refused.code == 3, refused.out
+            assert "No space left" in refused.out + refused.err
+
+            ballast[0].unlink()
+            await on.place.until(
+                "the mate in sync again", lambda s: SAME_CITY in group_of(s).texts("in_sync"), NOTICED_S
+            )
+            found = await on.judge(PRODUCTION)
+            assert on.place.cluster.alive()[SAME_CITY].pid == process.pid
+            assert found.attempts
