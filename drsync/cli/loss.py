@@ -1,7 +1,7 @@
 """The loss statement of a failover, as people read it before they decide."""
 
 from drsync.adapters.api_client.doc import Doc
-from drsync.cli.output import BAD, GOOD, console, line, row, table
+from drsync.cli.output import BAD, DIM, GOOD, console, line, row, table
 from drsync.cli.text import clock, format_duration, format_size, plural
 
 WORDS = {
@@ -20,10 +20,12 @@ def show(statement: Doc) -> None:
     if is_loss:
         records = plural(statement.whole("records_at_least"), "record")
         line(f"  Known to be lost: at least {records}; {_size(statement)}.")
+        if statement.whole("records_at_least"):
+            line("  (The marks that drsync writes each second count as records.)", DIM)
     if statement.whole("from_us"):
         line(f"  Nothing written before {clock(statement.whole('from_us'))} is lost.")
     if statement.whole("until_us"):
-        line(f"  The newest write known to be lost was made at {clock(statement.whole('until_us'))}.")
+        line(f"  The newest record known to be lost is of {clock(statement.whole('until_us'))}.")
     for tree in statement.docs("files"):
         _show_tree(tree)
     centers = statement.docs("centers")
