@@ -138,10 +138,11 @@ def _attributes_of(path: bytes, known: os.stat_result, xattrs: attributes.Xattrs
 
 
 def _copy_piece(source: int, target: int, at: int, length: int) -> int:
-    """In the kernel where it can; bytes that were copied."""
-    try:
-        return os.copy_file_range(source, target, length, at, at)
-    except OSError as error:
-        if error.errno not in _NO_COPY:
-            raise
+    """In the kernel where it can and where it pays; bytes that were copied."""
+    if length > _BUFFER_BYTES:
+        try:
+            return os.copy_file_range(source, target, length, at, at)
+        except OSError as error:
+            if error.errno not in _NO_COPY:
+                raise
     return os.pwrite(target, os.pread(source, min(length, _BUFFER_BYTES), at), at)

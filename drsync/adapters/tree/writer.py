@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from drsync.adapters.tree import attributes
@@ -61,6 +62,17 @@ class Writer:
             self._held = Session(self._root, self._fileset, is_first=self._is_first)
         return self._held
 
+    @contextmanager
+    def _briefly(self) -> Iterator[Session]:
+        """What is held by a change under way, or handles that are given back at once."""
+        is_held = self._held is not None
+        session = self._session()
+        try:
+            yield session
+        finally:
+            if not is_held:
+                self.close()
+
     def mark(self, fileset: str) -> None:
         """See the port."""
         self._root.mark(fileset)
@@ -74,15 +86,18 @@ class Writer:
 
     def staged(self) -> frozenset[str]:
         """See the port."""
-        return frozenset(self._session().area.sealed)
+        with self._briefly() as session:
+            return frozenset(session.area.sealed)
 
     def sync(self) -> None:
         """See the port."""
-        self._session().sync_sealed()
+        with self._briefly() as session:
+            session.sync_sealed()
 
     def sweep(self, keep: Iterable[str]) -> None:
         """See the port."""
-        self._session().area.sweep(frozenset(keep))
+        with self._briefly() as session:
+            session.area.sweep(frozenset(keep))
 
     def put_file(self, entry: Entry, key: str, expected: Signature | None) -> PutResult:
         """See the port. What is sealed becomes durable first: a power cut leaves the old or the new."""

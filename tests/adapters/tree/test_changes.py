@@ -14,7 +14,7 @@ from drsync.adapters.tree import area, kernel, session
 from drsync.adapters.tree.tree import LinuxTree
 from drsync.model.fileset import Entry, FileKind, Signature
 from drsync.ports.tree import PutOutcome, PutResult
-from tests.adapters.tree.conftest import FILESET
+from tests.adapters.tree.conftest import FILESET, mount, unmount
 from tests.adapters.tree.rebuild import entries_of, key_of
 
 DONE, UNEXPECTED, HELD = PutOutcome.DONE, PutOutcome.UNEXPECTED, PutOutcome.HELD
@@ -424,6 +424,19 @@ def test_sealed_files_are_durable_before_they_move(
         assert tree.put_file(entry, key, None).outcome is DONE
     assert order == ["syncfs"] + ["rename"] * 40
     assert session.SYNCED_ONE_BY_ONE_MAX < 40
+
+
+def test_asking_what_is_staged_keeps_nobody_from_unmounting(tmp_path: Path) -> None:
+    root = tmp_path / "mounted"
+    root.mkdir()
+    mount("-t", "tmpfs", "none", root)
+    tree = LinuxTree(str(root), FILESET)
+    put(tree, b"file", b"x")
+    tree.finish([])
+    assert tree.staged() == frozenset()
+    tree.sync()
+    tree.sweep(())
+    unmount(root)
 
 
 def test_a_root_that_was_swapped_during_a_change_is_told(root: Path, tree: LinuxTree) -> None:
