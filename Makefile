@@ -21,7 +21,7 @@ LOCKED := $(PIP_INSTALL) --require-hashes
 TEST_OPTIONS ?= -n 2 --dist loadgroup
 ARGS ?=
 
-.PHONY: help setup lab test machines bundle lint format bench lock changelog clean machine
+.PHONY: help setup lab test chaos machines bundle lint format bench lock changelog clean machine
 
 help: ## this list
 	@echo "drsync: disaster recovery for two sites and three centers"
@@ -38,6 +38,9 @@ lab: setup ## three centers on this machine: a drill, a failover, the way back; 
 test: export LC_ALL = C.UTF-8
 test: setup installed-test ## the whole test suite, real processes included
 	@folder=$$(mktemp -d /tmp/drsync.XXXX) && $(BIN)/python -m pytest $(TEST_OPTIONS) --basetemp="$$folder/t" $(ARGS) && rm -rf "$$folder"
+
+chaos: setup installed-test ## campaigns of disturbed lines and killed processes (ARGS='--seeds 20 --first 1')
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 # Apart from the others, because it boots containers, needs root, and takes minutes. Their root file system is kept.
 machines: export DRSYNC_MACHINES_CACHE ?= $(CURDIR)/build/machines
