@@ -72,9 +72,13 @@ class Centers:
 
     async def serve(self, group: Group) -> list[str]:
         """Make a group and wait until its members follow as its mode says; addresses of its volumes."""
-        async with self._cluster.api() as client:
-            await client.post("/v1/groups", group.document())
+        await self.apply(group.document())
         return await self.wait_ready(group)
+
+    async def apply(self, document: dict[str, object]) -> None:
+        """Make a group; nothing is waited for."""
+        async with self._cluster.api() as client:
+            await client.post("/v1/groups", document)
 
     async def wait_ready(self, group: Group) -> list[str]:
         """Until the group is served and everybody has everything; addresses of its volumes."""
