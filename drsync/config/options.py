@@ -108,6 +108,8 @@ class AgentOptions:
     file_roots: tuple[str, ...] = ()
     """Directories below which trees of file sets may lie, beside our own state directory."""
     hooks: HookOptions = HookOptions()
+    metrics: Address | None = None
+    """Where figures are served for Prometheus, without encryption and without a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class CoordinatorOptions:
     agents: tuple[KnownAgent, ...]
     http: HttpOptions | None = None
     log: LogOptions = LogOptions()
+    metrics: Address | None = None
 
 
 class VolumeRequest(NamedTuple):

@@ -126,6 +126,12 @@ class HooksSection(Section):
         return options.HookOptions(tuple(self.allow), self.mounts)
 
 
+class Metrics(Section):
+    """``[metrics]``: where figures are served for Prometheus; nowhere unless it is said."""
+
+    listen: ListenAddress
+
+
 class AgentFile(Section):
     """The file of `drsync agent run`."""
 
@@ -139,6 +145,7 @@ class AgentFile(Section):
     files: Files = Files()
     log: Log = Log()
     hooks: HooksSection = HooksSection()
+    metrics: Metrics | None = None
 
     def build(self) -> options.AgentOptions:
         """As options."""
@@ -153,6 +160,7 @@ class AgentFile(Section):
             log=self.log.build(),
             file_roots=tuple(self.files.allow),
             hooks=self.hooks.build(),
+            metrics=self.metrics.listen if self.metrics else None,
         )
 
 
@@ -190,6 +198,7 @@ class CoordinatorFile(Section):
     agents: Annotated[dict[Name, AgentEntry], Field(min_length=1)]
     http: Http | None = None
     log: Log = Log()
+    metrics: Metrics | None = None
 
     def build(self) -> options.CoordinatorOptions:
         """As options."""
@@ -201,6 +210,7 @@ class CoordinatorFile(Section):
             agents=tuple(entry.build(name) for name, entry in self.agents.items()),
             http=self.http.build() if self.http else None,
             log=self.log.build(),
+            metrics=self.metrics.listen if self.metrics else None,
         )
 
 

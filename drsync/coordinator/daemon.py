@@ -109,6 +109,9 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
             await _listen(runner, options)
             address = await coordinator.transport.listen(coordinator.accept)
             log.info("listening", center=COORDINATOR, reason=f"agents at {address}")
+            if options.metrics is not None:
+                address = await coordinator.office.metrics.listen(*options.metrics)
+                log.info("listening", center=COORDINATOR, reason=f"metrics at {address}")
             tasks.create_task(coordinator.office.supervision.run())
             tasks.create_task(coordinator.office.objectives.run())
             tasks.create_task(_tell_manager(manager, coordinator.office, options))
@@ -120,6 +123,7 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
         if runner is not None:
             await runner.cleanup()
         if coordinator is not None:
+            await coordinator.office.metrics.close()
             await coordinator.transport.close()
             coordinator.office.close()
 

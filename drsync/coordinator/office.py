@@ -9,6 +9,7 @@ from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import History
 from drsync.adapters.sqlite.members import MemberMemory
 from drsync.adapters.sqlite.runs import SqliteRuns
+from drsync.coordinator import metrics
 from drsync.coordinator.agents import AgentDesk
 from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
@@ -35,6 +36,7 @@ class Office:
         objectives: watches RPO and availability while its `run` runs.
         journal: keeps and logs what happens.
         store, sessions: the charters; who is connected.
+        metrics: serves figures once it is told where.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Office:
             clock=clock,
             about={"cluster": cluster_id, "started_us": clock.wall_us()},
         )
+        self.metrics = metrics.server(picture.status, operations.running)
         groups = Groups(store, by_name, random)
         self.api = Api(
             Parts(

@@ -98,6 +98,10 @@ class Operations:
         """The change of owner under way."""
         return self._moves.get(group_id)
 
+    def running(self) -> list[str]:
+        """The kind of each operation under way."""
+        return [live.operation.kind.value for live in (*self._moves.values(), *self._drills.values())]
+
     def is_drilling(self, drill_id: str) -> bool:
         """Whether that drill is under way here."""
         return any(live.operation.id == drill_id for live in self._drills.values())

@@ -5,6 +5,7 @@ decided by `core.group_log`, once per batch. One instance lives as long as one e
 """
 
 import errno
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from drsync.ports.journal import Journal
 from drsync.ports.volume import COMPLETE_OK, Completion
 
 WRITE_PIECE = 1 << 20  # because a batch holds at most 1 MiB of payload
+COMMIT_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+"""How long commits take is counted below these, because links and disks differ by factors, not by offsets."""
 ZERO_PIECE = 1 << 31  # because a record's length has 32 bits
 
 
@@ -83,10 +86,14 @@ class OwnerStats:
     writes: int = 0
     write_bytes: int = 0
     flushes: int = 0
+    reads: int = 0
+    read_bytes: int = 0
     batches: int = 0
     log_bytes: int = 0  # of batches, with their tables
     paced: int = 0  # requests whose answer was held back
     paced_s: float = 0.0  # by so much in all
+    commit_s: float = 0.0  # from append to commit, all batches together
+    commit_counts: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS_S) + 1))
 
 
 class OwnerEngine:
@@ -198,6 +205,8 @@ class OwnerEngine:
         except DrsyncError as error:
             self._on_trouble(error)
             return errno.EIO
+        self.stats.reads += 1
+        self.stats.read_bytes += len(target)
         return 0 if self._is_still_leased() else errno.EAGAIN
 
     def park(self, completion: Completion) -> None:
@@ -289,12 +298,15 @@ class OwnerEngine:
 
     def _commit(self) -> None:
         commit, pending = self.log.commit, self._pending
-        volumes = self.volumes
+        volumes, stats, now = self.volumes, self.stats, self.clock.now()
         answer: Completion | None = None
         cookies: list[bytes] = []
         try:
             while pending and pending[0].last_seq <= commit:
                 entry = pending.popleft()
+                took = now - entry.since
+                stats.commit_s += took
+                stats.commit_counts[bisect_left(COMMIT_BOUNDS_S, took)] += 1
                 volumes.record(entry.last_seq, entry.table, entry.payload)
                 if entry.completion is None or not entry.cookies:
                     continue
