@@ -78,9 +78,11 @@ def _to_read(known: Signatures, seen: Sequence[Seen], gone: Iterable[bytes]) -> 
 def _missing(known: Signatures, seen: Sequence[Seen], below: Sequence[bytes]) -> Iterator[bytes]:
     """Names of the index that the scan did not find where it looked."""
     found = {name.path for name in seen}
-    scope = frozenset(below) if below else frozenset((b"",))
+    scope = frozenset(below)
+    inside = tuple(place + b"/" for place in scope if place)
+    is_everything = not scope or b"" in scope
     for path in known:
-        if path and path not in found and is_below(path, scope):
+        if path and (is_everything or path in scope or path.startswith(inside)) and path not in found:
             yield path
 
 
@@ -112,6 +114,8 @@ def is_below(path: bytes, places: Collection[bytes]) -> bool:
 def _linked_elsewhere(known: Signatures, gone: Sequence[bytes]) -> set[tuple[int, int]]:
     """Inodes of names that are gone, of which the index has other names that are not."""
     inodes = {_inode(known[path]) for path in gone} - {_NO_INODE}
+    if not inodes:
+        return set()
     names = frozenset(gone)
     return {
         inode

@@ -53,6 +53,7 @@ OWN_NAME: Final = b".drsync"
 
 GENERATION_MAX: Final = (1 << 63) - 1
 """Because an index in SQLite has signed integers."""
+KIND_AT: Final = 13
 HASHED_FROM: Final = 12
 """Where the content of an encoded entry begins: its length and its generation are no part of it."""
 

@@ -60,6 +60,10 @@ class FileIndex(Protocol):
         """A live entry."""
         ...
 
+    def hard_links(self) -> list[Known]:
+        """Live entries that are another name of a file: they follow when the file is replaced."""
+        ...
+
     def changed_since(self, number: int) -> Iterator[Entry]:
         """Entries and tombstones that last changed in a generation above `number`, by path."""
         ...

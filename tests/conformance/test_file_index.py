@@ -18,7 +18,7 @@ from drsync.model.errors import PermanentError, RefusedError, TransientError
 from drsync.model.fileset import BEFORE_ALL, Entry, FileKind, Generation, GenerationStart, Signature
 from drsync.model.scan import RootIdentity
 from drsync.ports.file_index import FileIndex, IndexState, Known
-from tests.delta.entry_examples import directory, entries, file, tombstone
+from tests.delta.entry_examples import directory, entries, file, hardlink, tombstone
 
 E1, E2 = Epoch(1), Epoch((1 << 64) - 1)
 SIGNATURE = Signature(1, 5, 15 * 10**18 + 1, -3, (1 << 64) - 1, (1 << 64) - 2)
@@ -76,6 +76,16 @@ def test_what_changed_since_a_generation_has_its_tombstones(index: FileIndex) ->
     assert len(list(index.changed_since(0))) == 4
     assert index.find(b"a") is None
     assert index.state().digest == digest_of([ROOT, file(b"b"), file(b"c", b"new")])
+
+
+def test_hard_links_are_found_while_they_are_links(index: FileIndex) -> None:
+    links = [hardlink(b"b", b"a"), hardlink(b"d/c", b"a")]
+    index.cut(Generation(E1, 1), known(ROOT, file(b"a"), directory(b"d"), *links))
+    assert index.hard_links() == known(*links)
+    index.cut(
+        Generation(E1, 2), [(tombstone(b"b", 2, FileKind.HARDLINK), None), *known(file(b"d/c", b"c", 2))]
+    )
+    assert index.hard_links() == []
 
 
 def test_the_lineage_grows_with_each_epoch(index: FileIndex) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from drsync.delta.entries import Digest, digest_of, entry_hash
-from drsync.model.fileset import Entry, Generation, GenerationStart, Signature
+from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, Signature
 from drsync.ports.file_index import IndexState, Known
 from drsync.ports.tree import RootIdentity
 
@@ -38,6 +38,10 @@ class MemoryFileIndex:
     def find(self, path: bytes) -> Known | None:
         """See FileIndex."""
         return self._live().get(path)
+
+    def hard_links(self) -> list[Known]:
+        """See FileIndex."""
+        return [known for known in self._live().values() if known[0].kind is FileKind.HARDLINK]
 
     def changed_since(self, number: int) -> Iterator[Entry]:
         """See FileIndex."""

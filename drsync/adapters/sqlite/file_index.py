@@ -14,7 +14,7 @@ from struct import Struct
 
 from pydantic import TypeAdapter, ValidationError
 
-from drsync.delta.entries import HASHED_FROM, Digest, decode, encode, hash_packed
+from drsync.delta.entries import HASHED_FROM, KIND_AT, Digest, decode, encode, hash_packed
 from drsync.model.errors import PermanentError, RefusedError, TransientError
 from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, Signature
 from drsync.model.scan import RootIdentity
@@ -36,6 +36,7 @@ CREATE TABLE entries (
   id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, number INTEGER NOT NULL, deleted INTEGER NOT NULL,
   size INTEGER NOT NULL, signature BLOB, body BLOB NOT NULL) STRICT;
 CREATE INDEX entries_by_number ON entries (number);
+CREATE INDEX hard_links ON entries (path) WHERE substr(body, 14, 1) = x'04' AND NOT deleted;
 CREATE TABLE blocks (
   key INTEGER NOT NULL, entry INTEGER NOT NULL, n INTEGER NOT NULL,
   PRIMARY KEY (key, entry)) STRICT, WITHOUT ROWID;
@@ -60,6 +61,11 @@ NEW_TOMBSTONES = """
 INSERT INTO entries (path, number, deleted, size, body)
 SELECT path, number, 1, 0, body FROM incoming WHERE deleted AND path NOT IN (SELECT path FROM entries)
 """
+HARD_LINKS = """
+SELECT body, signature FROM entries INDEXED BY hard_links
+WHERE substr(body, 14, 1) = x'04' AND NOT deleted ORDER BY path
+"""
+assert (KIND_AT, FileKind.HARDLINK) == (14 - 1, 4)
 UNNAMED = "SELECT path FROM entries WHERE path NOT IN (SELECT path FROM incoming WHERE NOT deleted)"
 
 Row = tuple[int, bytes, int, int, int, bytes | None, bytes]
@@ -139,6 +145,11 @@ class SqliteFileIndex:
             "SELECT body, signature FROM entries WHERE path = ? AND NOT deleted", (path,)
         ).fetchone()
         return None if found is None else (decode(found[0])[0], _signature(found[1]))
+
+    def hard_links(self) -> list[Known]:
+        """See FileIndex."""
+        rows = self._db.execute(HARD_LINKS).fetchall()
+        return [(decode(body)[0], _signature(signature)) for body, signature in rows]
 
     def changed_since(self, number: int) -> Iterator[Entry]:
         """See FileIndex."""
