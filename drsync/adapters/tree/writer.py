@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -153,8 +154,12 @@ class Writer:
             if entry.kind is FileKind.FILE:
                 return _unexpected("the file is not there")
             made = session.area.new_name("new")
-            make_node(session.area.handle, made, entry)
-            return _place_or_drop(session, made, entry.path, directory, name, now)
+            movable = _movable(entry)
+            make_node(session.area.handle, made, movable)
+            result = _place_or_drop(session, made, entry.path, directory, name, now)
+            if movable == entry or result.outcome is not PutOutcome.DONE:
+                return result
+            return _change_in_place(session, entry, os.stat(name, dir_fd=directory, follow_symlinks=False))
 
     def remove(self, path: bytes, expected: Signature) -> PutResult:
         """See the port. What is gone already is done."""
@@ -285,6 +290,12 @@ def _lose_name(session: Session, gone: bytes, ino: int) -> None:
     """At once and not with the trash, so that the change time of its other names does not change later."""
     session.area.remove(gone)
     session.relinked.add(ino)
+
+
+def _movable(entry: Entry) -> Entry:
+    """With the right to write a directory that moves: without root's rights its owner needs it."""
+    is_closed = entry.kind is FileKind.DIRECTORY and not entry.mode & stat.S_IWUSR
+    return replace(entry, mode=entry.mode | stat.S_IRWXU) if is_closed else entry
 
 
 def _is_still(session: Session, gone: bytes, was: os.stat_result) -> bool:
