@@ -9,7 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.chaos.campaign import STEPS, play, schedule
+from tests.chaos.campaign import STEPS, Step, play, schedule
 from tests.chaos.stage import stage
 from tests.integration import disks
 
@@ -22,8 +22,7 @@ async def one(seed: int, steps: int) -> str:
     planned = schedule(seed, steps)
     for number, step in enumerate(planned, 1):
         shown = ", ".join(f"{fault.value} {a}-{b}" for fault, a, b in step.faults)
-        killed = f", {step.victim} killed{' and replaced' if step.is_moved else ''}" if step.victim else ""
-        say(f"  {number}. {shown} for {step.seconds:.1f} s{killed}")
+        say(f"  {number}. {shown} for {step.seconds:.1f} s{trouble(step)}")
     try:
         async with stage(home, seed=seed, seconds=SEED_S) as on:
             owner = await play(on, planned)
@@ -35,6 +34,15 @@ async def one(seed: int, steps: int) -> str:
     finally:
         disks.release_all(home)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def trouble(step: Step) -> str:
+    """What else happens in a step, in words."""
+    if not step.victim:
+        return ""
+    if step.victim == "isolated":
+        return f", the owner isolated ({step.isolation.value}) and replaced"
+    return f", {step.victim} killed{' and replaced' if step.is_moved else ''}"
 
 
 def say(line: str) -> None:

@@ -10,9 +10,11 @@ from tests.chaos.stage import Fault, Stage, lines
 
 CITY = (PRODUCTION, SAME_CITY)
 PARTNERS = (*CENTER_NAMES, COORDINATOR)
+BUSY = (*CITY, *CITY, REMOTE)  # because between idle members there is little to lose
 STEPS = 5
 HOLD_S = (0.3, 3.0)
-KILL_CHANCE = 0.3
+TROUBLE = ("",) * 4 + ("owner", "owner", "isolated", "isolated", REMOTE, COORDINATOR)
+ISOLATING = (Fault.HALF_OPEN, Fault.CUT, Fault.RESET)
 CONCURRENT_MAX = 2
 
 
@@ -23,7 +25,8 @@ class Step:
     Attributes:
         faults: what happens to which line.
         seconds: how long.
-        victim: who is killed; empty for nobody. ``owner`` is whoever owns the group then.
+        victim: who is killed; empty for nobody. ``owner`` is whoever owns the group then; ``isolated`` is the
+            owner as well, which lives on but is cut off from everybody, as `isolation` says.
         is_moved: after the owner's death the other center of the city takes over, if it may.
     """
 
@@ -31,6 +34,7 @@ class Step:
     seconds: float
     victim: str = ""
     is_moved: bool = False
+    isolation: Fault = Fault.CUT
 
 
 def schedule(seed: int, steps: int = STEPS) -> list[Step]:
@@ -40,11 +44,12 @@ def schedule(seed: int, steps: int = STEPS) -> list[Step]:
     for _ in range(steps):
         faults = []
         for _ in range(dice.randint(1, CONCURRENT_MAX)):
-            one = dice.choice(CENTER_NAMES)
+            one = dice.choice(BUSY)
             other = dice.choice([name for name in PARTNERS if name != one])
             faults.append((dice.choice(list(Fault)), one, other))
-        victim = dice.choice(["owner", "owner", REMOTE, COORDINATOR]) if dice.random() < KILL_CHANCE else ""
-        made.append(Step(tuple(faults), dice.uniform(*HOLD_S), victim, dice.random() < 0.5))
+        seconds, victim = dice.uniform(*HOLD_S), dice.choice(TROUBLE)
+        is_moved = victim == "isolated" or (victim == "owner" and dice.random() < 0.5)
+        made.append(Step(tuple(faults), seconds, victim, is_moved, dice.choice(ISOLATING)))
     return made
 
 
@@ -55,7 +60,7 @@ async def play(on: Stage, steps: list[Step]) -> str:
         for fault, one, other in step.faults:
             await on.disturb(fault, lines(one, other))
         if step.victim:
-            owner = await _kill(on, step, owner)
+            owner = await _trouble(on, step, owner)
         await on.hold(step.seconds)
         await on.heal(on.proxies)
         for name in sorted(on.killed):
@@ -64,9 +69,12 @@ async def play(on: Stage, steps: list[Step]) -> str:
     return await _owner(on)
 
 
-async def _kill(on: Stage, step: Step, owner: str) -> str:
-    await on.kill(owner if step.victim == "owner" else step.victim)
-    if step.victim != "owner" or not step.is_moved:
+async def _trouble(on: Stage, step: Step, owner: str) -> str:
+    if step.victim == "isolated":
+        await on.disturb(step.isolation, lines(owner))
+    else:
+        await on.kill(owner if step.victim == "owner" else step.victim)
+    if not step.is_moved:
         return owner
     target = next(name for name in CITY if name != owner)
     ended = await on.place.cli("failover", GROUP, "--to", target, "--reason", "chaos")
