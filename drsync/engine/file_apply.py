@@ -16,7 +16,7 @@ from drsync.model import epoch as epochs
 from drsync.model.epoch import Epoch
 from drsync.model.errors import RefusedError
 from drsync.model.fileset import BEFORE_ALL, Entry, FileKind, Signature
-from drsync.ports.file_index import Known
+from drsync.ports.file_index import FileIndex, Known
 from drsync.ports.tree import PutOutcome, PutResult, Seen, Tree
 
 BATCH = 500  # because one transaction of the index takes as long as some hundred renames
@@ -107,6 +107,7 @@ class Applier:
                 remedy="All of it is compared again by itself.",
             )
         files.wants_full = False
+        tree.sweep(())
 
     def _require_meant(self, entries: Sequence[Entry]) -> None:
         """A whole index that lacks most of what is here is not believed without a person's word."""
@@ -180,9 +181,7 @@ class Applier:
         incoming = files.with_index(lambda index: index.incoming())
         if incoming is None:
             return
-        own: Mapping[bytes, Known] = files.with_index(
-            lambda index: {known[0].path: known for known in index.entries()}
-        )
+        own = files.with_index(lambda index: _own(index, entries, is_full=incoming[2]))
         done: list[Known] = []
         try:
             for operation in file_changes.operations(own, entries, is_full=incoming[2]):
@@ -249,6 +248,15 @@ class Applier:
         signatures = [(path, tree.glance(path)) for path in sorted(parents)]
         known = [(path, signature) for path, signature in signatures if signature is not None]
         self._files.with_index(lambda index: index.refresh(known))
+
+
+def _own(index: FileIndex, entries: Sequence[Entry], *, is_full: bool) -> Mapping[bytes, Known]:
+    """What operations need of the index: all of it, or what a few changes touch."""
+    if is_full:
+        return {known[0].path: known for known in index.entries()}
+    paths = {entry.path for entry in entries} | {entry.parent for entry in entries}
+    found = {path: known for path in paths if (known := index.find(path)) is not None}
+    return found | {known[0].path: known for known in index.hard_links()}
 
 
 def _directories(own: Mapping[bytes, Known], entries: Sequence[Entry]) -> Iterator[Entry]:

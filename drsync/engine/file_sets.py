@@ -30,6 +30,7 @@ from drsync.ports.transport import LinkKind
 
 ROLE_POLL_S = 0.05  # because a new owner's tree should be its source as soon as its volumes are served
 RETRY_LOW_S, RETRY_HIGH_S = 0.2, 5.0  # because a returning peer should be met soon, a dead one seldom
+FORGET_S = 10.0  # because a tombstone costs a hundred bytes, and a transaction a sync
 SETTLE_POLL_S = 0.02  # because a person waits for the end of it
 
 Json = dict[str, object]
@@ -111,12 +112,29 @@ class FileSets:
                     for center in self._member.copy.spec.members
                     if center.name != self._member.copy.me.center
                 ]
+                loops.append(tasks.create_task(self._forget(source)))
                 await source.run()
                 for loop in loops:
                     loop.cancel()
         finally:
             del self._sources[files.spec.id]
             await in_thread(files.stop_watching)
+
+    async def _forget(self, source: Source) -> None:
+        """Let go of tombstones that every member has seen."""
+        others = [c.name for c in self._member.copy.spec.members if c.name != self._member.copy.me.center]
+        while True:
+            await self._clock.sleep_until(self._clock.now() + FORGET_S)
+            held = [self._held(source, center) for center in others]
+            if all(generation is not None for generation in held):
+                await source.forget(min(g.number for g in held if g is not None))
+
+    def _held(self, source: Source, center: str) -> Generation | None:
+        """What a peer holds of this term's generations."""
+        shipment = self._shipments.get((source.files.spec.id, center))
+        if shipment is None or not shipment.is_stated or shipment.held.epoch != source.epoch:
+            return None
+        return shipment.held
 
     async def _ship(self, source: Source, term: OwnerTerm, center: str) -> None:
         """Keep a stream to one peer; a new one when it is lost."""

@@ -372,6 +372,7 @@ class Sink:
         assert job.staged is not None
         job.staged.seal(job.entry)
         del self._jobs[job.ordinal]
+        self._files.pending = max(0, self._files.pending - 1)
 
     def _discard(self) -> None:
         jobs, self._jobs = self._jobs, {}

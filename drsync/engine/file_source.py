@@ -128,7 +128,8 @@ class Source:
 
     def base(self, held: Generation, *, is_full: bool) -> Base:
         """See TreeSource."""
-        return file_lineage.base(self.files.state.lineage, self.files.state.held, held, is_full=is_full)
+        state = self.files.state
+        return file_lineage.base(state.lineage, state.held, held, is_full=is_full, horizon=state.horizon)
 
     def changed_since(self, number: int) -> list[Entry]:
         """See TreeSource."""
@@ -157,6 +158,14 @@ class Source:
         self.busy[path] = self.busy.get(path, 0) + 1
         self._signatures[path] = None
         self._hurry.set()
+
+    async def forget(self, number: int) -> None:
+        """Every member holds generation `number` of this term: older tombstones have been seen."""
+        files = self.files
+        if number > files.state.horizon:
+            await in_thread(lambda: files.with_index(lambda index: index.forget(number)))
+            await files.load()
+        self.cuts = [cut for cut in self.cuts if cut[0].number > number]
 
     # --- life
 
@@ -261,6 +270,8 @@ class Source:
         found = Found(is_partial=bool(scan.unseen))
         for seen in changed.read:
             self._read(seen, found, is_racy=seen.path in changed.racy)
+        still = {seen.path for seen in changed.read}
+        self.busy = {path: times for path, times in self.busy.items() if path in still or below}
         for path, kind in changed.gone:
             found.changes.append((Entry(path, kind, deleted=True), None))
         identity = tree.identity()
