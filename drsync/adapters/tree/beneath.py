@@ -15,7 +15,7 @@ from drsync.model.fileset import FileKind, Signature
 
 RESERVED = b".drsync"  # names at the root that begin so are never part of the set
 _CHUNK_BYTES_MAX = 4000  # because the kernel takes 4095 bytes at once and paths of a set may be 4096
-_NO_NAME = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+NO_NAME = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _DEVICE_BITS = (1 << 63) - 1  # because it is kept in a signed column
 
 _KINDS = {
@@ -146,7 +146,7 @@ class Beneath:
             with self.parent(path) as (directory, name):
                 return os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError as error:
-            if error.errno in _NO_NAME:
+            if error.errno in NO_NAME:
                 return None
             raise
 

@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 
 from drsync.adapters.tree import kernel
 from drsync.adapters.tree.area import Area, open_area
-from drsync.adapters.tree.beneath import Beneath, handle_path
+from drsync.adapters.tree.beneath import NO_NAME, Beneath, handle_path
 from drsync.adapters.tree.root import Root
 from drsync.model.fileset import Entry
 
@@ -72,12 +71,16 @@ class Session:
         times = dict(self._touched)
         times.update((entry.path, entry.mtime_ns) for entry in directories)
         for path, mtime_ns in times.items():
-            with (
-                suppress(FileNotFoundError, NotADirectoryError),  # somebody took it away: the next scan tells
-                self.root.holding(path, os.O_PATH | os.O_DIRECTORY) as handle,
-            ):
-                os.utime(handle_path(handle), ns=(mtime_ns, mtime_ns))
+            self._set_time(path, mtime_ns)
             self._touched.setdefault(path, mtime_ns)
+
+    def _set_time(self, path: bytes, mtime_ns: int) -> None:
+        try:
+            with self.root.holding(path, os.O_PATH | os.O_DIRECTORY) as handle:
+                os.utime(handle_path(handle), ns=(mtime_ns, mtime_ns))
+        except OSError as error:
+            if error.errno not in NO_NAME:  # else it is gone, or no directory any more
+                raise
 
     def sync_tree(self) -> None:
         """Make all changes durable."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from drsync.adapters.tree import attributes
 from drsync.adapters.tree.attributes import UnholdableError
-from drsync.adapters.tree.beneath import handle_path, kind_of
+from drsync.adapters.tree.beneath import NO_NAME, handle_path, kind_of
 from drsync.adapters.tree.clone import copy_tree
 from drsync.adapters.tree.content import read_entry
 from drsync.adapters.tree.fork import Fork
@@ -33,7 +33,6 @@ _UNHOLDABLE = {
     errno.EXDEV: "another file system is mounted there",
     errno.EBUSY: "it is in use as a mount point",
 }
-_MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY}
 
 
@@ -214,7 +213,7 @@ def _told(change: Callable[[], PutResult]) -> PutResult:
     except InterruptedError:
         return _unexpected("it changes while it is looked at")
     except OSError as error:
-        if error.errno in _MOVED:
+        if error.errno in NO_NAME:
             return _unexpected("its directory is not there")
         if error.errno in _OCCUPIED:
             return _unexpected("something else is there")

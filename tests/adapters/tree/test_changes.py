@@ -379,6 +379,16 @@ def inodes(root: Path) -> list[int]:
     return [item.inode() for item in os.scandir(root.with_name(".drsync-01234567"))]
 
 
+def test_a_directory_with_content_becomes_a_link(root: Path, tree: LinuxTree) -> None:
+    known = tree.put(an_entry(b"x", FileKind.DIRECTORY), None).signature
+    child = put(tree, b"x/child", b"1").signature
+    assert child is not None
+    assert tree.remove(b"x/child", child).outcome is DONE
+    assert tree.put(an_entry(b"x", FileKind.SYMLINK, target=b"/"), known).outcome is DONE
+    tree.finish([])
+    assert (root / "x").is_symlink()
+
+
 def test_names_are_set_aside_and_the_rest_stays(root: Path, tree: LinuxTree) -> None:
     for name in ("a/changed", "a/same", "new/one", "new/two"):
         (root / name).parent.mkdir(exist_ok=True)
