@@ -207,7 +207,8 @@ class Operations:
 
     async def _book_move(self, live: Live, charter: Charter, planned: Planned) -> Operation:
         log = StepLog(self._world.clock, live.stepped, live.steps[-1].n if live.steps else 0)
-        return await self.books.move(planned, charter, live, log, live.operation)
+        ended = await self.books.move(planned, charter, live, log, live.operation)
+        return replace(ended, loss=live.operation.loss)  # stated meanwhile
 
     async def examine(self, charter: Charter, request: Request) -> Operation:
         """A dry run: the loss statement and whether it would be refused; nothing is kept."""

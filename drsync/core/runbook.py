@@ -33,11 +33,19 @@ MADE = frozenset((Phase.DONE, Phase.FAILED))
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a step is. `tries` of the action so far; `at`: seconds of the clock when it last changed."""
+    """How far a step is.
+
+    Attributes:
+        phase: see the type.
+        tries: of the action so far.
+        at: seconds of the clock when it last changed.
+        has_failed: for good; still true when what it left was undone.
+    """
 
     phase: Phase = Phase.WAITING
     tries: int = 0
     at: float = 0.0
+    has_failed: bool = False
 
 
 Marks = Mapping[str, Mark]
@@ -93,7 +101,7 @@ def decide(
     """
     steps = book.of_mode(mode)
     running = [step for step in steps if _mark(marks, step).phase in RUNNING]
-    failed = [step for step in steps if _mark(marks, step).phase is Phase.FAILED]
+    failed = [step for step in steps if _mark(marks, step).has_failed]
     grave = [step for step in failed if step.on_failure is not OnFailure.CONTINUE]
     is_back = is_given_up or _is_unwinding(steps, marks)
     if not grave and not is_back:
@@ -207,7 +215,8 @@ def ended(
         phase = Phase.DONE
     else:
         phase = Phase.AGAIN if mark.tries <= step.retries and not is_final else Phase.FAILED
-    return {**marks, step.id: replace(mark, phase=phase, at=now)}
+    has_failed = mark.has_failed or phase is Phase.FAILED
+    return {**marks, step.id: replace(mark, phase=phase, at=now, has_failed=has_failed)}
 
 
 def recovered(book: Runbook, mode: RunMode, kept: Iterable[Attempt], now: float) -> dict[str, Mark]:
@@ -234,7 +243,7 @@ def _found(mark: Mark, mode: RunMode) -> Mark:
     if mark.phase is Phase.UNDOING:
         return replace(mark, phase=Phase.DONE)
     if mark.phase in {Phase.BEGUN, Phase.AGAIN} and mode is RunMode.DRILL:
-        return replace(mark, phase=Phase.FAILED)
+        return replace(mark, phase=Phase.FAILED, has_failed=True)
     if mark.phase is Phase.BEGUN:
         return replace(mark, phase=Phase.WAITING, tries=mark.tries - 1)
     return mark
