@@ -43,7 +43,7 @@ SIZES = (1 << 10, 16 << 10)
 SHARE = 100  # one file in so many is rewritten
 READY_S = 300.0
 POLL_S = 0.002
-NO_ROOTS = "[files]\nallow = []\n"
+ALLOW = re.compile(r"^\[files\]\nallow = .*$", re.MULTILINE)
 GROUP, SET = "bench", "tree"
 LSYNCD_SETTLE_S = 2.0  # because it says nowhere that its first run has ended
 
@@ -253,9 +253,9 @@ async def drsync_run(room: Path, options: argparse.Namespace, run: int) -> list[
 
     async def allow(cluster: Cluster) -> None:
         config = cluster.layout.config(PRODUCTION)
-        shipped = config.read_text()
-        assert NO_ROOTS in shipped
-        config.write_text(shipped.replace(NO_ROOTS, f'[files]\nallow = ["{room}"]\n'))
+        allowed, places = ALLOW.subn(f'[files]\nallow = ["{room}"]', config.read_text())
+        assert places == 1, "the shipped configuration has another form"
+        config.write_text(allowed)
 
     figures = []
     async with centers(room, (PRODUCTION, SAME_CITY), before=allow) as running:
