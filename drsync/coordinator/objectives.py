@@ -288,17 +288,18 @@ class Objectives:
 
     # --- answers
 
-    def stretches(self, charter: Charter, from_us: int) -> list[Stretch]:
-        """What the group lacked since then, with what is going on now, oldest first."""
+    def stretches(self, charter: Charter, from_us: int, *, of_rpo: bool = False) -> list[Stretch]:
+        """What the group lacked since then, with what is going on now, oldest first: service, or RPO."""
         watch = self._watches.get(charter.group.id, _Watch())
         found = {
             (one.lack, one.center, one.from_us): one
             for one in (
-                *self.history.stretches(charter.group.id, from_us),
+                *self.history.stretches(charter.group.id, from_us, of_rpo=of_rpo),
                 *watch.ended,
                 *watch.lacks.values(),
                 *self._going_on(charter, watch),
             )
+            if (one.lack is Lack.RPO) is of_rpo
         }
         return sorted(found.values(), key=lambda one: (one.from_us, one.lack.value, one.center))
 

@@ -17,7 +17,7 @@ from drsync.core.availability import (
 from drsync.core.objectives import RESOLUTION_S, Prediction
 from drsync.engine.heartbeat import BEAT_S
 from drsync.model.charter import Charter
-from drsync.model.objectives import Lack, Standing, Stretch
+from drsync.model.objectives import Standing, Stretch
 
 Json = dict[str, object]
 
@@ -91,11 +91,7 @@ def _span(seconds: float) -> str:
 def availability_report(objectives: Objectives, charter: Charter, since_s: float) -> Json:
     """The error budget of a group over the last `since_s` seconds, and every stretch that used it."""
     found = _account(objectives, charter, since_s)
-    shown = [
-        one
-        for one in objectives.stretches(charter, _from_us(objectives, since_s))
-        if one.lack is not Lack.RPO
-    ]
+    shown = objectives.stretches(charter, _from_us(objectives, since_s))
     return {
         "group": charter.group.name,
         "account": asdict(found),
@@ -117,7 +113,7 @@ def compliance_report(objectives: Objectives, charter: Charter, since_s: float) 
     first_us = max(from_us, objectives.first_us(charter))
     lasted_s = max(0.0, (now_us - first_us) / US)
     figures = objectives.figures(charter, first_us)
-    shown = [one for one in objectives.stretches(charter, from_us) if one.lack is Lack.RPO]
+    shown = objectives.stretches(charter, from_us, of_rpo=True)
     return {
         "group": charter.group.name,
         "target_s": charter.group.objectives.rpo_s,

@@ -124,7 +124,7 @@ class Desk:
         return self.objectives.proof(self.charter, center).seconds
 
     def lacks(self, lack: Lack) -> list[tuple[float, str, bool]]:
-        found = self.objectives.stretches(self.charter, 0)
+        found = self.objectives.stretches(self.charter, 0, of_rpo=lack is Lack.RPO)
         return [(one.seconds, one.cause, one.is_planned) for one in found if one.lack is lack]
 
 
@@ -336,7 +336,7 @@ def test_what_is_old_is_forgotten_and_sums_by_hour_stay(tmp_path: Path) -> None:
     history.prune(later_us)
     assert history.figures("g", START_US - 10_000_000, START_US) == {}
     assert history.figures("g", START_US - 3600_000_000, later_us) == {"c": Figures(20, 1, 2, 3.0)}
-    assert history.stretches("g", 0) == []
+    assert history.stretches("g", 0, of_rpo=True) == []
     history.close()
 
 

@@ -17,6 +17,7 @@ FINE_KEPT_S = 4 * 86400  # because the longest burn window is three days
 COARSE_KEPT_S = 400 * 86400  # because a report looks back a year
 STRETCHES_KEPT_S = 800 * 86400  # because auditors ask about the year before as well
 STRETCHES_MAX = 100_000  # because a flapping link must not fill the disk: 100 bytes each are 10 MB
+READ_MAX = 10_000  # because reading them holds up the coordinator for some hundredths of a second
 APPLICATION_ID = 0x64725368  # "drSh"
 SCHEMA_VERSION = 1
 
@@ -53,6 +54,13 @@ SUMS = {
     "WHERE grp = ? AND at_s >= ? GROUP BY center",
     True: "SELECT center, sum(seconds), sum(over_s), sum(unknown_s), max(max_s) FROM coarse "
     "WHERE grp = ? AND at_s >= ? GROUP BY center",
+}
+
+STRETCHES = {
+    False: "SELECT lack, from_us, to_us, center, cause, operation, is_planned FROM stretches "
+    "WHERE grp = ? AND lack <> 'rpo' AND to_us > ? ORDER BY from_us DESC LIMIT ?",
+    True: "SELECT lack, from_us, to_us, center, cause, operation, is_planned FROM stretches "
+    "WHERE grp = ? AND lack = 'rpo' AND to_us > ? ORDER BY from_us DESC LIMIT ?",
 }
 
 
@@ -177,14 +185,12 @@ class History:
             for group, first, up, alive in rows
         }
 
-    def stretches(self, group: str, from_us: int) -> list[Stretch]:
-        """Stretches of a group that end after `from_us`, oldest first."""
-        rows = self._rows(
-            "SELECT lack, from_us, to_us, center, cause, operation, is_planned FROM stretches "
-            "WHERE grp = ? AND to_us > ? ORDER BY from_us",
-            group,
-            from_us,
-        )
+    def stretches(self, group: str, from_us: int, *, of_rpo: bool) -> list[Stretch]:
+        """Stretches of a group that end after `from_us`, oldest first; the newest `READ_MAX` of them.
+
+        `of_rpo`: those in which a center was over its target or unknown, else all others.
+        """
+        rows = self._rows(STRETCHES[of_rpo], group, from_us, READ_MAX)
         return [
             Stretch(
                 Lack(str(lack)),
@@ -195,7 +201,7 @@ class History:
                 str(operation),
                 is_planned=bool(planned),
             )
-            for lack, low, high, center, cause, operation, planned in rows
+            for lack, low, high, center, cause, operation, planned in reversed(rows)
         ]
 
     def figures(self, group: str, from_us: int, now_us: int) -> dict[str, Figures]:
