@@ -123,6 +123,7 @@ class Shipment:
         self._wants: deque[wire.Want] = deque()
         self._cargo: _Cargo | None = None
         self._wants_full = False
+        self._given_up: Generation | None = None
         self._keep: tuple[Generation, float] | None = None
 
     # --- StreamHandler
@@ -164,6 +165,7 @@ class Shipment:
         self.is_held_back = bool(state.flags & StateFlags.HELD_BACK)
         self._wants_full = bool(state.flags & StateFlags.WANTS_FULL)
         if state.flags & StateFlags.GAVE_UP:
+            self._given_up = self._cargo.target if self._cargo is not None else None
             self._cargo = None
             self._wants.clear()
         if state.flags & StateFlags.GO_ON:
@@ -240,6 +242,8 @@ class Shipment:
         current = self._source.current
         if not self._source.is_logged or (current == self.held and not self._wants_full):
             return False
+        if current == self._given_up:
+            return False  # the same blocks would be gone: the next generation has what took their place
         if self._keep is None or self._clock.now() >= self._keep[1]:
             self._keep = None
             return True

@@ -28,8 +28,6 @@ HINTS_S = 0.025  # because a person saves a file and looks at the other side
 SCAN_S = 1.0  # because an RPO of seconds is promised for what gives no hint (mmap, lower mounts)
 SCAN_SHARE = 10  # because a scan of a large tree must not take more than a tenth of the time
 SPOOL_BYTES_MAX = 64 << 20  # because it holds what keeps changing: logs and small databases
-SPOOL_FILE_MAX = 8 << 20  # because larger files that keep changing belong on a volume
-BUSY_AFTER = 3  # because a file may change once or twice between the scan and the request for its blocks
 
 
 class Spool:
@@ -85,12 +83,15 @@ class Source:
         self.skipped = 0
         self.unseen = 0
         self.scan_s = 0.0
+        self.looked_at: float | None = None
+        """When the last complete look began: every change that is older is in a generation."""
         self._term = term
         self._clock = clock
         self._signatures: dict[bytes, Signature | None] = {}
         self._spool = Spool()
         self._cut_seq = 0
         self._is_logged = False
+        self._must_cut = False
         self._rounds = asyncio.Lock()
         self._hurry = asyncio.Event()
 
@@ -157,6 +158,7 @@ class Source:
         """See TreeSource: look again, and take a copy of its content next time."""
         self.busy[path] = self.busy.get(path, 0) + 1
         self._signatures[path] = None
+        self._must_cut = True  # a peer takes this generation no more, even if the content comes back
         self._hurry.set()
 
     async def forget(self, number: int) -> None:
@@ -180,7 +182,7 @@ class Source:
                 if not is_begun:
                     await in_thread(files.start_watching)
                 await self.round(is_first=not is_begun)
-                is_begun = True
+                is_begun, self.looked_at = True, began
                 files.held_back(None)
             except TransientError as error:
                 files.held_back(None if error.code == "no_cuts" else error)
@@ -226,7 +228,7 @@ class Source:
             if found.refreshed:
                 await in_thread(lambda: self.files.with_index(lambda i: i.refresh(found.refreshed)))
                 self._signatures.update(found.refreshed)
-            if found.changes or is_first or must_cut or not self._is_logged:
+            if found.changes or is_first or must_cut or self._must_cut or not self._is_logged:
                 await self._cut(found.changes)
 
     async def _cut(self, changes: Sequence[Known]) -> None:
@@ -241,7 +243,7 @@ class Source:
         state = await in_thread(lambda: files.with_index(lambda index: index.cut(generation, numbered)))
         self._noted(state, numbered)
         self._cut_seq = term.cut_generation(_mark(files, state))
-        self._is_logged = True
+        self._is_logged, self._must_cut = True, False
         self.cuts.append((generation, self._clock.now()))
         for told in list(self.followers):
             told()
@@ -287,8 +289,9 @@ class Source:
             raise RefusedError(verdict.what, code="held", remedy=verdict.remedy)
 
     def _read(self, seen: Seen, found: Found, *, is_racy: bool) -> None:
+        known = self.files.with_index(lambda index: index.find(seen.path))
         try:
-            entry = self._entry(seen)
+            entry = self._entry(seen, known[0] if known is not None else None)
         except InterruptedError:
             found.busy.append(seen.path)
             return
@@ -299,31 +302,27 @@ class Source:
         if wrong:
             found.left_out.append((seen.path, wrong))
             return
-        known = self.files.with_index(lambda index: index.find(seen.path))
         if known is not None and blocks.is_same(known[0], entry):
             if signature is not None:
                 found.refreshed.append((seen.path, signature))
             return
         found.changes.append((entry, signature))
 
-    def _entry(self, seen: Seen) -> Entry:
-        """As the tree reads it; a file that keeps changing is read once, and that content is kept."""
+    def _entry(self, seen: Seen, known: Entry | None) -> Entry:
+        """As the tree reads it; of a file whose blocks were gone when a peer asked, what is new is kept."""
         tree = self.files.tree()
-        times = self.busy.get(seen.path, 0)
-        if not times or seen.kind is not FileKind.FILE or seen.size > SPOOL_FILE_MAX:
-            if times > BUSY_AFTER:
-                raise InterruptedError(show(seen.path))
-            return tree.entry(seen)
         entry = tree.entry(seen)
-        data = tree.read(seen.path, 0, entry.size)
-        if len(data) != entry.size:
-            raise InterruptedError(show(seen.path))
+        if seen.path not in self.busy or seen.kind is not FileKind.FILE:
+            return entry
         size = block_bytes(entry.size)
+        old = known.blocks if known is not None and block_bytes(known.size) == size else ()
         for block, name in enumerate(entry.blocks):
-            piece = data[block * size : (block + 1) * size]
-            if blocks.hash_block(piece) != name:
+            if block < len(old) and old[block] == name:
+                continue
+            data = tree.read(seen.path, block * size, min(size, entry.size - block * size))
+            if blocks.hash_block(data) != name:
                 raise InterruptedError(show(seen.path))
-            self._spool.put(name, piece)
+            self._spool.put(name, data)
         return entry
 
 

@@ -130,3 +130,14 @@ async def test_an_emptied_root_reaches_nobody_until_a_person_says_so(place: Town
     here.mkdir()
     await place.until(lambda: files(place, "production").hold != "")
     assert (root(place, "same_city") / "a" / "one.txt").exists()
+
+
+async def test_a_file_that_keeps_changing_is_shipped_as_it_was_cut(place: Town) -> None:
+    await level(place, "production", "same_city", "remote")
+    hot = root(place, "production") / "hot.log"
+    for number in range(200):
+        hot.write_bytes(b"%d" % number * 50_000)
+        await asyncio.sleep(0.01)
+    await level(place, "production", "same_city", "remote")
+    for name in ("same_city", "remote"):
+        assert (root(place, name) / "hot.log").read_bytes() == hot.read_bytes()
