@@ -180,7 +180,8 @@ def test_no_more_than_a_person_can_follow_run_at_once() -> None:
 
 
 def test_half_of_something_is_not_undone() -> None:
-    marks = {"open": Mark(Phase.DONE), "tree": Mark(Phase.FAILED, 1, has_failed=True), "net": Mark(Phase.BEGUN, 1)}
+    failed = Mark(Phase.FAILED, 1, has_failed=True)
+    marks = {"open": Mark(Phase.DONE), "tree": failed, "net": Mark(Phase.BEGUN, 1)}
     assert decide(SERVICE, DRILL, marks, 0.0) == [Hold()]
 
 
