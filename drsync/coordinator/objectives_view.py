@@ -157,7 +157,8 @@ def _from_us(objectives: Objectives, since_s: float) -> int:
 
 
 def _account(objectives: Objectives, charter: Charter, since_s: float) -> Account:
-    now_us, from_us = objectives.label(), _from_us(objectives, since_s)
+    now_us = objectives.label()
+    from_us = now_us - int(since_s * US)
     target = charter.group.objectives.availability
     stretches = objectives.stretches(charter, from_us)
     return account(Span(from_us, now_us), objectives.first_us(charter), target, stretches)

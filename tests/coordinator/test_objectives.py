@@ -25,6 +25,7 @@ from drsync.model.epoch import Epoch
 from drsync.model.objectives import Beat, Lack, Standing, Stretch
 from drsync.model.operation import Operation, OperationKind, OperationState
 from drsync.model.position import EpochRun, EpochStart, Loss, Position
+from tests.coordinator.centers import World
 from tests.engine.town import GROUP
 
 A, B, C = (member.name for member in GROUP.members)
@@ -300,6 +301,47 @@ def test_only_a_policy_on_drills_makes_an_old_or_slow_drill_a_reason(desk: Desk)
     [old] = rto_lines(asked, predict_rto(None, 1, 1), 5, 5 + 3 * 86400 * 1_000_000)
     assert "3 d ago" in old[0]
     assert rto_lines(asked, predict_rto(None, 1, 1), 5, 10) == []
+
+
+# --- over HTTP
+
+
+async def test_a_group_whose_remote_copy_proves_nothing_is_not_ready_and_says_why(world: World) -> None:
+    await world.protect()
+    await world.until(lambda: world.office.sessions.beat(world.office.store.all()[0].group.id, C).seq > 0)
+    world.held_beats[C] = 1
+    await world.until(
+        lambda: world.office.sessions.beat(world.office.store.all()[0].group.id, C).time_us == 1
+    )
+    group = await world.group()
+    centers = group["centers"]
+    assert isinstance(centers, dict)
+    assert centers[C]["rpo_standing"] == "over"
+    assert centers[C]["rpo_proved_s"] > 15
+    assert group["ready"] is False
+    lines = (await world.get("/v1/groups/orders/why"))["lines"]
+    assert isinstance(lines, list)
+    [about] = [line["what"] for line in lines if line["who"] == C]
+    assert "the newest heartbeat in the copy at remote" in about
+
+
+async def test_reports_are_of_one_group_or_of_all_and_of_a_sensible_time(world: World) -> None:
+    await world.protect()
+    [one] = as_list((await world.get("/v1/reports/availability?group=orders&since_s=60"))["reports"])
+    assert one["group"] == "orders"
+    account = one["account"]
+    assert isinstance(account, dict)
+    assert account["window_s"] == 60.0
+    [one] = as_list((await world.get("/v1/reports/compliance"))["reports"])
+    assert one["group"] == "orders"
+    await world.get("/v1/reports/compliance?since_s=0", 400)
+    await world.get("/v1/reports/compliance?since_s=x", 400)
+    await world.get("/v1/reports/availability?group=nobody", 404)
+
+
+def as_list(value: object) -> list[dict[str, object]]:
+    assert isinstance(value, list)
+    return value
 
 
 # --- the file
