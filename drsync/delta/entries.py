@@ -39,7 +39,7 @@ _Xattrs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 VERSION: Final = 1
 HEAD: Final = Struct("<IQBBBBHHHHIIqIIQII")
 HEAD_BYTES: Final = 64
-ENTRY_BYTES_MAX: Final = (
+ENTRY_BYTES_MAX: Final = (  # because each entry must fit into one frame
     HEAD_BYTES
     + 2 * PATH_BYTES_MAX
     + BLOCKS_MAX * HASH_BYTES
@@ -47,7 +47,7 @@ ENTRY_BYTES_MAX: Final = (
     + XATTRS_MAX * 6
     + XATTRS_BYTES_MAX
 )
-"""Half a MiB: whatever the limits allow, so that each entry fits into one frame."""
+"""Whatever the limits allow: less than half a MiB."""
 OWN_NAME: Final = b".drsync"
 """Names at the root that begin so belong to drsync and are never part of a set."""
 

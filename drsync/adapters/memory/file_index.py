@@ -8,7 +8,7 @@ from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, S
 from drsync.ports.file_index import IndexState, Known
 from drsync.ports.tree import RootIdentity
 
-PLACES_MAX = 4
+PLACES_MAX = 4  # because that is what the port says
 
 
 class MemoryFileIndex:
