@@ -182,6 +182,7 @@ class Machine:
         began = time.monotonic()
         command = [
             "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no",
+            "--capability=CAP_NET_ADMIN",
             f"--directory={self.home / 'root'}", f"--machine={self._space.replace('_', '-')}",
             f"--network-namespace-path=/run/netns/{self._space}", f"--bind-ro={bundle}:/root/bundle",
         ]  # fmt: skip

@@ -17,6 +17,18 @@ pytestmark = [pytest.mark.machines, pytest.mark.timeout(300), pytest.mark.xdist_
 AGENTS = ("production", "same_city", "remote")
 GROUP = "orders"
 SETTLE_S = 40.0
+CAPABILITIES = {  # include/uapi/linux/capability.h
+    "chown": 0,
+    "dac_override": 1,
+    "dac_read_search": 2,
+    "fowner": 3,
+    "fsetid": 4,
+    "kill": 5,
+    "net_admin": 12,
+    "sys_admin": 21,
+    "mknod": 27,
+    "setfcap": 31,
+}
 TEXT = "written at the first owner\n"
 SOCKET = f"/run/drsync/agent/nbd/{GROUP}.sock"
 
@@ -199,6 +211,92 @@ def test_a_process_that_is_aborted_says_where_it_was(installed: Machines) -> Non
     until("it was restarted", lambda: restarts(installed, "remote") == before + 1, SETTLE_S)
     assert "Fatal Python error: Aborted" in installed["remote"].journal(unit_of("remote"))
     until("it is ready", lambda: installed["remote"].is_active(unit_of("remote")), SETTLE_S)
+
+
+def capabilities(cluster: Machines, name: str) -> set[str]:
+    """What the process of a machine may do beyond others."""
+    status = cluster[name].run("cat", f"/proc/{main_pid(cluster, name)}/status").stdout
+    found = re.search(r"CapEff:\s+([0-9a-f]+)", status)
+    assert found
+    effective = int(found[1], 16)
+    return {word for word, bit in CAPABILITIES.items() if effective >> bit & 1} | (
+        {"others"} if effective & ~sum(1 << bit for bit in CAPABILITIES.values()) else set()
+    )
+
+
+def drop_in(cluster: Machines, name: str, which: str) -> None:
+    """Install a shipped drop-in as its own text says, and restart the service."""
+    machine = cluster[name]
+    shipped = machine.run("drsync", "config", "profile", "--directory").stdout.strip()
+    target = f"/etc/systemd/system/{unit_of(name)}.d/{which}.conf"
+    machine.run("install", "-D", "-m", "0644", f"{shipped}/systemd/{which}.conf", target)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", unit_of(name))
+
+
+def take_out(cluster: Machines, name: str, which: str) -> None:
+    """The opposite."""
+    cluster[name].run("rm", "-f", f"/etc/systemd/system/{unit_of(name)}.d/{which}.conf")
+    cluster[name].run("systemctl", "daemon-reload")
+    cluster[name].run("systemctl", "restart", unit_of(name))
+
+
+def test_without_drop_ins_a_service_may_do_nothing_that_others_may_not(installed: Machines) -> None:
+    assert {name: capabilities(installed, name) for name in installed.all} == {
+        name: set() for name in installed.all
+    }
+
+
+def test_runbooks_that_mount_get_root_by_a_drop_in(installed: Machines) -> None:
+    drop_in(installed, "remote", "hooks")
+    try:
+        assert installed["remote"].show(unit_of("remote"), "User") == "root"
+        expected = "chown dac_override dac_read_search fowner kill net_admin sys_admin"
+        assert capabilities(installed, "remote") == set(expected.split())
+    finally:
+        take_out(installed, "remote", "hooks")
+    wait_for_owner(installed, "production", "same_city")
+
+
+TREE = r"""
+mkdir -p /srv/docs/in/side && cd /srv/docs
+echo paper > paper && chown 1234:5678 paper && chmod 4751 paper
+echo secret > in/secret && chmod 0400 in/secret
+ln -s ../outside link && ln paper in/other && mknod null c 1 3 && mkfifo pipe && chown -h 42:43 link pipe
+"""
+ALLOW_SRV = '/^.files.$/,/^allow/ s/^allow = .*/allow = ["\\/srv"]/'
+LISTING = r"""
+cd /srv/docs
+find . -mindepth 1 -not -type f -printf '%P %y %m %U %G %l\n' -or -printf '%P %y %m %U %G %s\n' | sort
+"""
+
+
+def listing(cluster: Machines, name: str) -> str:
+    """The tree at a center, with kinds, modes, owners and sizes."""
+    return cluster[name].run("sh", "-ec", LISTING, is_checked=False).stdout
+
+
+def test_a_file_set_arrives_as_it_is_with_the_files_drop_in(installed: Machines) -> None:
+    installed["production"].run("sh", "-ec", TREE)
+    for name in AGENTS:
+        installed[name].run("mkdir", "-p", "/srv/docs")  # an empty root is made by people, never by drsync
+        installed[name].run("sed", "-i", ALLOW_SRV, "/etc/drsync/agent.toml")
+        drop_in(installed, name, "files")
+    wait_for_owner(installed, "production", "same_city")
+    roots = ", ".join(f'{name} = "/srv/docs"' for name in AGENTS)
+    installed["coordinator"].write(
+        "/root/documents.toml",
+        f'name = "documents"\npreferred_owner = "production"\nmembers = {json.dumps(AGENTS)}\n'
+        f'[[filesets]]\nname = "docs"\nroots = {{ {roots} }}\n',
+    )
+    installed.drsync("group", "apply", "-f", "/root/documents.toml")
+    expected = listing(installed, "production")
+    assert "paper f 4751 1234 5678 6" in expected
+    until(
+        "the tree is at the others",
+        lambda: {listing(installed, name) for name in ("same_city", "remote")} == {expected},
+        SETTLE_S,
+    )
 
 
 def test_the_same_version_again_and_a_restart_change_nothing(installed: Machines) -> None:
