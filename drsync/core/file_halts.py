@@ -74,7 +74,9 @@ def judge_root(
         return _foreign("the directory has content that is not of this set", may_approve=True)
     if not found.mark and known.mark:
         return _foreign("the root has lost its mark: it may be an empty mount point", may_approve=False)
-    if (found.device, found.ino) != (known.device, known.ino) and not facts.approved:
+    # With the mark the inode is enough: some file systems have another id at each mount.
+    is_same = found.ino == known.ino and (bool(found.mark) or found.device == known.device)
+    if not is_same and not facts.approved:
         return _foreign("the root is another directory or file system than before", may_approve=True)
     return None
 

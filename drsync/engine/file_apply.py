@@ -19,8 +19,6 @@ from drsync.model.fileset import BEFORE_ALL, Entry, FileKind, Signature
 from drsync.ports.file_index import FileIndex, Known
 from drsync.ports.tree import PutOutcome, PutResult, Seen, Tree
 
-BATCH = 500  # because one transaction of the index takes as long as some hundred renames
-
 
 class Applier:
     """Works on one tree, for the owner's `epoch`."""
@@ -184,20 +182,15 @@ class Applier:
         own = files.with_index(lambda index: _own(index, entries, is_full=incoming[2]))
         done: list[Known] = []
         try:
-            for operation in file_changes.operations(own, entries, is_full=incoming[2]):
-                done.append(self._perform(tree, operation))
-                if len(done) >= BATCH:
-                    self._noted(done)
+            steps = file_changes.operations(own, entries, is_full=incoming[2])
+            done.extend(self._perform(tree, step) for step in steps)  # what was done before a refusal stays
         finally:
-            self._noted(done)
-        tree.finish(_directories(own, entries))
+            # Durable in the tree before the index says so: power may fail between the two.
+            tree.finish(_directories(own, entries))
+            if done:
+                files.with_index(lambda index: index.applied(done))
         self._refresh_directories(tree, entries)
         files.learn(files.with_index(lambda index: index.end_applying()))
-
-    def _noted(self, done: list[Known]) -> None:
-        if done:
-            self._files.with_index(lambda index: index.applied(done))
-            done.clear()
 
     def _perform(self, tree: Tree, operation: Operation) -> Known:
         result = self._try(tree, operation, operation.expected)
@@ -214,8 +207,10 @@ class Applier:
     def _try(self, tree: Tree, operation: Operation, expected: Signature | None) -> PutResult:
         entry = operation.entry
         if entry.deleted:
-            expected = expected or tree.glance(entry.path)  # it may not have been looked at since it was put
-            return PutResult(PutOutcome.DONE) if expected is None else tree.remove(entry.path, expected)
+            if expected is not None:
+                return tree.remove(entry.path, expected)
+            is_gone = tree.glance(entry.path) is None  # else: not looked at since the index heard of it
+            return PutResult(PutOutcome.DONE if is_gone else PutOutcome.UNEXPECTED)
         if operation.is_content:
             return tree.put_file(entry, codec.stage_key(entry), expected)
         return tree.put(entry, expected)
@@ -231,14 +226,27 @@ class Applier:
         found = _look(tree, entry.path)
         if found is not None and blocks.is_alike(found, entry):
             return PutResult(PutOutcome.DONE, "", there)
+        if self._is_as_known(found):
+            return self._retry(tree, operation, there)  # its inode changed, as that of a hard link does
         if found is not None and found.kind is FileKind.DIRECTORY:
-            return self._try(tree, operation, there)  # its time moves with what is put into it
+            return self._retry(tree, operation, there)  # its time moves with what is put into it
         if not operation.is_content and blocks.is_same_content(found, entry):
-            return self._try(tree, operation, there)  # only its attributes are others
+            return self._retry(tree, operation, there)  # only its attributes are others
         self._files.forks += tree.set_aside([entry.path], epochs.show(self._epoch))
         if entry.deleted:
             return PutResult(PutOutcome.DONE)
         return self._try(tree, operation, None)
+
+    def _retry(self, tree: Tree, operation: Operation, there: Signature) -> PutResult:
+        if operation.entry.deleted:
+            return tree.remove(operation.entry.path, there)
+        return self._try(tree, operation, there)
+
+    def _is_as_known(self, found: Entry | None) -> bool:
+        if found is None:
+            return False
+        known = self._files.with_index(lambda index: index.find(found.path))
+        return known is not None and blocks.is_alike(known[0], found)
 
     def _refresh_directories(self, tree: Tree, entries: Sequence[Entry]) -> None:
         """Directories have their last signature only after everything in them was put."""

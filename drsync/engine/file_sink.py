@@ -274,6 +274,7 @@ class Sink:
             self._ask()
             return
         files = self._files
+        await in_thread(lambda: files.tree().sync())
         files.staged, files.ready = begin.target, (begin.cut_seq, begin.digest.hex())
         self._state()
         while self._copy.commit < begin.cut_seq:

@@ -231,6 +231,14 @@ class Source:
             if found.changes or is_first or must_cut or self._must_cut or not self._is_logged:
                 await self._cut(found.changes)
 
+    async def pause(self) -> None:
+        """Look and cut no more, until `resume`."""
+        await self._rounds.acquire()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._rounds.release()
+
     async def _cut(self, changes: Sequence[Known]) -> None:
         files, term = self.files, self._term
         epoch = term.charter.epoch
@@ -302,7 +310,7 @@ class Source:
         if wrong:
             found.left_out.append((seen.path, wrong))
             return
-        if known is not None and blocks.is_same(known[0], entry):
+        if known is not None and blocks.is_alike(known[0], entry):
             if signature is not None:
                 found.refreshed.append((seen.path, signature))
             return

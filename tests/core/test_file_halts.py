@@ -55,8 +55,12 @@ def test_an_empty_mount_point_is_not_the_root_whatever_was_approved(approved: bo
     assert reason(hold) is HoldReason.ROOT_FOREIGN
 
 
+def test_a_file_system_with_another_id_at_each_mount_is_known_by_mark_and_inode() -> None:
+    assert judge_root(SET, Facts(), RootIdentity(SET, "fe02", 2), is_owner=True) is None
+
+
 def test_a_root_that_was_restored_elsewhere_needs_a_word() -> None:
-    for moved in (RootIdentity(SET, "fe01", 3), RootIdentity(SET, "fe02", 2)):
+    for moved in (RootIdentity(SET, "fe01", 3), RootIdentity(SET, "fe02", 3)):
         hold = judge_root(SET, Facts(), moved, is_owner=True)
         assert hold is not None
         assert hold.may_approve
