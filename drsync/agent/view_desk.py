@@ -6,7 +6,7 @@ from drsync.adapters.nbd.client import NbdClient
 from drsync.agent.exports import Sockets
 from drsync.engine.member import Member
 from drsync.engine.views import GroupView
-from drsync.model.errors import PermanentError, RefusedError, UsageError
+from drsync.model.errors import PermanentError, RefusedError, TransientError, UsageError
 
 Json = dict[str, object]
 
@@ -27,19 +27,19 @@ class ViewDesk:
 
     async def checkpoint(self, member: Member, name: str, view_id: str | None, center: str) -> Json:
         """See `requests.ViewDesk`. The pin is set before anything later can be applied."""
-        if not member.trees.is_empty and member.term is not None:
-            await member.trees.settle("", SETTLE_S)
-            member.trees.keep(center)
-        term = member.term
-        if term is None:
+        if member.term is None:
             raise RefusedError(
                 f"{member.copy.me.center} does not own {member.copy.spec.name}", code="not_owner"
             )
-        position = term.checkpoint(name, is_app_consistent=False)
-        if view_id is not None:
-            view = member.views.hold(view_id, position.seq)
+        async with member.trees.standing(center, SETTLE_S):
+            term = member.term
+            if term is None:
+                raise TransientError(f"{member.copy.me.center} lost the group meanwhile")
+            position = term.checkpoint(name, is_app_consistent=False)
+            mark = member.copy.checkpoints[-1]
+            view = member.views.hold(view_id, position.seq) if view_id is not None else None
+        if view is not None:
             await view.build()
-        mark = member.copy.checkpoints[-1]
         names = {fileset.index: fileset.name for fileset in member.copy.spec.filesets}
         return {
             "seq": position.seq,

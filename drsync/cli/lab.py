@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=click.Command)
 
 IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
+TREE = click.Path(path_type=Path, exists=True, file_okay=False, readable=True)
 FAULTS = ("kill", "pause", "resume", "restart")
 
 
@@ -55,27 +56,42 @@ def lab() -> None:
 @click.option(
     "--image", "images", type=IMAGE, multiple=True, help="Protect this disk image; it is only read."
 )
+@click.option("--files", "trees", type=TREE, multiple=True, help="Protect a copy of this directory.")
+@click.option("--no-files", is_flag=True, help="Protect no files, only images.")
 @click.option("--detach", is_flag=True, help="Leave everything running and come back.")
 @click.option("--demo", "with_demo", is_flag=True, help="Tell the story of `drsync lab demo` once it is up.")
-def up(root: Path, images: tuple[Path, ...], detach: bool, with_demo: bool) -> None:
-    """Start a coordinator and three centers, and protect a disk image.
+def up(
+    root: Path,
+    images: tuple[Path, ...],
+    trees: tuple[Path, ...],
+    no_files: bool,
+    detach: bool,
+    with_demo: bool,
+) -> None:
+    """Start a coordinator and three centers, and protect a disk image and a tree of files.
 
-    Without --image the image is made of files that are on this machine anyway. Started again, a lab goes on
-    with its data. Without --detach it runs until Ctrl-C.
+    Without --image the image is made of files that are on this machine anyway; without --files the tree is a
+    copy of some of /usr/share/doc. What you name is only read. Started again, a lab goes on with its data.
+    Without --detach it runs until Ctrl-C.
 
     \b
     Examples:
       drsync lab up
       drsync lab up --image vm.img --image data.img --dir /srv/lab --detach --json
+      drsync lab up --files ~/documents --demo
     """
     from drsync.lab.images import look_at
     from drsync.lab.session import up as bring_up
+    from drsync.lab.trees import require_tree
 
     tell = _narrator()
     cluster = _cluster(root)
     tell.title("drsync lab: two sites, three centers, on this machine", str(cluster.layout.root))
+    if trees and no_files:
+        raise click.UsageError("--files and --no-files contradict each other")
     chosen = [look_at(path.absolute()) for path in images]
-    sys.exit(run(bring_up(cluster, chosen, tell, _show, detach=detach, with_demo=with_demo)))
+    chosen_trees = None if no_files else [require_tree(path.absolute()) for path in trees]
+    sys.exit(run(bring_up(cluster, chosen, chosen_trees, tell, _show, detach=detach, with_demo=with_demo)))
 
 
 @json_option

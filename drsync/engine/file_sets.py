@@ -5,8 +5,8 @@ the owner ships is taken. Trouble of a tree never stops the group: it is told in
 """
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from drsync.core import file_lineage
 from drsync.engine.bulk import BulkChannel
@@ -232,19 +232,58 @@ class FileSets:
         while (
             shipment := self._shipments.get((source.files.spec.id, center))
         ) is None or shipment.held < wanted:
-            if self._clock.now() >= deadline:
-                raise TransientError(
-                    f"the files of {source.files.spec.name} are still on their way to {center}: "
-                    f"it holds generation {shipment.held.number if shipment else 0} of {wanted.number}"
-                )
+            self._require_time(source, center, shipment, deadline)
             await self._clock.sleep_until(self._clock.now() + SETTLE_POLL_S)
 
-    def keep(self, center: str) -> None:
-        """Send `center` nothing newer for a moment: a view of what it holds will be asked for."""
-        for fileset, source in self._sources.items():
-            shipment = self._shipments.get((fileset, center))
-            if shipment is not None:
-                shipment.keep(source.current)
+    def _require_time(self, source: Source, center: str, shipment: Shipment | None, deadline: float) -> None:
+        if self._clock.now() >= deadline:
+            raise TransientError(
+                f"the files of {source.files.spec.name} are still on their way to {center}: it holds "
+                f"generation {shipment.held.number if shipment else 0} of {source.current.number}"
+            )
+
+    @asynccontextmanager
+    async def standing(self, center: str, timeout_s: float) -> AsyncIterator[None]:
+        """See Trees."""
+        deadline = self._clock.now() + timeout_s
+        async with AsyncExitStack() as stack:
+            for fileset, files in self._sets.items():
+                source = self._sources.get(fileset)
+                if source is None:
+                    raise TransientError(f"file set {files.spec.name} is not owned here yet")
+                await self._stand(source, center, deadline)
+                stack.callback(source.resume)
+            for fileset, source in self._sources.items():
+                shipment = self._shipments.get((fileset, center))
+                if shipment is not None:
+                    shipment.keep(source.current)
+            yield
+
+    async def _stand(self, source: Source, center: str, deadline: float) -> None:
+        """Cut, and cut no more until `center` has it; again when content of it changed before it was sent."""
+        while True:
+            await source.round()
+            await source.pause()
+            try:
+                if await self._is_there(source, center, deadline):
+                    return
+            except BaseException:
+                source.resume()
+                raise
+            source.resume()
+
+    async def _is_there(self, source: Source, center: str, deadline: float) -> bool:
+        """Whether `center` gets the present generation; False: it cannot, since blocks of it are gone."""
+        wanted = source.current
+        while center and center != self._member.copy.me.center:
+            shipment = self._shipments.get((source.files.spec.id, center))
+            if shipment is not None and shipment.held == wanted:
+                return True
+            if shipment is not None and shipment.gave_up == wanted:
+                return False
+            self._require_time(source, center, shipment, deadline)
+            await self._clock.sleep_until(self._clock.now() + SETTLE_POLL_S)
+        return True
 
     async def clone(
         self, view_id: str, wanted: Mapping[int, tuple[Generation, str]], timeout_s: float
@@ -325,12 +364,14 @@ class FileSets:
 
     def own_report(self) -> Json:
         """What the owner says about its trees, as set name → facts."""
+        now = self._clock.now()
         return {
             source.files.spec.name: {
                 "generation": source.current.number,
                 "entries": source.files.state.entries,
                 "bytes": source.files.state.bytes,
                 "scan_s": round(source.scan_s, 3),
+                "looked_s": None if source.looked_at is None else max(0.0, now - source.looked_at),
                 "busy": [show(path) for path in list(source.busy)[:20]],
                 "unseen": source.unseen,
                 "hold": source.files.hold,

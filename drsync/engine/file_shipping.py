@@ -191,6 +191,11 @@ class Shipment:
         """A generation was cut."""
         self._changed.set()
 
+    @property
+    def gave_up(self) -> Generation | None:
+        """The generation that the peer cannot get any more: content of it changed before it was sent."""
+        return self._given_up
+
     def keep(self, generation: Generation) -> None:
         """Send nothing newer than `generation` until the peer says so, or `KEEP_S` have passed."""
         self._keep = (generation, self._clock.now() + KEEP_S)

@@ -1,6 +1,7 @@
 """What a member and its views ask of the group's trees, whoever keeps them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,8 +55,16 @@ class Trees(Protocol):
         """
         ...
 
-    def keep(self, center: str) -> None:
-        """Send `center` nothing newer for a moment: a view of what it holds will be asked for."""
+    def standing(self, center: str, timeout_s: float) -> AbstractAsyncContextManager[None]:
+        """While in it no tree is cut, and `center` (empty: nobody) holds what was cut last.
+
+        So a checkpoint that is written in it names generations that can be opened there: afterwards `center`
+        is sent nothing newer until a view was opened, or a moment has passed.
+
+        Raises:
+            TransientError: `center` does not get there within `timeout_s`.
+            RefusedError: a tree is held.
+        """
         ...
 
     async def clone(
@@ -103,8 +112,10 @@ class NoTrees:
     async def settle(self, center: str, timeout_s: float, *, must_cut: bool = False) -> None:
         """See Trees."""
 
-    def keep(self, center: str) -> None:
+    @asynccontextmanager
+    async def standing(self, center: str, timeout_s: float) -> AsyncIterator[None]:
         """See Trees."""
+        yield
 
     async def clone(
         self, view_id: str, wanted: Mapping[int, tuple[Generation, str]], timeout_s: float

@@ -115,6 +115,7 @@ def _agent(layout: Layout, record: LabRecord, center: Center) -> str:
                 if peer.name != center.name
             },
             "hooks": runbooks.hooks(),
+            "files": {"allow": [str(layout.trees)]},
             "log": {"format": "console"},
         },
     )

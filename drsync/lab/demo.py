@@ -11,6 +11,7 @@ from drsync.adapters.api_client.doc import Doc, Json
 from drsync.adapters.api_client.following import failure, follow
 from drsync.config.quantities import format_size
 from drsync.lab.cluster import Cluster
+from drsync.lab.demo_files import DemoFiles
 from drsync.lab.layout import (
     CENTER_NAMES,
     COORDINATOR,
@@ -54,12 +55,14 @@ class Demo:
         self._writing: asyncio.Task[None] | None = None
         self._writer = LedgerWriter(self._ledger)
         self._proofs = Proofs(cluster, tell, self.outcome, is_fresh=is_fresh)
+        self._files = DemoFiles(cluster, tell, self.outcome)
 
     async def run(self) -> Outcome:
         """Tell the story; a story that cannot go on is a broken promise, too."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             self._writing = writing = tasks.create_task(self._writer.run())
+            editing = tasks.create_task(self._files.editor.run())
             try:
                 await self._story()
             except DrsyncError as error:
@@ -67,6 +70,7 @@ class Demo:
                 self.outcome.broken.append(str(error))
             finally:
                 writing.cancel()
+                editing.cancel()
                 await self._leave_running()
         self.outcome.acknowledged = self._writer.acknowledged
         self.outcome.seconds = time.monotonic() - began
@@ -103,6 +107,7 @@ class Demo:
         tell.check(
             f"{rate:.0f} writes a second, each acknowledged by {PRODUCTION} and {SAME_CITY}", is_good=rate > 0
         )
+        await self._files.begin(PRODUCTION)
 
     async def _bring_home(self, api: ApiClient) -> None:
         """After a demo that broke off, the owner may be elsewhere."""
@@ -123,6 +128,7 @@ class Demo:
         old_place, died_at = self._writer.uri, time.monotonic()
         await self._cluster.kill(PRODUCTION)
         tell.say(f"SIGKILL to the production agent (process {victim.pid})", BAD)
+        await self._files.lost()
         await self._move(api, "failover", SAME_CITY)
         first = await self._writer.write_since(died_at, READY_SECONDS, not_at=old_place)
         self.outcome.failover_s = first - died_at
@@ -133,6 +139,7 @@ class Demo:
             is_kept=self.outcome.failover_s <= aim,
         )
         await proofs.ledger(self._writer, await self._ledger())
+        await self._files.failed_over(SAME_CITY, died_at, _rpo(await api.get("/v1/status")))
         await proofs.file_systems(await api.get("/v1/status"))
 
     async def _go_back(self, api: ApiClient) -> None:
@@ -159,8 +166,11 @@ class Demo:
             f"{PRODUCTION} is in sync after {time.monotonic() - began:.1f} s{how}",
             is_kept=sent is None or sent < total // 2,
         )
+        await self._files.returned(RETURN_SECONDS)
+        await self._files.pause()
         since = time.monotonic()
         await self._move(api, "switchover", PRODUCTION)
+        await self._files.moved(PRODUCTION)
         await self._writer.write_since(time.monotonic(), READY_SECONDS)
         pause = self._writer.longest_pause(since)
         outcome.pause_s = pause.seconds
@@ -174,6 +184,7 @@ class Demo:
         self._tell.chapter("Every copy beside its source, at the same record")
         for center in (SAME_CITY, REMOTE):
             await self._drill(api, center)
+        await self._files.compare(PRODUCTION)
 
     async def _sum_up(self) -> None:
         tell = self._tell
@@ -259,6 +270,10 @@ class Demo:
             f"{LOSS_WORDS.get(word, word)}",
             GOOD if word == "none" else BAD,
         )
+        for tree in loss.docs("files"):
+            known = f"generation {tree.whole('held')} of {tree.whole('known')}"
+            age = f"{tree.number('seconds'):.1f} s" if tree.has("seconds") else "an unknown time"
+            self._tell.say(f"files “{tree.text('fileset')}”: {known}; edits of the last {age} may be lost")
 
     def _step(self, step: Doc) -> None:
         self._tell.step(
@@ -284,6 +299,10 @@ def _as_typed(kind: str, body: Json) -> str:
 
 def _rto(status: Doc) -> float:
     return group_of(status).doc("objectives").number("rto_s")
+
+
+def _rpo(status: Doc) -> float:
+    return group_of(status).doc("objectives").number("rpo_s")
 
 
 def _is_level(status: Doc) -> bool:

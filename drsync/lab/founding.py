@@ -9,11 +9,11 @@ from pathlib import Path
 
 from drsync.adapters.ssh.keys import generate_keypair, public_key
 from drsync.config.quantities import format_size
-from drsync.lab import images, ports, record
+from drsync.lab import images, ports, record, trees
 from drsync.lab.configs import PORTS, make_token, write_configs
 from drsync.lab.images import Image
 from drsync.lab.layout import DISK, LEDGER, LEDGER_BYTES, PROCESSES, Layout
-from drsync.lab.record import ImportedVolume, LabRecord
+from drsync.lab.record import ImportedVolume, LabRecord, ProtectedTree
 from drsync.model.errors import RefusedError, UsageError
 
 COPIES = 7  # because three centers hold a journal and an image each, and a check makes one copy more
@@ -21,14 +21,19 @@ NAME_MAX = 32  # because names of volumes end there
 MARGIN_BYTES = 1 << 30  # because journals of the ledger, logs and reports need some room as well
 
 
-def found(layout: Layout, given: Sequence[Image]) -> LabRecord:
-    """A new lab that protects the given images, or the one that it makes by itself.
+def found(layout: Layout, given: Sequence[Image], given_trees: Sequence[Path] | None = ()) -> LabRecord:
+    """A new lab that protects the given images and trees, or those that it makes by itself.
+
+    `given_trees`: None for no trees at all.
 
     Raises:
         RefusedError: the disk is too small for it.
         PermanentError: no image can be made here.
     """
-    require_room(layout, sum(image.data_bytes for image in given) or images.DEFAULT_FILES_BYTES)
+    chosen = _trees(given_trees)
+    files_bytes = sum(trees.DEFAULT_BYTES if t.is_limited else trees.size_of(Path(t.source)) for t in chosen)
+    image_bytes = sum(image.data_bytes for image in given) or images.DEFAULT_FILES_BYTES
+    require_room(layout, image_bytes + files_bytes)
     if not given:
         if not layout.image.exists():
             images.make_default(layout.image)
@@ -41,6 +46,7 @@ def found(layout: Layout, given: Sequence[Image]) -> LabRecord:
         cluster=f"lab-{secrets.token_hex(4)}",
         ports=ports.choose(PORTS),
         volumes=(*volumes, ImportedVolume(LEDGER, LEDGER_BYTES, is_done=True)),
+        trees=chosen,
     )
     record.save(layout.record, made)
     return made
@@ -58,6 +64,32 @@ def require_same(layout: Layout, known: LabRecord, given: Sequence[Image]) -> No
             f"the lab in {layout.root} protects {', '.join(sources)}",
             remedy="Use another --dir for another lab, or leave --image out.",
         )
+
+
+def require_same_trees(layout: Layout, known: LabRecord, given: Sequence[Path]) -> None:
+    """Directories that are named again are those that the lab protects.
+
+    Raises:
+        UsageError: the lab protects something else.
+    """
+    sources = [tree.source for tree in known.trees]
+    if given and [str(path) for path in given] != sources:
+        raise UsageError(
+            f"the files in {layout.root} are a copy of {', '.join(sources) or 'nothing'}",
+            remedy="Use another --dir for another lab, or leave --files out.",
+        )
+
+
+def _trees(given: Sequence[Path] | None) -> tuple[ProtectedTree, ...]:
+    """What was named, or what is on every machine, so much of it as a person waits for."""
+    if given is None or (not given and not trees.DEFAULT_SOURCE.is_dir()):
+        return ()
+    sources = [*given] or [trees.DEFAULT_SOURCE]
+    names = trees.tree_names(sources)
+    return tuple(
+        ProtectedTree(name, str(path), is_limited=not given)
+        for name, path in zip(names, sources, strict=True)
+    )
 
 
 def require_room(layout: Layout, data_bytes: int) -> None:

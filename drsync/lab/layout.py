@@ -77,6 +77,15 @@ class Layout:
         """Short-lived files; may be emptied whenever no command runs."""
         return self.root / "scratch"
 
+    @property
+    def trees(self) -> Path:
+        """Protected trees of all centers: what agents are allowed to use for file sets."""
+        return self.root / "trees"
+
+    def tree(self, center: str, name: str) -> Path:
+        """A file set's directory at a center."""
+        return self.trees / center / name
+
     def home(self, process: str) -> Path:
         """Everything of one process."""
         return self.root / process

@@ -44,6 +44,10 @@ class Outcome:
         resent_bytes: what the old owner was sent to be a replica again; None when not known.
         fsck: volume names and what e2fsck said of them after the failover.
         drills: the newest drill of each center.
+        follow_s: center and how long after it was saved a file was there.
+        files_age_s: edits of files that were lost by the failover were made in so many seconds before it.
+        forks: files that the returning center kept aside.
+        trees: center and whether its trees equal the owner's.
     """
 
     broken: list[str] = field(default_factory=list)
@@ -54,6 +58,10 @@ class Outcome:
     resent_bytes: int | None = None
     fsck: dict[str, str] = field(default_factory=dict)
     drills: dict[str, DrillFinding] = field(default_factory=dict)
+    follow_s: dict[str, float] = field(default_factory=dict)
+    files_age_s: float | None = None
+    forks: list[str] = field(default_factory=list)
+    trees: dict[str, bool] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -81,6 +89,12 @@ class Outcome:
             "lost_writes": list(self.lost),
             "resent_bytes": self.resent_bytes,
             "e2fsck": dict(self.fsck),
+            "files": {
+                "follow_s": dict(self.follow_s),
+                "lost_edits_s": self.files_age_s,
+                "forks": list(self.forks),
+                "equal": dict(self.trees),
+            },
             "drills": {
                 name: {
                     "id": drill.id,
@@ -107,7 +121,21 @@ def show_table(tell: Narrator, group: Doc, outcome: Outcome) -> None:
         )
     aims = group.doc("objectives")
     rpo, rto = f">RPO of {aims.number('rpo_s'):.0f} s", f">RTO of {aims.number('rto_s'):.0f} s"
-    tell.table(["group", "center", "role", ">record", ">lag", rpo, rto, "content"], rows)
+    headings = ["group", "center", "role", ">record", ">lag", rpo, rto, "content"]
+    if outcome.trees:
+        headings.append("files")
+        for name, cells in zip(CENTER_NAMES, rows, strict=True):
+            cells.append(_files(group.doc("centers").doc(name), name, owner, outcome))
+    tell.table(headings, rows)
+
+
+def _files(center: Doc, name: str, owner: str, outcome: Outcome) -> Cell:
+    """Whether the trees are the owner's, and how many names they have."""
+    names = sum(tree.whole("entries") for _, tree in center.table("files"))
+    if name == owner:
+        return f"source, {_count(names)}", DIM
+    is_equal = outcome.trees.get(name, False)
+    return (f"equal, {_count(names)}", GOOD) if is_equal else ("different", BAD)
 
 
 def _cells(group: Doc, name: str, center: Doc, owner: str) -> list[Cell]:

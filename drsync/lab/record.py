@@ -52,6 +52,26 @@ class ImportedVolume:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtectedTree:
+    """A file set and what it was filled from.
+
+    Attributes:
+        name: of the file set.
+        source: the directory that was copied.
+        is_limited: only so much of it as `drsync.lab.trees` says.
+        is_done: the copy is complete.
+        names, bytes: of the copy.
+    """
+
+    name: str
+    source: str
+    is_limited: bool = False
+    is_done: bool = False
+    names: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LabRecord:
     """The lab as of the last command.
 
@@ -61,6 +81,7 @@ class LabRecord:
         volumes: in the order of the group.
         processes: those that were started and not stopped.
         run_root: where the sockets are.
+        trees: in the order of the group.
         format: of this file.
     """
 
@@ -69,6 +90,7 @@ class LabRecord:
     volumes: tuple[ImportedVolume, ...] = ()
     processes: dict[str, Process] = field(default_factory=dict)
     run_root: str = ""
+    trees: tuple[ProtectedTree, ...] = ()
     format: int = FORMAT
 
     def with_process(self, name: str, process: Process | None) -> "LabRecord":
@@ -81,6 +103,10 @@ class LabRecord:
     def with_volume(self, volume: ImportedVolume) -> "LabRecord":
         """With a volume's newer word."""
         return replace(self, volumes=tuple(volume if v.name == volume.name else v for v in self.volumes))
+
+    def with_tree(self, tree: ProtectedTree) -> "LabRecord":
+        """With a tree's newer word."""
+        return replace(self, trees=tuple(tree if t.name == tree.name else t for t in self.trees))
 
 
 _RECORDS = TypeAdapter(LabRecord)

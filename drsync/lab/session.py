@@ -5,6 +5,7 @@ import contextlib
 import shlex
 import signal
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from drsync.adapters.api_client.doc import Doc, Json
@@ -45,13 +46,20 @@ class _InterruptedError(Exception):
 
 
 async def up(
-    cluster: Cluster, images: Sequence[Image], tell: Narrator, show: Show, *, detach: bool, with_demo: bool
+    cluster: Cluster,
+    images: Sequence[Image],
+    trees: Sequence[Path] | None,
+    tell: Narrator,
+    show: Show,
+    *,
+    detach: bool,
+    with_demo: bool,
 ) -> int:
     """Bring the lab up, tell the story if asked for, and stay until Ctrl-C unless detached. The exit code."""
     told = listen_for_stop()
     try:
         make_root(cluster.layout)
-        brought = await unless(told, bring_up(cluster, images, tell))
+        brought = await unless(told, bring_up(cluster, images, trees, tell))
     except _InterruptedError:
         return INTERRUPTED_EXIT
     stays = detach or brought.was_running

@@ -1,13 +1,13 @@
 """`lab up`: from nothing, or from a stopped lab, to three centers that protect real data."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drsync.adapters.api_client.doc import Doc, Json
 from drsync.config.quantities import format_size
-from drsync.lab import founding, images, record
+from drsync.lab import founding, images, record, trees
 from drsync.lab.cluster import Cluster, locked
 from drsync.lab.configs import shipped_policy
 from drsync.lab.images import Image
@@ -19,11 +19,12 @@ from drsync.lab.layout import (
     GROUP,
     PROCESSES,
     PRODUCTION,
+    REMOTE,
     SAME_CITY,
     Layout,
 )
 from drsync.lab.narrator import Narrator
-from drsync.lab.record import ImportedVolume, LabRecord
+from drsync.lab.record import ImportedVolume, LabRecord, ProtectedTree
 from drsync.lab.status import group_of, owner_uri
 from drsync.model.errors import TransientError
 
@@ -45,25 +46,32 @@ class Brought:
     is_fresh: bool
 
 
-async def bring_up(cluster: Cluster, chosen: Sequence[Image], tell: Narrator) -> Brought:
-    """Start what does not run, protect the images, and fill what is not filled yet.
+async def bring_up(
+    cluster: Cluster, chosen: Sequence[Image], chosen_trees: Sequence[Path] | None, tell: Narrator
+) -> Brought:
+    """Start what does not run, protect images and trees, and fill what is not filled yet.
 
     Raises:
         DrsyncError: it did not work; what this call started is stopped again.
     """
     layout = cluster.layout
     with locked(layout.starting, is_patient=False):
-        known = await _found(layout, chosen, tell)
+        known = await _found(layout, chosen, chosen_trees, tell)
         before = set(cluster.alive())
         if before == set(PROCESSES):
             tell.say("already running; nothing was started")
         else:
             known = known if before else founding.prepare(layout, known)
+        for tree in known.trees:
+            for name in CENTER_NAMES:
+                layout.tree(name, tree.name).mkdir(parents=True, exist_ok=True)
         is_fresh = not any(volume.is_begun for volume in known.volumes)
         try:
             await _start(cluster, before, tell)
             await _protect(cluster, tell)
-            await _fill(cluster, tell)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_copy_trees(cluster, tell))
+                await _fill(cluster, tell)
         except BaseException:
             for name in set(PROCESSES) - before:
                 await cluster.stop(name)
@@ -71,10 +79,35 @@ async def bring_up(cluster: Cluster, chosen: Sequence[Image], tell: Narrator) ->
     return Brought(bool(before), is_fresh)
 
 
-async def _found(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> LabRecord:
+async def _copy_trees(cluster: Cluster, tell: Narrator) -> None:
+    """Fill the trees at production; the others get them from there."""
+    for tree in cluster.record.trees:
+        if tree.is_done:
+            continue
+        began, target = tell.seconds, cluster.layout.tree(PRODUCTION, tree.name)
+        done = await asyncio.to_thread(
+            trees.copy, Path(tree.source), target, lambda _: None, is_limited=tree.is_limited
+        )
+        cluster.remember(_with(replace(tree, is_done=True, names=done.names, bytes=done.bytes)))
+        note = f" ({done.note})" if done.note else ""
+        tell.check(
+            f"files {tree.name}: {done.names:,} names, {format_size(done.bytes)}, a copy of "
+            f"{tree.source}{note} in {tell.seconds - began:.1f} s; on their way to {SAME_CITY} and {REMOTE}",
+            is_good=True,
+        )
+
+
+def _with(tree: ProtectedTree) -> Callable[[LabRecord], LabRecord]:
+    return lambda known: known.with_tree(tree)
+
+
+async def _found(
+    layout: Layout, chosen: Sequence[Image], chosen_trees: Sequence[Path] | None, tell: Narrator
+) -> LabRecord:
     known = record.load(layout.record)
     if known is not None:
         founding.require_same(layout, known, chosen)
+        founding.require_same_trees(layout, known, chosen_trees or ())
         return known
     for image in chosen:
         tell.say(
@@ -83,9 +116,9 @@ async def _found(layout: Layout, chosen: Sequence[Image], tell: Narrator) -> Lab
         if image.note:
             tell.say(f"{image.path.name} is {image.note}", "yellow")
     if chosen:
-        return founding.found(layout, list(chosen))
+        return founding.found(layout, list(chosen), chosen_trees)
     with tell.waiting("making an ext4 image of files on this machine"):
-        known = await asyncio.to_thread(founding.found, layout, [])
+        known = await asyncio.to_thread(founding.found, layout, [], chosen_trees)
     image = images.look_at(layout.image)
     tell.say(
         f"made an ext4 image of files on this machine: {format_size(image.size)}, "
@@ -116,7 +149,7 @@ async def _protect(cluster: Cluster, tell: Narrator) -> None:
     is_new = False
     async with cluster.api() as client:
         if not group_of(await client.get("/v1/status")):
-            await client.post("/v1/groups", group_document(known))
+            await client.post("/v1/groups", group_document(cluster.layout, known))
             is_new = True
 
     def is_served(status: Doc) -> bool:
@@ -178,13 +211,17 @@ async def _import(cluster: Cluster, volume: ImportedVolume, tell: Narrator) -> N
         tell.say(f"{image.path} was written to meanwhile: the copy may be a mixture", "yellow")
 
 
-def group_document(known: LabRecord) -> Json:
+def group_document(layout: Layout, known: LabRecord) -> Json:
     """The group as `drsync group apply` would send it."""
     return {
         "name": GROUP,
         "preferred_owner": PRODUCTION,
         "members": list(CENTER_NAMES),
         "volumes": [{"name": volume.name, "size": volume.size} for volume in known.volumes],
+        "filesets": [
+            {"name": tree.name, "roots": {name: str(layout.tree(name, tree.name)) for name in CENTER_NAMES}}
+            for tree in known.trees
+        ],
         "objectives": {"rpo": f"{RPO_S}s", "rto": f"{RTO_S}s"},
         "policy": shipped_policy() | {"lease": "3s", "checkpoint": "1s", "sync_timeout": "2s"},
     }

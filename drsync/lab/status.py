@@ -40,7 +40,7 @@ def describe(cluster: Cluster, status: Doc | None) -> Json:
                 "log": str(cluster.layout.log(name)),
                 "connected": shown.doc("centers").doc(name).flag("connected"),
                 "volumes": dict(shown.doc("centers").doc(name).doc("volumes").items()),
-                "trees": {},
+                "trees": dict(shown.doc("centers").doc(name).doc("trees").items()),
             }
             for name in CENTER_NAMES
         },

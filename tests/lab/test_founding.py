@@ -72,8 +72,8 @@ def test_ports_stay_while_they_are_free_and_are_chosen_anew_when_taken() -> None
     assert again["b"] == chosen["b"]
 
 
-def test_the_group_is_one_that_group_apply_accepts(known: LabRecord) -> None:
-    group = read_group(group_document(known))
+def test_the_group_is_one_that_group_apply_accepts(layout: Layout, known: LabRecord) -> None:
+    group = read_group(group_document(layout, known))
     assert group.preferred_owner == PRODUCTION
     assert [(volume.name, volume.size) for volume in group.volumes] == [
         (volume.name, volume.size) for volume in known.volumes
@@ -86,7 +86,7 @@ def test_volumes_get_names_that_are_names_and_differ(files: list[str]) -> None:
     names = founding.volume_names([Path("/images") / name for name in files])
     assert len(set(names)) == len(names) == len(files)
     known = LabRecord("c", {}, tuple(ImportedVolume(name, 4096) for name in names[:250]))
-    read_group(group_document(known))
+    read_group(group_document(Layout(Path("/lab")), known))
     assert LEDGER not in names
 
 
@@ -99,7 +99,7 @@ def test_one_image_is_the_disk_and_several_are_called_as_their_files() -> None:
 def test_a_lab_is_not_founded_where_its_copies_do_not_fit(layout: Layout) -> None:
     huge = Image(Path("/images/huge"), 1 << 50, 1 << 50, is_ext=False)
     with pytest.raises(RefusedError, match=r"1 PiB|1024 TiB") as refused:
-        founding.found(layout, [huge])
+        founding.found(layout, [huge], None)
     assert "--dir" in refused.value.remedy
     assert not layout.record.exists()
 

@@ -62,7 +62,9 @@ class Person:
 
     async def up(self, *given: Image, detach: bool = True) -> int:
         tell = Narrator(self.text)
-        return await session.up(self.cluster, given, tell, self.shown.append, detach=detach, with_demo=False)
+        return await session.up(
+            self.cluster, given, None, tell, self.shown.append, detach=detach, with_demo=False
+        )
 
 
 @pytest.fixture
