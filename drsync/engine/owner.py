@@ -236,7 +236,9 @@ class OwnerEngine:
         self._builder.reset(self.log.epoch, tip.seq + 1, tip.chain)
 
     def _close_batch(self) -> Position:
-        """Append the open batch to the journal and hand it to the feeds."""
+        """Append the open batch to the journal and hand it to the feeds; nothing after one that failed."""
+        if self.is_closed:
+            return self._journal.tip
         self.last_time_us = time_us = max(self.clock.wall_us(), self.last_time_us)
         batch = self._builder.finish(time_us)
         try:
@@ -244,6 +246,7 @@ class OwnerEngine:
         except (FailedCopyError, NoSpaceError) as error:
             self._on_trouble(error)
             self.close()
+            self._restart_batch()
             return self._journal.tip
         self.stats.batches += 1
         self.stats.log_bytes += batch.length

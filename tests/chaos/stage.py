@@ -195,7 +195,7 @@ class Stage:
             last = {log.entries[-1] if log.entries else None for log in logs.values()}
             if len(last) == 1 or time.monotonic() > deadline:
                 break
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
         self.findings += [] if len(last) == 1 else [f"not everywhere after {CATCH_UP_S:.0f} s: {last}"]
         owners = owners_of(await self.place.get(f"/v1/groups/{GROUP}/charter/history"))
         uri = owner_uri(await self.place.get("/v1/status"), DISK)

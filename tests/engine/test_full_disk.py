@@ -22,7 +22,7 @@ from drsync.model.errors import NoSpaceError
 from drsync.model.operation import OperationState
 from drsync.ports.journal import Buffer
 from tests.engine.test_town import Writer, content, is_serving
-from tests.engine.town import Town, town
+from tests.engine.town import VOLUME_BYTES, Town, town
 
 
 class Disk:
@@ -30,11 +30,13 @@ class Disk:
 
     def __init__(self) -> None:
         self.is_full = False
+        self.is_once = False
         self.refused = 0
 
     def need_space(self) -> None:
         if self.is_full:
             self.refused += 1
+            self.is_full = not self.is_once
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -192,6 +194,29 @@ async def test_a_full_owner_stops_and_opens_again_when_there_is_space(tmp_path: 
         again = Writer(place, "production")
         again.write(22)
         await place.until(lambda: len(again.acknowledged) == 1)
+
+
+async def test_nothing_is_appended_after_a_batch_that_found_no_space(tmp_path: Path) -> None:
+    """Space may come back in the middle of a large write: the rest must not stand without its beginning."""
+    async with town(tmp_path) as place:
+        writer, disk = Writer(place, "production"), Disk()
+        owner = place.member("production")
+        writer.write_many(1, 5)
+        await place.until(lambda: len(writer.acknowledged) == 5)
+        journal_on(disk, owner.copy)
+        before = owner.copy.journal.tip
+        disk.is_full = disk.is_once = True
+        writer.device.write(0, memoryview(os.urandom(VOLUME_BYTES)), b"large", fua=False)
+        writer.device.submit(writer)
+        assert (disk.refused, disk.is_full) == (1, False)
+        assert owner.copy.journal.tip == before
+        writer.write(6)
+        assert owner.copy.journal.tip == before
+        await place.until(lambda: owner.term is None and not owner.statement().no_space)
+        assert (await place.run(IntentKind.OPEN, "production")).state is OperationState.DONE
+        await place.until(lambda: is_serving(place, "production"))
+        assert b"large" not in writer.acknowledged
+        assert [content(place, "production", n) for n in range(1, 6)] == list(range(1, 6))
 
 
 async def test_a_full_candidate_is_not_opened(tmp_path: Path) -> None:
