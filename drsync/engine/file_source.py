@@ -6,7 +6,7 @@ Hints make a scan sooner, never needless: everything is looked at again every se
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from drsync.core import file_changes, file_halts, file_lineage
@@ -26,6 +26,7 @@ from drsync.ports.tree import Seen
 
 HINTS_S = 0.025  # because a person saves a file and looks at the other side
 SCAN_S = 1.0  # because an RPO of seconds is promised for what gives no hint (mmap, lower mounts)
+RACY_S = 2.5  # because times of file systems may be two seconds coarse, and clocks differ a little
 SCAN_SHARE = 10  # because a scan of a large tree must not take more than a tenth of the time
 SPOOL_BYTES_MAX = 64 << 20  # because it holds what keeps changing: logs and small databases
 
@@ -59,6 +60,7 @@ class Found:
         changes: entries and tombstones of the next generation, `generation` not yet set.
         refreshed: names whose signature changed and nothing else.
         busy: names that changed while they were read.
+        racy: names that may still change without a trace, and what they look like now.
         left_out: names that no tree may have, or that are beyond a limit, and why.
         is_partial: something could not be looked at.
     """
@@ -66,6 +68,7 @@ class Found:
     changes: list[Known] = field(default_factory=list)
     refreshed: list[tuple[bytes, Signature]] = field(default_factory=list)
     busy: list[bytes] = field(default_factory=list)
+    racy: dict[bytes, Signature] = field(default_factory=dict)
     left_out: list[tuple[bytes, str]] = field(default_factory=list)
     is_partial: bool = False
 
@@ -88,6 +91,7 @@ class Source:
         self._term = term
         self._clock = clock
         self._signatures: dict[bytes, Signature | None] = {}
+        self._recheck: dict[bytes, float] = {}
         self._spool = Spool()
         self._cut_seq = 0
         self._is_logged = False
@@ -230,6 +234,13 @@ class Source:
                 self._signatures.update(found.refreshed)
             if found.changes or is_first or must_cut or self._must_cut or not self._is_logged:
                 await self._cut(found.changes)
+            self._look_again(found.racy)
+
+    def _look_again(self, racy: Mapping[bytes, Signature]) -> None:
+        """Read these once more when they can no longer change without a trace, not at every round (P48)."""
+        self._signatures.update(racy)
+        due = self._clock.now() + RACY_S
+        self._recheck.update(dict.fromkeys(racy, due))
 
     async def pause(self) -> None:
         """Look and cut no more, until `resume`."""
@@ -268,9 +279,13 @@ class Source:
 
     def _look(self, below: Sequence[bytes]) -> Found:
         files = self.files
-        tree, state = files.tree(), files.state
+        tree, state, began = files.tree(), files.state, self._clock.now()
         self._check(file_halts.judge_root(files.spec.id, state, tree.identity(), is_owner=True))
         scan = tree.scan(below)
+        for path in [path for path, due in self._recheck.items() if due <= began]:
+            del self._recheck[path]
+            if path in self._signatures:
+                self._signatures[path] = None
         changed = file_changes.compare(self._signatures, scan, below)
         verdict = file_halts.judge_changes(
             state, len(changed.gone), is_emptied=changed.is_emptied, replaced=changed.replaced
@@ -310,6 +325,8 @@ class Source:
         if wrong:
             found.left_out.append((seen.path, wrong))
             return
+        if is_racy:
+            found.racy[seen.path] = seen.signature
         if known is not None and blocks.is_alike(known[0], entry):
             if signature is not None:
                 found.refreshed.append((seen.path, signature))
