@@ -26,7 +26,7 @@ async def one(seed: int, steps: int) -> str:
     try:
         async with stage(home, seed=seed, seconds=SEED_S) as on:
             owner = await play(on, planned)
-            found = await on.judge(owner)
+            found = await on.judge(owner, is_drilled=True)
             acknowledged = sum(attempt.acknowledged is not None for attempt in found.attempts)
             notes = "".join(f"\n  note: {note}" for note in on.notes)
             counted = f"{acknowledged} writes acknowledged of {len(found.attempts)}"

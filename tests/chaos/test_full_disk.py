@@ -21,7 +21,6 @@ from tests.integration.site import Site, is_served
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(120),
-    pytest.mark.xdist_group("chaos"),
     pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not()),
 ]
 
@@ -91,7 +90,7 @@ async def test_a_full_file_system_at_the_mate_stops_the_mate_alone(home: Path) -
         await on.place.until(
             "the mate in sync again", lambda s: SAME_CITY in group_of(s).texts("in_sync"), NOTICED_S
         )
-        await on.judge(PRODUCTION)
+        await on.judge(PRODUCTION, is_drilled=True)
 
 
 async def test_an_owner_on_a_full_file_system_stops_and_opens_again_by_itself(home: Path) -> None:

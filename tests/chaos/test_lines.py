@@ -10,7 +10,7 @@ from tests.chaos.campaign import play, schedule
 from tests.chaos.stage import Fault, lines, stage
 from tests.integration.site import is_connected, is_served
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 NOTICED_S = 12.0  # because sync_timeout, lease and heartbeats are seconds; the rest is a busy machine
 MET_S = 1.5  # because connections are made anew within this, and reset or limited again
@@ -86,7 +86,7 @@ async def test_an_owner_that_is_cut_off_alive_writes_nothing_more(home: Path) ->
         (await on.place.cli("failover", GROUP, "--to", SAME_CITY)).well()
         await on.crew.until_writing(WRITES, NOTICED_S)
         await on.heal(lines(PRODUCTION))
-        found = await on.judge(SAME_CITY)
+        found = await on.judge(SAME_CITY, is_drilled=True)
         assert {attempt.center for attempt in found.attempts if attempt.acknowledged} == {
             PRODUCTION,
             SAME_CITY,

@@ -15,7 +15,7 @@ from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists  # type: ig
 from tests.chaos import rig
 from tests.chaos.rig import Client, ClientProxy
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("toxiproxy")]
+pytestmark = [pytest.mark.integration]
 
 SOON_S = 10.0  # because whatever must happen happens within this, also on a busy machine
 QUIET_S = 0.3  # because what must not happen would have happened within this on an idle machine

@@ -235,3 +235,26 @@ async def test_a_full_candidate_is_not_opened(tmp_path: Path) -> None:
         assert is_serving(place, "production"), "who cannot open must not stop who serves"
         disk.is_full = False
         await place.until(lambda: place.is_in_sync("production", "same_city"))
+
+
+async def test_a_candidate_that_has_no_space_for_the_missing_tail_is_not_opened(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        writer, disk = Writer(place, "production"), Disk()
+        remote = place.member("remote")
+        place.cuts |= {frozenset(("production", "remote"))}
+        writer.write_many(1, 40)
+        await place.until(lambda: len(writer.acknowledged) == 40)
+        await place.nodes["production"].die()
+        place.cuts.clear()
+        journal_on(disk, remote.copy)
+        disk.is_full = True
+        outcome = await place.run(IntentKind.FAILOVER, "remote")
+        assert outcome.state is not OperationState.DONE
+        assert (await place.charter()).owner == "production"
+        assert remote.copy.state is not CopyState.FAILED
+        disk.is_full = False
+        await place.until(lambda: not remote.statement().no_space)
+        outcome = await place.run(IntentKind.FAILOVER, "remote")
+        assert outcome.state is OperationState.DONE, outcome.text
+        await place.until(lambda: is_serving(place, "remote"))
+        assert all(content(place, "remote", number) == number for number in range(1, 41))
