@@ -223,7 +223,7 @@ class FileSets:
             source = self._sources.get(fileset)
             if source is None:
                 raise TransientError(f"file set {files.spec.name} is not owned here yet")
-            await source.round(must_cut=must_cut)
+            await source.round(must_cut=must_cut, is_thorough=True)
             if center and center != self._member.copy.me.center:
                 await self._settled(source, center, deadline)
 

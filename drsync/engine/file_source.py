@@ -218,9 +218,20 @@ class Source:
             await self._clock.sleep_until(min(self._clock.now() + HINTS_S, instant))
 
     async def round(
-        self, below: Sequence[bytes] = (), *, is_first: bool = False, must_cut: bool = False
+        self,
+        below: Sequence[bytes] = (),
+        *,
+        is_first: bool = False,
+        must_cut: bool = False,
+        is_thorough: bool = False,
     ) -> None:
         """Look, and cut a generation if anything changed (always in the first round of a term).
+
+        Args:
+            below: only these directories.
+            is_first: of a term: cut whatever was found.
+            must_cut: the same.
+            is_thorough: read again what was written a moment ago, whatever it looks like.
 
         Raises:
             TransientError: the term takes no cuts now, or the index cannot be written.
@@ -228,6 +239,8 @@ class Source:
             OSError: the tree cannot be read.
         """
         async with self._rounds:
+            if is_thorough:
+                self._recheck = dict.fromkeys(self._recheck, 0.0)
             found = await in_thread(lambda: self._look(below))
             if found.refreshed:
                 await in_thread(lambda: self.files.with_index(lambda i: i.refresh(found.refreshed)))
