@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from drsync.model.errors import MalformedError
+from drsync.model.errors import MalformedError, RefusedError
+from drsync.model.runbook import FILESYSTEMS, FORBIDDEN_VARIABLES
 
 Json = dict[str, object]
 
@@ -93,7 +94,19 @@ class HookRequest:
         value = self.values.get("env", {})
         if not isinstance(value, dict) or len(value) > LIST_MAX:
             raise MalformedError("env: an object was expected")
-        return {_word("env", key): _word("env", word) for key, word in value.items()}
+        found = {_word("env", key): _word("env", word) for key, word in value.items()}
+        for name in found:
+            if name.startswith(FORBIDDEN_VARIABLES):
+                raise RefusedError(f"{name[:64]} chooses what code runs", code="hook_not_allowed")
+        return found
+
+    @property
+    def filesystem(self) -> str:
+        """One that may be mounted."""
+        name = self.text("filesystem")
+        if name not in FILESYSTEMS:
+            raise RefusedError(f"{name[:64]!r} is not mounted here", code="hook_not_allowed")
+        return name
 
 
 def _text(body: Mapping[str, object], key: str) -> str:

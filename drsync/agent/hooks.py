@@ -145,7 +145,7 @@ class HookDesk:
 
     async def _make_mount(self, request: HookRequest, item: Item) -> dict[str, str]:
         file = await self._file(request, item)
-        filesystem, is_read_only = request.text("filesystem"), request.flag("read_only")
+        filesystem, is_read_only = request.filesystem, request.flag("read_only")
         seconds = request.timeout_s
         tree = await disks.mount(self._place(item), file, filesystem, seconds, read_only=is_read_only)
         return {"path": str(tree)}

@@ -17,7 +17,7 @@ from drsync.config.runbook_checks import check_cluster
 from drsync.config.runbook_mistakes import RunbookError
 from drsync.core.runbook import longest_budget, stages, undo_order
 from drsync.model.errors import UsageError
-from drsync.model.runbook import TRAITS, Do, Runbook, RunbookStep, RunMode
+from drsync.model.runbook import Do, Runbook, RunbookStep, RunMode
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -147,7 +147,7 @@ def _show_mode(book: Runbook, mode: RunMode) -> None:
         line(f"mode {mode.value}: no step", "yellow")
         return
     here = {step.id for step in steps}
-    seconds, path = longest_budget([step for step in steps if TRAITS[step.do.action].counts])
+    seconds, path = longest_budget(steps)
     line()
     line(f"mode {mode.value}", "bold")
     shown = table([">stage", "step", "action", "at", ">timeout", ">budget", "on failure"])
@@ -213,9 +213,7 @@ def _as_json(book: Runbook, modes: Iterable[RunMode]) -> Json:
             mode.value: {
                 "stages": [[_step_json(step) for step in stage] for stage in stages(book, mode)],
                 "undo": [step.id for step in undo_order(book, mode)],
-                "longest_s": longest_budget(
-                    [step for step in book.of_mode(mode) if TRAITS[step.do.action].counts]
-                )[0],
+                "longest_s": longest_budget(book.of_mode(mode))[0],
             }
             for mode in modes
         },

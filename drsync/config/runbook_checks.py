@@ -284,7 +284,7 @@ def _budgets(tree: Tree, document: Mapping[str, object], found: Sketch) -> Itera
     if rto is None:
         return
     for mode in RunMode:
-        steps = [_budgeted(step) for step in found.steps if mode in step.modes and _is_counted(step)]
+        steps = [_budgeted(step) for step in found.steps if mode in step.modes]
         seconds, path = longest_budget(steps)
         if seconds > rto:
             place = ("spec", "rto")
@@ -294,11 +294,7 @@ def _budgets(tree: Tree, document: Mapping[str, object], found: Sketch) -> Itera
             return
 
 
-def _is_counted(step: StepSketch) -> bool:
-    return step.do.action is None or TRAITS[step.do.action].counts
-
-
 def _budgeted(step: StepSketch) -> RunbookStep:
     needs = tuple(Need(need.removesuffix("?")) for need in step.needs)
-    do = Do(step.do.action or Action.CLEANUP)
+    do = Do(step.do.action or Action.COMMAND)
     return RunbookStep(step.id, do, step.modes, needs, budget_s=_seconds(step.raw.get("budget")))

@@ -9,7 +9,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from drsync.config.fields import check_duration, check_name
 from drsync.config.problems import MistakeError
-from drsync.model.runbook import API_VERSION, KIND, Action, OnFailure, ParamKind, RunMode
+from drsync.model.runbook import (
+    API_VERSION,
+    FILESYSTEMS,
+    FORBIDDEN_VARIABLES,
+    KIND,
+    Action,
+    OnFailure,
+    ParamKind,
+    RunMode,
+)
 
 STEPS_MAX = 100  # because a person must be able to follow it at night
 NEEDS_MAX = 32
@@ -20,13 +29,11 @@ RETRIES_MAX = 10  # because what fails ten times will fail again, and the plan's
 TIMEOUT_MIN_S, TIMEOUT_MAX_S = 0.1, 3600.0
 AGENT_TIMEOUT_MAX_S = 240.0  # because an agent gives up on any request after 300 s
 RTO_MAX_S = 24 * 3600.0
-TITLE_CHARS_MAX = 2000
+TITLE_CHARS_MAX = 2000  # because a title is a sentence or two, and explanations belong into comments
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,23}")
 _NEED = re.compile(r"[a-z][a-z0-9-]{0,23}\??")
 _ENV = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_DANGEROUS = ("LD_", "PYTHON", "PATH", "IFS", "BASH_", "PERL", "RUBY", "NODE_")
-"""Beginnings of names by which the environment chooses the code that runs."""
 
 
 def _id(value: object) -> str:
@@ -75,7 +82,7 @@ def _env_name(value: object) -> str:
     name = _text(value)
     if _ENV.fullmatch(name) is None:
         raise MistakeError(f"{name!r} is no name of a variable; use A-Z, 0-9 and _")
-    if name.startswith(_DANGEROUS):
+    if name.startswith(FORBIDDEN_VARIABLES):
         raise MistakeError(f"{name} chooses what code runs and cannot be set")
     return name
 
@@ -304,6 +311,7 @@ class RunbookFile(Section):
 
 
 assert (API_VERSION, KIND) == ("drsync.io/v1", "Runbook")
+assert FILESYSTEMS == ("ext4", "xfs", "btrfs")
 
 
 def json_schema() -> dict[str, object]:

@@ -31,7 +31,7 @@ from drsync.model.operation import Event, Operation, OperationState
 from drsync.model.runbook import RunMode
 from drsync.model.topology import Designation
 from drsync.ports.clock import Clock, Random
-from drsync.report.drill import drill_json, drill_page
+from drsync.report.drill import drill_json, drill_page, drill_summary
 from drsync.wire import control
 
 Json = dict[str, object]
@@ -284,7 +284,7 @@ class Api:
     async def _list_drills(self, request: web.Request) -> web.Response:
         group = request.query.get("group", "")
         found = [d for d in self._evidence.drills(LIST_MAX) if group in ("", d.group)]
-        return _json({"drills": [drill_json(report) for report in reversed(found)]})
+        return _json({"drills": [drill_summary(report) for report in reversed(found)]})
 
     async def _show_drill(self, request: web.Request) -> web.Response:
         report = self._evidence.drill(request.match_info["id"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from drsync.model.operation import StepOutcome
-from drsync.model.runbook import Attempt, OnFailure, Part, Runbook, RunbookStep, RunMode
+from drsync.model.runbook import TRAITS, Attempt, OnFailure, Part, Runbook, RunbookStep, RunMode
 
 AT_ONCE_MAX = 8  # because a coordinator serves all groups, and a person must be able to follow
 
@@ -271,7 +271,10 @@ def undo_order(book: Runbook, mode: RunMode) -> list[RunbookStep]:
 
 
 def longest_budget(steps: Iterable[RunbookStep]) -> tuple[float, tuple[str, ...]]:
-    """The path through the graph that may take longest by its budgets: seconds, and its steps in order."""
+    """The path that may take longest by its budgets: seconds, and the steps on it that have one, in order.
+
+    Only steps that count towards the RTO are added up.
+    """
     best: dict[str, tuple[float, tuple[str, ...]]] = {}
     left = list(steps)
     while left:
@@ -281,6 +284,7 @@ def longest_budget(steps: Iterable[RunbookStep]) -> tuple[float, tuple[str, ...]
             break  # a cycle, which is a mistake of its own
         for step in stage:
             before = max((best.get(need.id, (0.0, ())) for need in step.needs), default=(0.0, ()))
-            best[step.id] = (before[0] + (step.budget_s or 0.0), (*before[1], step.id))
+            own = step.budget_s or 0.0 if TRAITS[step.do.action].counts else 0.0
+            best[step.id] = (before[0] + own, (*before[1], step.id) if own else before[1])
         left = [step for step in left if step not in stage]
     return max(best.values(), default=(0.0, ()))

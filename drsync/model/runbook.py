@@ -14,6 +14,12 @@ from drsync.model.operation import StepOutcome
 API_VERSION = "drsync.io/v1"
 KIND = "Runbook"
 
+FILESYSTEMS = ("ext4", "xfs", "btrfs")
+"""What `volume.mount` mounts: file systems of one disk whose kernel code is meant for disks of others."""
+
+FORBIDDEN_VARIABLES = ("LD_", "PYTHON", "PATH", "IFS", "BASH_", "ENV", "PERL", "RUBY", "NODE_", "DRSYNC_")
+"""Beginnings of names by which the environment chooses the code that runs, or our own mark."""
+
 Values = Mapping[str, object]
 """Parameters by name: text, whole numbers, booleans, lists of text, mappings of text. No other shapes."""
 

@@ -1,7 +1,7 @@
 """A drill's report as JSON and as one self-contained page."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -37,6 +37,14 @@ class Bar:
 def drill_json(report: DrillReport) -> dict[str, object]:
     """The stable JSON form: the fields of `DrillReport` plus ``format`` and ``epoch_text``."""
     return {"format": DRILL_FORMAT, "epoch_text": show(report.epoch), **asdict(report)}
+
+
+def drill_summary(report: DrillReport) -> dict[str, object]:
+    """As `drill_json`, without what programs printed: for lists."""
+    if report.runbook is None:
+        return drill_json(report)
+    steps = tuple(replace(step, evidence="") for step in report.runbook.steps)
+    return drill_json(replace(report, runbook=replace(report.runbook, steps=steps)))
 
 
 def drill_page(report: DrillReport, lang: str = "en") -> str:
