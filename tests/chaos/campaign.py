@@ -14,6 +14,7 @@ BUSY = (*CITY, *CITY, REMOTE)  # because between idle members there is little to
 STEPS = 5
 HOLD_S = (0.3, 3.0)
 TROUBLE = ("",) * 4 + ("owner", "owner", "isolated", "isolated", REMOTE, COORDINATOR)
+SETTLED_CHANCE = 0.6  # because a move is refused while its target lags, and then tests little
 ISOLATING = (Fault.HALF_OPEN, Fault.CUT, Fault.RESET)
 CONCURRENT_MAX = 2
 
@@ -28,6 +29,8 @@ class Step:
         victim: who is killed; empty for nobody. ``owner`` is whoever owns the group then; ``isolated`` is the
             owner as well, which lives on but is cut off from everybody, as `isolation` says.
         is_moved: after the owner's death the other center of the city takes over, if it may.
+        isolation: see there.
+        is_settled: everybody had recovered before; else this meets what the last step left.
     """
 
     faults: tuple[tuple[Fault, str, str], ...]
@@ -35,6 +38,7 @@ class Step:
     victim: str = ""
     is_moved: bool = False
     isolation: Fault = Fault.CUT
+    is_settled: bool = False
 
 
 def schedule(seed: int, steps: int = STEPS) -> list[Step]:
@@ -49,7 +53,8 @@ def schedule(seed: int, steps: int = STEPS) -> list[Step]:
             faults.append((dice.choice(list(Fault)), one, other))
         seconds, victim = dice.uniform(*HOLD_S), dice.choice(TROUBLE)
         is_moved = victim == "isolated" or (victim == "owner" and dice.random() < 0.5)
-        made.append(Step(tuple(faults), seconds, victim, is_moved, dice.choice(ISOLATING)))
+        isolation, is_settled = dice.choice(ISOLATING), dice.random() < SETTLED_CHANCE
+        made.append(Step(tuple(faults), seconds, victim, is_moved, isolation, is_settled))
     return made
 
 
@@ -57,6 +62,8 @@ async def play(on: Stage, steps: list[Step]) -> str:
     """Let it all happen; whoever owns the group at the end."""
     owner = PRODUCTION
     for step in steps:
+        if step.is_settled:
+            await on.level(await _owner(on))
         for fault, one, other in step.faults:
             await on.disturb(fault, lines(one, other))
         if step.victim:
