@@ -24,6 +24,9 @@ from drsync.model.topology import Center, Designation
 HTTP = "coordinator_http"
 """The port of the coordinator for people and tools."""
 
+ANY_PORT = 0
+"""For what nobody in the lab dials; the log says which one it became."""
+
 PORTS = (*names.PROCESSES, HTTP)
 TOKEN_BYTES = 32
 
@@ -88,6 +91,7 @@ def _coordinator(layout: Layout, record: LabRecord) -> str:
                 }
                 for center in CENTERS
             },
+            "metrics": {"listen": f"{HOST}:{ANY_PORT}"},
             "log": {"format": "console"},
         },
     )
@@ -116,6 +120,7 @@ def _agent(layout: Layout, record: LabRecord, center: Center) -> str:
             },
             "hooks": runbooks.hooks(),
             "files": {"allow": [str(layout.trees)]},
+            "metrics": {"listen": f"{HOST}:{ANY_PORT}"},
             "log": {"format": "console"},
         },
     )

@@ -33,6 +33,7 @@ PROFILES = {
     "remote": "remote",
 }
 ADDRESSES = {name: f"10.77.0.{number}" for number, name in enumerate(PROFILES, start=1)}
+DEVICES = ("/dev/fuse",)  # for runbooks that show a volume as a file
 BOOT_S = 60.0
 STOP_S = 30.0
 COMMAND_S = 120.0
@@ -180,9 +181,11 @@ class Machine:
         layers = f"lowerdir={base},upperdir={self.home / 'upper'},workdir={self.home / 'work'}"
         run("mount", "-t", "overlay", "overlay", "-o", layers, self.home / "root")
         began = time.monotonic()
+        devices = [f"--bind={path}" for path in DEVICES if Path(path).exists()]
         command = [
             "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no",
             "--capability=CAP_NET_ADMIN",
+            *devices,
             f"--directory={self.home / 'root'}", f"--machine={self._space.replace('_', '-')}",
             f"--network-namespace-path=/run/netns/{self._space}", f"--bind-ro={bundle}:/root/bundle",
         ]  # fmt: skip

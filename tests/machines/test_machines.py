@@ -10,7 +10,7 @@ import re
 import pytest
 
 from drsync.adapters.api_client.doc import Doc
-from tests.machines.machines import Machines, unit_of, until
+from tests.machines.machines import ROOT, Machines, unit_of, until
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(300), pytest.mark.xdist_group("machines")]
 
@@ -247,12 +247,29 @@ def test_without_drop_ins_a_service_may_do_nothing_that_others_may_not(installed
     }
 
 
-def test_runbooks_that_mount_get_root_by_a_drop_in(installed: Machines) -> None:
+RUNBOOK = ROOT / "runbooks" / "bare-volume.yaml"
+ALLOW_FSCK = '/^.hooks.$/,/^mounts/ { s/^allow = .*/allow = ["\\/usr\\/sbin\\/e2fsck"]/; s/^mounts = .*/mounts = true/ }'
+
+
+def test_a_runbook_that_shows_a_volume_as_a_file_runs_with_the_hooks_drop_in(installed: Machines) -> None:
+    """A file system is written at the owner, and checked at the remote machine by the shipped runbook."""
+    client(
+        installed,
+        "production",
+        "truncate -s 8M /tmp/ext4 && /usr/sbin/mke2fs -q -t ext4 /tmp/ext4 && "
+        f"nbdcopy --flush /tmp/ext4 'nbd+unix:///data?socket={SOCKET}' && rm /tmp/ext4",
+    )
+    remote = installed["remote"]
+    remote.run("sed", "-i", ALLOW_FSCK, "/etc/drsync/agent.toml")
     drop_in(installed, "remote", "hooks")
     try:
-        assert installed["remote"].show(unit_of("remote"), "User") == "root"
+        assert remote.show(unit_of("remote"), "User") == "root"
         expected = "chown dac_override dac_read_search fowner kill net_admin sys_admin"
         assert capabilities(installed, "remote") == set(expected.split())
+        installed["coordinator"].write("/root/bare-volume.yaml", RUNBOOK.read_text())
+        command = ("drill", "run", GROUP, "--at", "remote", "--runbook", "/root/bare-volume.yaml")
+        done = installed.drsync(*command, "--param", "volume=data", "--json", is_checked=False)
+        assert done.returncode == 0, done.stdout + done.stderr + remote.journal(unit_of("remote"))
     finally:
         take_out(installed, "remote", "hooks")
     wait_for_owner(installed, "production", "same_city")
