@@ -65,6 +65,7 @@ class Service:
 
     process: asyncio.subprocess.Process
     output: Tail
+    is_over: asyncio.Event
 
 
 class HookDesk:
@@ -219,13 +220,16 @@ class HookDesk:
         argv = await self._argv(request)
         home = await self._home(f"{item.tag}d")
         process = await start(argv, environment(f"{item.tag}run", home, request.environment), home)
-        service = self._services[item.tag] = Service(process, Tail())
+        service = self._services[item.tag] = Service(process, Tail(), asyncio.Event())
         lifetime = request.seconds("lifetime") if request.is_drill else None
         self._spawn(self._watch(item, service, lifetime))
         with suppress(TimeoutError):
             async with asyncio.timeout(TRIAL_S):
                 await process.wait()
         if process.returncode is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TRIAL_S):
+                    await service.is_over.wait()  # its last words are read
             raise TransientError(
                 f"{argv[0]} ended at once with exit code {process.returncode}: {service.output.text.strip()}",
                 code="service_ended",
@@ -243,6 +247,8 @@ class HookDesk:
         except TimeoutError:
             self._log("service_expired", f"{item.scope}/{item.id} had its {lifetime:g} s and is ended")
             await end_group(service.process)
+        finally:
+            service.is_over.set()
 
     async def _service_stop(self, request: HookRequest) -> Json:
         item = await asyncio.to_thread(self._inventory.find, request.scope, request.text("service"))
