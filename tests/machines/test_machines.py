@@ -248,7 +248,10 @@ def test_without_drop_ins_a_service_may_do_nothing_that_others_may_not(installed
 
 
 RUNBOOK = ROOT / "runbooks" / "bare-volume.yaml"
-ALLOW_FSCK = '/^.hooks.$/,/^mounts/ { s/^allow = .*/allow = ["\\/usr\\/sbin\\/e2fsck"]/; s/^mounts = .*/mounts = true/ }'
+ALLOW_FSCK = (
+    '/^.hooks.$/,/^mounts/ { s/^allow = .*/allow = ["\\/usr\\/sbin\\/e2fsck"]/; '
+    "s/^mounts = .*/mounts = true/ }"
+)
 
 
 def test_a_runbook_that_shows_a_volume_as_a_file_runs_with_the_hooks_drop_in(installed: Machines) -> None:
