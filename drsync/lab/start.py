@@ -69,14 +69,23 @@ async def bring_up(
         try:
             await _start(cluster, before, tell)
             await _protect(cluster, tell)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_copy_trees(cluster, tell))
-                await _fill(cluster, tell)
+            await _fill_all(cluster, tell)
         except BaseException:
             for name in set(PROCESSES) - before:
                 await cluster.stop(name)
             raise
     return Brought(bool(before), is_fresh)
+
+
+async def _fill_all(cluster: Cluster, tell: Narrator) -> None:
+    """Volumes and trees at the same time."""
+    copying = asyncio.ensure_future(_copy_trees(cluster, tell))
+    try:
+        await _fill(cluster, tell)
+        await copying
+    finally:
+        copying.cancel()
+        await asyncio.wait([copying])
 
 
 async def _copy_trees(cluster: Cluster, tell: Narrator) -> None:

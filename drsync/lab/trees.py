@@ -118,7 +118,7 @@ class _Copier:
         for path, goal in reversed(folders):  # because making a name in a directory changes its time
             _dress(path, goal)
         notes = [f"the first {DEFAULT_BYTES >> 20} MiB or {DEFAULT_NAMES} names of it"] if is_cut else []
-        notes += [f"{self._skipped} names that cannot be copied left out"] if self._skipped else []
+        notes += [f"{self._skipped} that cannot be copied left out"] if self._skipped else []
         return Copied(self._names, self._bytes, "; ".join(notes))
 
     def _make(self, path: Path, goal: Path, status: os.stat_result) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from drsync.adapters.api_client.doc import Doc
 from drsync.lab.cluster import Cluster
 from drsync.lab.importing import read_all
-from drsync.lab.layout import DISK, PROCESSES, PRODUCTION, Layout
+from drsync.lab.layout import CENTER_NAMES, DISK, PROCESSES, PRODUCTION, Layout
 from drsync.lab.status import owner_uri
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -47,9 +47,13 @@ async def test_the_whole_story_on_an_image(lab: Cluster, tmp_path: Path) -> None
     image = tmp_path / "my image.bin"
     given = os.urandom(3_000_001)
     image.write_bytes(given)
+    folder = tmp_path / "my files"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "file").write_text("mine\n")
     where = ("--dir", str(lab.layout.root))
+    what = ("--image", str(image), "--files", str(folder))
 
-    code, shown, text = await drsync("lab", "up", *where, "--image", str(image), "--detach", "--demo")
+    code, shown, text = await drsync("lab", "up", *where, *what, "--detach", "--demo")
     assert code == 0, text
     assert shown.flag("running")
     story = shown.doc("demo")
@@ -60,6 +64,14 @@ async def test_the_whole_story_on_an_image(lab: Cluster, tmp_path: Path) -> None
     assert {name for name, _ in story.table("drills")} == {"same_city", "remote"}
     assert shown.doc("groups").doc("demo").text("owner") == PRODUCTION
     assert image.read_bytes() == given
+    files = story.doc("files")
+    assert dict(files.doc("equal").items()) == {"same_city": True, "remote": True}
+    assert ".drsync-fork-" in files.texts("forks")[0]
+    places = {
+        name: shown.doc("centers").doc(name).doc("trees").text("demo/my-files") for name in CENTER_NAMES
+    }
+    assert all((Path(place) / "deep" / "file").read_text() == "mine\n" for place in places.values())
+    assert [path.name for path in folder.rglob("*")] == ["deep", "file"], "what was named is only read"
     padded = given + bytes(-len(given) % 4096)
     assert await content(lab) == padded
 
