@@ -340,7 +340,12 @@ class HookDesk:
     async def _clean(self, _method: str, body: Json) -> Json:
         scope = str(body.get("scope", ""))
         items = await asyncio.to_thread(self._inventory.items, scope) if scope else []
-        return await self._removed(f"{self._inventory.tag_of(scope)}-", items, GRACE_S)
+        tag = f"{self._inventory.tag_of(scope)}-"
+        answer = await self._removed(tag, items, GRACE_S)
+        free = [name for name, lock in self._locks.items() if name.startswith(tag) and not lock.locked()]
+        for name in free:
+            del self._locks[name]
+        return answer
 
     async def _removed(self, tag: str, items: list[Item], grace_s: float) -> Json:
         """Remove by name, compare with the kernel, and forget what it does not know any more."""

@@ -110,9 +110,7 @@ async def _cluster(talk: Talk) -> tuple[dict[str, Json], list[str]]:
     for group in groups.docs("groups"):
         names: list[object] = [volume.text("name") for volume in group.docs("volumes")]
         volumes[group.text("name")] = {"volumes": names}
-    return volumes, [name for name, _ in status.doc("centers").table("centers")] or [
-        name for name, _ in status.table("centers")
-    ]
+    return volumes, [name for name, _ in status.table("centers")]
 
 
 @json_option
