@@ -42,6 +42,8 @@ from drsync.wire.stream import read_attach, read_fetch
 
 Json = dict[str, object]
 
+TREES_AGAIN_S = 5.0  # because what failed once may fail again at once, and the log should stay readable
+
 log = structlog.get_logger()
 
 
@@ -136,15 +138,15 @@ class Agent:
         )
 
     async def _run_trees(self, member: Member) -> None:
-        """A bug stops the trees of its group; its volumes go on."""
+        """A bug stops the trees of its group for a moment; its volumes go on."""
         trees = self._trees.get(member.copy.spec.id)
-        if trees is None:
-            return
-        try:
-            await trees.run()
-        except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug of these trees alone
-            for error in errors.exceptions:
-                self._bug(f"trees of {member.copy.spec.name}", error)
+        while trees is not None:
+            try:
+                await trees.run()
+            except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug of these trees alone
+                for error in errors.exceptions:
+                    self._bug(f"trees of {member.copy.spec.name}", error)
+            await self._clock.sleep_until(self._clock.now() + TREES_AGAIN_S)
 
     async def _run_member(self, member: Member) -> None:
         """A bug stops its group, which then serves nothing; the other groups go on."""

@@ -92,6 +92,7 @@ class Source:
         self._clock = clock
         self._signatures: dict[bytes, Signature | None] = {}
         self._recheck: dict[bytes, float] = {}
+        self._doubted: set[bytes] = set()
         self._spool = Spool()
         self._cut_seq = 0
         self._is_logged = False
@@ -161,7 +162,7 @@ class Source:
     def gone(self, path: bytes) -> None:
         """See TreeSource: look again, and take a copy of its content next time."""
         self.busy[path] = self.busy.get(path, 0) + 1
-        self._signatures[path] = None
+        self._doubted.add(path)  # not into the signatures: a scan may be going through them in a thread
         self._must_cut = True  # a peer takes this generation no more, even if the content comes back
         self._hurry.set()
 
@@ -239,15 +240,24 @@ class Source:
             OSError: the tree cannot be read.
         """
         async with self._rounds:
-            if is_thorough:
-                self._recheck = dict.fromkeys(self._recheck, 0.0)
-            found = await in_thread(lambda: self._look(below))
+            again = self._due(is_thorough=is_thorough)
+            found = await in_thread(lambda: self._look(below, again))
             if found.refreshed:
                 await in_thread(lambda: self.files.with_index(lambda i: i.refresh(found.refreshed)))
                 self._signatures.update(found.refreshed)
             if found.changes or is_first or must_cut or self._must_cut or not self._is_logged:
                 await self._cut(found.changes)
             self._look_again(found.racy)
+
+    def _due(self, *, is_thorough: bool) -> list[bytes]:
+        """Names that must be read whatever they look like."""
+        now = self._clock.now()
+        due = [path for path, at in self._recheck.items() if is_thorough or at <= now]
+        for path in due:
+            del self._recheck[path]
+        due += self._doubted
+        self._doubted.clear()
+        return due
 
     def _look_again(self, racy: Mapping[bytes, Signature]) -> None:
         """Read these once more when they can no longer change without a trace, not at every round (P48)."""
@@ -290,13 +300,12 @@ class Source:
 
     # --- looking, in threads
 
-    def _look(self, below: Sequence[bytes]) -> Found:
+    def _look(self, below: Sequence[bytes], again: Sequence[bytes]) -> Found:
         files = self.files
-        tree, state, began = files.tree(), files.state, self._clock.now()
+        tree, state = files.tree(), files.state
         self._check(file_halts.judge_root(files.spec.id, state, tree.identity(), is_owner=True))
         scan = tree.scan(below)
-        for path in [path for path, due in self._recheck.items() if due <= began]:
-            del self._recheck[path]
+        for path in again:
             if path in self._signatures:
                 self._signatures[path] = None
         changed = file_changes.compare(self._signatures, scan, below)
