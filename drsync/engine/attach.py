@@ -120,11 +120,11 @@ class Attachment:
         self.sender.tick(self._engine.stats.log_bytes, is_waited_for=is_waited_for, pressure=pressure)
         self.feed.pump()
 
-    def _send_batches(self, parts: list[Buffer], first_seq: int, last_seq: int) -> None:
+    def _send_batches(self, parts: list[Buffer], first_seq: int, last_seq: int, is_live: bool) -> None:  # noqa: FBT001  # a callback's
         commit = self._engine.log.commit
         head = data.BatchesHeader(self._engine.log.epoch, commit, 0, first_seq)
         self._told_commit = commit
-        self.sender.batches([data.batches_header(head), *parts], last_seq)
+        self.sender.batches([data.batches_header(head), *parts], last_seq, is_live=is_live)
 
     def _send_frame(self, kind: FrameType, parts: list[Buffer], flags: int) -> None:
         self._channel.send(kind, self._stream, parts, flags)

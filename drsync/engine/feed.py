@@ -1,8 +1,8 @@
 """Sending a group's log to one peer: live as batches are appended, from the journal when it fell behind.
 
 The journal is the buffer: nothing is queued here. A feed that is paused or has too much unacknowledged
-stops, and goes on from the journal where it stopped. While its batches are compressed (`engine.packing`) all
-of them come from the journal, so that what is appended meanwhile becomes one body.
+stops, and goes on from the journal where it stopped. While batches are compressed (`engine.packing`) those
+that would have to queue come from the journal, so that what is appended meanwhile becomes one body.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ class Feed:
         appended, durable, applied: what the peer acknowledged.
         is_live: it has everything that was appended here.
         is_held: what was sent last is still being compressed: nothing may be sent before it.
-        is_live_sent: batches are sent as they are appended; else they are read from the journal.
+        live_bytes: batches are sent as they are appended while less than this is unacknowledged.
         pump_bytes: read from the journal at a time.
         window: bytes that may be unacknowledged; grows with what is acknowledged, while `may_grow`.
     """
@@ -40,10 +40,11 @@ class Feed:
         session: str,
         journal: Journal,
         after_seq: int,
-        send: Callable[[list[Buffer], int, int], None],
+        send: Callable[[list[Buffer], int, int, bool], None],
         ask_durable: Callable[[int], None],
         on_trouble: Callable[[DrsyncError], None],
     ) -> None:
+        """`send` is given batches, their first and last record, and whether they are live."""
         self.center = center
         self.session = session
         self.sent = after_seq
@@ -53,7 +54,7 @@ class Feed:
         self.is_paused = False
         self.is_closed = False
         self.is_held = False
-        self.is_live_sent = True
+        self.live_bytes = UNACKNOWLEDGED_BYTES_MAX
         self.pump_bytes = PUMP_BYTES
         self.window = FIRST_WINDOW_BYTES
         self.may_grow = True
@@ -84,13 +85,13 @@ class Feed:
 
     def push(self, batch: EncodedBatch) -> None:
         """See BatchSink: send now when the feed is live, else it will be read from the journal."""
-        if not self.is_live_sent:
+        if self._flight_bytes >= self.live_bytes:
             self.pump()
             return
         if self.sent != batch.first_seq - 1 or not self._may_send():
             return
         self._note(batch.last_seq, batch.length)
-        self._send(batch.parts, batch.first_seq, batch.last_seq)
+        self._send(batch.parts, batch.first_seq, batch.last_seq, True)  # noqa: FBT003  # said by the callback
         self._ask_again()
 
     def want_durable(self, seq: int) -> None:
@@ -135,7 +136,7 @@ class Feed:
                 return False
             first = self.sent + 1
             self._note(last, len(data))
-            self._send([data], first, last)
+            self._send([data], first, last, False)  # noqa: FBT003  # said by the callback
             self._ask_again()
         return True
 

@@ -32,6 +32,8 @@ WINDOW_S = (
     0.5  # because that fills any line whose round trip is shorter; more only waits in buffers, unpacked
 )
 WINDOW_BYTES_MIN = 512 << 10  # because a body must fit, and one behind it
+LIVE_S = 0.02  # because what a line carries in this time is no queue yet
+LIVE_BYTES_MIN = 32 << 10  # because a write or two are none either
 BODY_S = 0.25  # because a body delays what comes after it by so much, and is lost with the link
 BODY_BYTES_MIN = 64 << 10  # because smaller bodies cost more turns than they save time
 PROBE_RATIO_MIN = 1.05  # because what does not shrink in three places does not shrink
@@ -100,10 +102,14 @@ class Sender:
         else:
             self._send(kind, [body], 0)
 
-    def batches(self, parts: list[Buffer], last_seq: int) -> None:
-        """A BATCHES body whose last record is `last_seq`; the stream must not be busy."""
+    def batches(self, parts: list[Buffer], last_seq: int, *, is_live: bool) -> None:
+        """A BATCHES body whose last record is `last_seq`; the stream must not be busy.
+
+        One that is live goes as it is: the line has room for it now, and a thread would only delay it.
+        """
         size = sum(map(len, parts))
-        if not self.advice.level or size < PACK_BYTES_MIN or not self._memory.is_worth_a_try():
+        is_raw = is_live or not self.advice.level or size < PACK_BYTES_MIN
+        if is_raw or not self._memory.is_worth_a_try():
             self._send(FrameType.BATCHES, parts, 0)
             self.raw_bytes += size
             self.wire_bytes += size
@@ -177,7 +183,7 @@ class Sender:
                 slowness=self._memory.slowness,
             )
             self.advice = compression.advise(self.advice, sample)
-            feed.is_live_sent = not self.advice.level
+            feed.live_bytes = _live_bytes(self.advice)
         feed.pump_bytes = _pump_bytes(self.advice, pressure, self.drain)
         feed.may_grow = not is_held
         if is_held:
@@ -216,6 +222,10 @@ class Sender:
         raw, wire = self.raw_bytes - self._marked[0], self.wire_bytes - self._marked[1]
         self._marked = (self.raw_bytes, self.wire_bytes)
         self.mark_ratio = raw / wire if wire else None
+
+
+def _live_bytes(advice: Advice) -> int:
+    return max(LIVE_BYTES_MIN, int(advice.line * LIVE_S)) if advice.level else UNACKNOWLEDGED_BYTES_MAX
 
 
 def _window(rate: float) -> int:

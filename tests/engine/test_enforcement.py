@@ -5,12 +5,9 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pytest
-
 from drsync.core.pacing import Step
-from drsync.model.group import Objectives
+from drsync.model.group import GroupSpec, Objectives
 from drsync.model.objectives import Standing
-from tests.engine import town as town_module
 from tests.engine.town import GROUP, Town, town
 
 BLOCK = 4096
@@ -90,17 +87,13 @@ async def written_to(
     return Seen(max(lags), tuple(steps), stats.paced, stats.paced_s / max(1, stats.paced), level, standing)
 
 
-def small_target(monkeypatch: pytest.MonkeyPatch, max_pace_s: float) -> None:
+def group(max_pace_s: float) -> GroupSpec:
     policy = replace(GROUP.policy, max_pace_s=max_pace_s)
-    spec = replace(GROUP, objectives=Objectives(rpo_s=TARGET_S), policy=policy)
-    monkeypatch.setattr(town_module, "GROUP", spec)
+    return replace(GROUP, objectives=Objectives(rpo_s=TARGET_S), policy=policy)
 
 
-async def test_pacing_is_the_last_step_and_holds_the_target(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_target(monkeypatch, MAX_PACE_S)
-    async with town(tmp_path) as place:
+async def test_pacing_is_the_last_step_and_holds_the_target(tmp_path: Path) -> None:
+    async with town(tmp_path, group(MAX_PACE_S)) as place:
         seen = await written_to(place, NOISE, 5.0, pause_s=0.008)
         assert seen.steps[:4] == (Step.STREAM, Step.LARGER, Step.HARDER, Step.PACE)
         assert seen.lag_s < BOUND_S, seen
@@ -114,20 +107,16 @@ async def test_pacing_is_the_last_step_and_holds_the_target(
         assert term.engine.held_until is None
 
 
-async def test_without_pacing_the_same_writes_miss_the_target(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_target(monkeypatch, 0.0)
-    async with town(tmp_path) as place:
+async def test_without_pacing_the_same_writes_miss_the_target(tmp_path: Path) -> None:
+    async with town(tmp_path, group(0.0)) as place:
         seen = await written_to(place, NOISE, 20.0, stop_at_lag=BOUND_S, pause_s=0.008)
         assert seen.lag_s >= BOUND_S
         assert seen.standing is Standing.OVER
         assert seen.paced == 0
 
 
-async def test_content_that_shrinks_needs_no_pacing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_target(monkeypatch, MAX_PACE_S)
-    async with town(tmp_path) as place:
+async def test_content_that_shrinks_needs_no_pacing(tmp_path: Path) -> None:
+    async with town(tmp_path, group(MAX_PACE_S)) as place:
         seen = await written_to(place, TEXT, 3.0, pause_s=0.004)
         assert seen.level > 0
         assert Step.PACE not in seen.steps

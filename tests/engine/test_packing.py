@@ -11,7 +11,7 @@ from drsync.adapters.system.clock import SystemClock
 from drsync.core.compression import LEVEL_MAX, Advice
 from drsync.delta.batch import BatchBuilder, EncodedBatch, split
 from drsync.engine import packing
-from drsync.engine.feed import Feed
+from drsync.engine.feed import UNACKNOWLEDGED_BYTES_MAX, Feed
 from drsync.engine.packing import PROBE_BYTES, PROBES, Sender, probe
 from drsync.model.epoch import Epoch
 from drsync.ports.journal import Buffer
@@ -49,13 +49,13 @@ class Stream:
     def _sent(self, kind: FrameType, parts: list[Buffer], flags: int) -> None:
         self.frames.append((kind, b"".join(parts), flags))
 
-    def _batches(self, parts: list[Buffer], first_seq: int, last_seq: int) -> None:
+    def _batches(self, parts: list[Buffer], first_seq: int, last_seq: int, is_live: bool) -> None:
         head = data.BatchesHeader(EPOCH, 0, 0, first_seq)
-        self.sender.batches([data.batches_header(head), *parts], last_seq)
+        self.sender.batches([data.batches_header(head), *parts], last_seq, is_live=is_live)
 
     def compress(self, level: int) -> None:
         self.sender.advice = Advice(level=level)
-        self.feed.is_live_sent = not level
+        self.feed.live_bytes = 0 if level else UNACKNOWLEDGED_BYTES_MAX
 
     def append(self, payload: bytes) -> EncodedBatch:
         self.builder.reset(EPOCH, self.journal.tip.seq + 1, self.journal.tip.chain)
@@ -117,6 +117,22 @@ async def test_what_is_appended_while_a_body_is_compressed_becomes_one_body() ->
         stream.append(TEXT[:5000])
     await stream.until(lambda: stream.feed.is_live and not stream.sender.is_busy)
     assert [kind for kind, _, _ in stream.frames] == [FrameType.BATCHES] * 2
+
+
+async def test_a_live_batch_is_never_delayed_while_little_is_under_way() -> None:
+    stream = Stream()
+    stream.compress(1)
+    stream.feed.live_bytes = 100_000
+    for number in range(1, 10):
+        stream.append(TEXT[:30_000])
+        assert not stream.sender.is_busy
+        stream.feed.acknowledged(number - 1, 0, 0)
+    assert not any(flags for _, _, flags in stream.frames)
+    for _ in range(5):
+        stream.append(TEXT[:30_000])
+    assert stream.sender.is_busy, "what would queue is compressed"
+    await stream.until(lambda: stream.feed.is_live and not stream.sender.is_busy)
+    assert stream.received() == list(range(1, 15))
 
 
 async def test_incompressible_bodies_go_as_they_are_and_are_soon_not_tried() -> None:
