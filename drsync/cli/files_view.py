@@ -70,6 +70,11 @@ def _about(where: str, tree: Doc) -> list[tuple[str, str]]:
         if names:
             tail = f" and {count(more)} more" if more > 0 else ""
             remarks.append((f"{where}, {words}: {', '.join(names)}{tail}", "yellow"))
+    if tree.whole("forks"):
+        where_to = f"{tree.text('root')}/.drsync-fork-*"
+        remarks.append(
+            (f"{where}: {count(tree.whole('forks'))} names were put aside in {where_to}", "yellow")
+        )
     if tree.whole("unseen"):
         remarks.append((f"{where}: {tree.whole('unseen')} places cannot be looked at", BAD))
     return remarks

@@ -117,6 +117,8 @@ class AgentDesk:
     def _beat(self, agent: AgentSession, charter: Charter, beat: forms.GroupBeat) -> Json:
         group_id = charter.group.id
         word = self._statement(agent.center, agent.session, beat.statement)
+        before = self._sessions.word(group_id, agent.center)
+        self._tell_forks(charter, before.statement if before is not None else None, word)
         statement = self._authority.heard(group_id, word)
         self._authority.heard_charter(group_id, agent.center, beat.version, statement.follow)
         found = Beat(beat.beat.seq, beat.beat.time_us, Epoch(beat.beat.epoch))
@@ -126,6 +128,17 @@ class AgentDesk:
         self._sessions.hear_report(group_id, agent.center, beat.report, self._clock.now())
         grant = self._authority.renew(charter, agent, statement, Epoch(beat.report.epoch))
         return {"granted": grant.is_granted, "seconds": grant.seconds, "version": grant.charter_version}
+
+    def _tell_forks(self, charter: Charter, before: Statement | None, word: Statement) -> None:
+        """Files were put aside at a center: on record, since somebody may miss them."""
+        is_same_process = before is not None and before.session == word.session
+        known = {one.fileset: one.forks for one in before.files} if before and is_same_process else {}
+        names = {one.id: one.name for one in charter.group.filesets}
+        for one in word.files:
+            fresh = one.forks - known.get(one.fileset, 0)
+            if fresh > 0 and one.fileset in names:
+                text = f"{fresh} names of {names[one.fileset]} were put aside below {one.root}/.drsync-fork-*"
+                self._journal.about(charter, "files_put_aside", text, word.center)
 
     async def _cas(self, agent: AgentSession, body: Json) -> Json:
         expected = body.get("expected")

@@ -21,6 +21,8 @@ Json = dict[str, object]
 BUSY_SHOWN = 3  # because a sentence names examples; the status has them all
 PLACEHOLDER = "GROUP/SET"
 """What agents write for a name that they leave to us (`core.file_halts`)."""
+APPROVABLE = "drsync files approve"
+"""What a reason contains when a person's word is enough for it (`core.file_halts`)."""
 READABLE = frozenset((CopyState.OWNER, CopyState.FROZEN, CopyState.SEALED, CopyState.REPLICA))
 
 
@@ -98,6 +100,7 @@ class Trees:
             "pending_names": list(word.pending_names),
             "hold": word.hold,
             "root": word.root,
+            "forks": word.forks,
             "behind_s": round(word.behind_s, 3),
         }
         if is_owner:
@@ -183,6 +186,7 @@ class Trees:
         held = [center for center in members if self._word(charter, center, fileset).hold]
         wanted = [center for center in held if at in ("", center)]
         if len(wanted) == 1:
+            self._require_of_use(charter, wanted[0], fileset)
             return fileset, wanted[0]
         if wanted:
             raise RefusedError(
@@ -191,6 +195,15 @@ class Trees:
         raise RefusedError(
             f"{name} is not held{f' at {at}' if at else ''}: there is nothing to approve", code="not_held"
         )
+
+    def _require_of_use(self, charter: Charter, center: str, fileset: FileSetSpec) -> None:
+        """A word given for a missing directory would be used up by the next accident, and unseen."""
+        hold = self._word(charter, center, fileset).hold
+        if APPROVABLE not in hold:
+            raise RefusedError(
+                f"{fileset.name} at {center} is held for something that approval does not change: {hold}",
+                code="not_approvable",
+            )
 
     # --- words
 

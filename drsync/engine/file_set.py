@@ -160,6 +160,7 @@ class FileSet:
             behind_s=0.0 if since is None else max(0.0, self._clock.now() - since),
             hold=self.hold[:1000],
             root=self.store.root(self.spec),
+            forks=self.forks,
         )
 
 

@@ -262,7 +262,7 @@ class FileSets:
     async def _stand(self, source: Source, center: str, deadline: float) -> None:
         """Cut, and cut no more until `center` has it; again when content of it changed before it was sent."""
         while True:
-            await source.round()
+            await source.round(is_thorough=True)
             await source.pause()
             try:
                 if await self._is_there(source, center, deadline):

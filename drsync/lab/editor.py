@@ -13,7 +13,7 @@ FOLDER = "drsync-lab"
 PERIOD_S = 0.05
 KEPT = 40  # because some files should live long enough to be changed
 LINE = "drsync lab, edit {n}\n"
-LINES_MAX = 400
+LINES_MAX = 400  # because files should have several sizes, and none that takes long
 CHANGE, RENAME, DELETE = 3, 5, 7
 """Every so many edits are such; the others add a file."""
 

@@ -163,6 +163,7 @@ class FileSetWord:
         behind_s: seconds since it held everything it knew of; 0 when it does.
         hold: why it stands still; empty when it doesn't.
         root: where the tree is.
+        forks: names that were put aside here since the process started.
     """
 
     fileset: str
@@ -176,3 +177,4 @@ class FileSetWord:
     behind_s: float = 0.0
     hold: str = ""
     root: str = ""
+    forks: int = 0

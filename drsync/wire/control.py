@@ -358,6 +358,7 @@ class FileSetWordForm(Message):
     behind_s: Seconds = 0.0
     hold: Text = ""
     root: Text = ""
+    forks: U64 = 0
 
     def word(self) -> FileSetWord:
         """The word."""
@@ -373,6 +374,7 @@ class FileSetWordForm(Message):
             self.behind_s,
             self.hold,
             self.root,
+            self.forks,
         )
 
 

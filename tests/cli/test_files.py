@@ -20,6 +20,7 @@ STATUS: Json = {
                     "lag_s": 2.5,
                     "rpo_s": 20.25,
                     "pending": 3,
+                    "forks": 2,
                     "pending_names": ["a.txt", "\x1b[2Jb"],
                 }
             }
@@ -43,6 +44,7 @@ async def test_trees_are_shown_with_their_age_and_what_is_missing(
     assert "www at remote, not there yet: a.txt, \\x1b[2Jb and 1 more" in told.out
     assert "www at production, change while they are read: log" in told.out
     assert "2 places cannot be looked at" in told.out
+    assert "www at remote: 2 names were put aside in /srv/www/.drsync-fork-*" in told.out
 
 
 async def test_trees_as_json_are_by_center(coordinator: FakeCoordinator, drsync: Drsync) -> None:

@@ -137,6 +137,9 @@ def test_only_what_is_held_can_be_approved_and_only_in_one_place(desk: Desk) -> 
         desk.trees.held_at(CHARTER, "www", "moon")
     with pytest.raises(RefusedError, match="nothing to approve"):
         desk.trees.held_at(CHARTER, "www", "")
+    desk.hears(A, hold="the root of the tree is missing Mount or make it.")
+    with pytest.raises(RefusedError, match="Mount or make it"):
+        desk.trees.held_at(CHARTER, "www", "")
     desk.hears(A, hold=HOLD)
     assert desk.trees.held_at(CHARTER, "www", "") == (WWW, A)
     desk.hears(B, hold=HOLD)

@@ -70,6 +70,9 @@ async def test_a_tree_is_seeded_followed_failed_over_and_comes_back(home: Path) 
         assert (fork / "late").read_text() == "nobody fenced this directory\n"
         assert (fork / "new-5").read_text() == "nor this file\n"
         assert not (root[PRODUCTION] / "late").exists()
+        await place.until("forks told", lambda s: trees.tree(s, PRODUCTION).whole("forks") > 0)
+        events = (await place.get("/v1/events")).docs("events")
+        assert [one for one in events if one.text("kind") == "files_put_aside"]
         assert (root[PRODUCTION] / "new-5").read_text() == "5\n" * 5
 
         await place.until("level again", lambda s: trees.has_volumes(s, SAME_CITY))
