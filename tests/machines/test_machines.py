@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.machines, pytest.mark.timeout(300), pytest.mark.xdist_
 
 AGENTS = ("production", "same_city", "remote")
 GROUP = "orders"
-SETTLE_S = 40.0
+SETTLE_S = 60.0
 CAPABILITIES = {  # include/uapi/linux/capability.h
     "chown": 0,
     "dac_override": 1,
@@ -147,13 +147,13 @@ def test_a_process_that_hangs_is_restarted_by_the_watchdog(installed: Machines, 
     send(installed, name, "STOP")
     took = until("it was restarted", lambda: restarts(installed, name) == before + 1, SETTLE_S)
     until("it is ready", lambda: machine.is_active(unit_of(name)), SETTLE_S)
-    assert took > 2  # by the watchdog and not by the signal
+    assert took > 5  # by the watchdog and not by the signal
     assert "Watchdog timeout" in machine.journal(unit_of(name))
     wait_for_owner(installed, "production", "same_city")
 
 
 def test_a_watchdog_that_is_fed_leaves_everybody_alone(installed: Machines) -> None:
-    """Long enough for two of the shortened watchdogs, with the coordinator away: that is not its fault."""
+    """Longer than the shortened watchdog, with the coordinator away: that is no fault of an agent."""
     counts = {name: restarts(installed, name) for name in AGENTS}
     pids = {name: main_pid(installed, name) for name in AGENTS}
     installed["coordinator"].run("systemctl", "stop", unit_of("coordinator"))
@@ -161,9 +161,9 @@ def test_a_watchdog_that_is_fed_leaves_everybody_alone(installed: Machines) -> N
 
     def is_fed_again() -> bool:
         now = {name: installed[name].show(unit_of(name), "WatchdogTimestampMonotonic") for name in AGENTS}
-        return all(int(now[name]) > int(fed[name]) + 10_000_000 for name in AGENTS)
+        return all(int(now[name]) > int(fed[name]) + 18_000_000 for name in AGENTS)
 
-    until("every agent fed its watchdog for ten seconds", is_fed_again, SETTLE_S)
+    until("every agent fed its watchdog for 18 seconds", is_fed_again, SETTLE_S)
     assert {name: restarts(installed, name) for name in AGENTS} == counts
     assert {name: main_pid(installed, name) for name in AGENTS} == pids
     installed["coordinator"].run("systemctl", "start", unit_of("coordinator"))
