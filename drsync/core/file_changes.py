@@ -186,7 +186,8 @@ def operations(own: Mapping[bytes, Known], incoming: Iterable[Entry], *, is_full
     if is_full:
         removed |= {path for path in own if path and path not in wanted}
     contents = {path for path, entry in puts.items() if _needs_content(own.get(path), entry)}
-    puts.update(_links_of(own, wanted, contents, removed))
+    renewed = contents | {path for path, entry in puts.items() if entry.kind in _NEVER_CHANGED}
+    puts.update(_links_of(own, wanted, renewed, removed))
     swapped = {path for path, entry in puts.items() if path in own and _is_swap(own[path][0], entry)}
     early = swapped | {path for path in removed if is_below(path, swapped)}
     return [
@@ -210,14 +211,18 @@ def _removal(known: Known) -> Operation:
     return Operation(Entry(entry.path, entry.kind, deleted=True), signature)
 
 
+_NEVER_CHANGED = frozenset((FileKind.SYMLINK, FileKind.FIFO, FileKind.CHARACTER, FileKind.BLOCK))
+"""What is made anew, with another inode, whatever about it changes."""
+
+
 def _links_of(
-    own: Mapping[bytes, Known], wanted: Mapping[bytes, Entry], contents: set[bytes], removed: set[bytes]
+    own: Mapping[bytes, Known], wanted: Mapping[bytes, Entry], renewed: set[bytes], removed: set[bytes]
 ) -> dict[bytes, Entry]:
     """Hard links to files that get another inode: they must be made again, changed or not."""
     return {
         path: wanted.get(path, entry)
         for path, (entry, _) in own.items()
-        if entry.kind is FileKind.HARDLINK and entry.target in contents and path not in removed
+        if entry.kind is FileKind.HARDLINK and entry.target in renewed and path not in removed
     }
 
 
