@@ -15,11 +15,18 @@ from tests.machines.machines import CACHE, Machines
 SHORT = {name: {"WatchdogSec": "15s", "TimeoutAbortSec": "1s"} for name in ("same_city", "coordinator")}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Machines are booted when they are asked for, and one line says so otherwise."""
+    if "machines" not in str(config.getoption("markexpr")):
+        reason = "boots containers and takes minutes; run it with: make machines"
+        for item in items:
+            if item.get_closest_marker("machines") is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
 @pytest.fixture(scope="session")
-def installed(request: pytest.FixtureRequest) -> Iterator[Machines]:
+def installed() -> Iterator[Machines]:
     """Four booted machines after the install script; keys are not exchanged, nothing is started."""
-    if "machines" not in str(request.config.getoption("markexpr")):
-        pytest.skip("boots containers and takes minutes; run it with: make machines")
     reason = make.missing()
     if reason:
         pytest.skip(f"no machines here: {reason}")
