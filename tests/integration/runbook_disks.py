@@ -5,12 +5,16 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from drsync.lab.layout import DISK
+from drsync.adapters.hooks.inventory import Inventory
+from drsync.adapters.hooks.kernel import namespaces
+from drsync.lab.layout import CENTER_NAMES, DISK
 from tests.integration import disks
 from tests.integration.site import MIB, Site
 
 ROWS = 500
 DISK_BYTES = 24 * MIB
+SCOPES: set[str] = set()
+"""What agents were asked to make things for; the names follow from it and from their state directory."""
 
 
 def make_image(folder: Path) -> Path:
@@ -35,6 +39,16 @@ async def fill(place: Site, folder: Path) -> None:
     await asyncio.to_thread(disks.run, "nbdcopy", "--flush", image, uri)
 
 
+def networks(place: Site) -> list[str]:
+    """Networks whose names the site's agents can have given; others make some, too."""
+    prefixes = []
+    for center in CENTER_NAMES:
+        state = place.layout.state(center)
+        known = Inventory(state / "inventory", str(state))
+        prefixes += [f"drsync-{known.tag_of(scope)}" for scope in SCOPES]
+    return [name for name in namespaces() if name.startswith(tuple(prefixes))]
+
+
 def traces(place: Site) -> list[str]:
     """What the kernel knows of the site's agents: mounts, loop devices, namespaces, processes."""
     root = str(place.layout.root)
@@ -55,4 +69,5 @@ def traces(place: Site) -> list[str]:
             ):
                 found.append(f"process {path.name}: {' '.join(words)}")
     folders = [folder for folder in place.layout.run_root.glob("*/hooks/*") if folder.exists()]
+    found += [f"network {name}" for name in networks(place)]
     return found + [f"folder {folder}" for folder in folders]

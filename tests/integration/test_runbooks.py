@@ -3,19 +3,17 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.adapters.hooks.inventory import Inventory
-from drsync.adapters.hooks.kernel import namespaces
 from drsync.adapters.hooks.removal import remove
 from drsync.lab import runbooks
 from drsync.lab.layout import COORDINATOR, GROUP, PRODUCTION, REMOTE, SAME_CITY
 from tests.integration import disks
-from tests.integration.runbook_disks import DISK_BYTES, ROWS, fill, traces
+from tests.integration.runbook_disks import DISK_BYTES, ROWS, SCOPES, fill, networks, traces
 from tests.integration.site import MIB, Site, is_level, site
 from tests.integration.test_interrupted import see_end, see_step
 
@@ -26,20 +24,13 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(120),
     pytest.mark.skipif(bool(WHY_NOT), reason=f"mounts volumes, makes networks: {WHY_NOT}"),
-    pytest.mark.xdist_group("loop devices"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_networks_left() -> Iterator[None]:
-    before = set(namespaces())
-    yield
-    assert set(namespaces()) <= before
 
 
 async def prepared(place: Site, home: Path) -> None:
     await place.protect(disk_bytes=DISK_BYTES, ledger_bytes=4 * MIB)
     await fill(place, home)
+    SCOPES.add(f"group-{(await place.group()).text('id')}")
 
 
 async def test_drills_prove_a_service_and_a_volume_and_leave_nothing(home: Path) -> None:
@@ -91,6 +82,7 @@ async def drill(place: Site, *argv: str) -> Doc:
     ended = await place.cli("drill", "run", GROUP, "--json", *argv, seconds=80.0)
     report = ended.doc.doc("result").doc("report")
     assert report, ended.out + ended.err
+    SCOPES.add(f"drill-{report.text('id')[:16]}")
     return report
 
 
@@ -117,7 +109,7 @@ async def test_the_service_fails_over_with_its_volume_and_comes_back(home: Path)
 
 async def ask(place: Site, method: str) -> object:
     """A request to the only service that runs, inside its network."""
-    [name] = [one for one in namespaces() if one.endswith("-net.ns")]
+    [name] = networks(place)
     code = (
         "import sys,urllib.request as u;"
         "print(u.urlopen(u.Request('http://127.0.0.1:8099/rows',method=sys.argv[1],"
@@ -157,29 +149,22 @@ async def test_whoever_is_killed_a_drill_is_cleaned_up_and_a_failover_goes_on(ho
             report = await place.get(f"/v1/drills/{operation}")
             stopped = "The coordinator stopped during the run." in " ".join(report.texts("reasons"))
             assert stopped == (victim == COORDINATOR)
-            await level(place, PRODUCTION)
+            await place.until("level again", lambda status: is_level(status, PRODUCTION))
 
-        owner, target = PRODUCTION, SAME_CITY
-        for step, center in (("charter.commit", ""), ("tree", PRODUCTION)):
-            await place.kill(owner)
-            operation = await begin(place, "failover", SQLITE, to=target)
+        await place.kill(PRODUCTION)
+        operation = await begin(place, "failover", SQLITE, to=SAME_CITY)
+        for step, center in (("charter.commit", ""), ("tree", SAME_CITY)):
             await see_step(place, operation, step, center)
             await place.kill(COORDINATOR)
             place.start(COORDINATOR)
-            ended = await see_end(place, operation)
-            assert ended.text("state") == "done", dict(ended.items())
-            steps = ended.doc("result").doc("runbook").docs("steps")
-            assert {one.text("state") for one in steps} == {"done"}, steps
-            assert await ask(place, "GET") == {"rows": ROWS, "integrity": "ok"}
-            await clean(place, target)
-            assert traces(place) == []
-            place.start(owner)
-            await level(place, target)
-            owner, target = target, owner
-
-
-async def level(place: Site, owner: str) -> None:
-    await place.until(f"level with {owner}", lambda status: is_level(status, owner))
+            await place.until("the coordinator is back", lambda _: True)
+        ended = await see_end(place, operation)
+        assert ended.text("state") == "done", dict(ended.items())
+        steps = ended.doc("result").doc("runbook").docs("steps")
+        assert {one.text("state") for one in steps} == {"done"}, steps
+        assert await ask(place, "GET") == {"rows": ROWS, "integrity": "ok"}
+        await clean(place, SAME_CITY)
+        assert traces(place) == []
 
 
 def text_of(book: str) -> str:
@@ -190,4 +175,6 @@ async def begin(place: Site, what: str, book: str, **fields: str) -> str:
     """Start an operation that follows a runbook; its id."""
     runbook = {"text": text_of(book), "name": "test", "params": {"rows": ROWS}}
     body: dict[str, object] = {"reason": "test", "actor": "test", "runbook": runbook, **fields}
-    return (await place.post(f"/v1/groups/{GROUP}/{what}", body)).text("operation")
+    operation = (await place.post(f"/v1/groups/{GROUP}/{what}", body)).text("operation")
+    SCOPES.add(f"drill-{operation[:16]}")
+    return operation
