@@ -5,7 +5,7 @@ Hints make a scan sooner, never needless: everything is looked at again every se
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +28,8 @@ HINTS_S = 0.025  # because a person saves a file and looks at the other side
 SCAN_S = 1.0  # because an RPO of seconds is promised for what gives no hint (mmap, lower mounts)
 RACY_S = 2.5  # because times of file systems may be two seconds coarse, and clocks differ a little
 SCAN_SHARE = 10  # because a scan of a large tree must not take more than a tenth of the time
+MASS_S = 10.0  # because removing a large tree takes seconds, and each look sees a part of it only
+HINTED_GONE_MAX = 20  # because who deletes more is a program: the next full look may see that all is gone
 SPOOL_BYTES_MAX = 64 << 20  # because it holds what keeps changing: logs and small databases
 
 
@@ -97,6 +99,8 @@ class Source:
         self._cut_seq = 0
         self._is_logged = False
         self._must_cut = False
+        self._lately: deque[tuple[float, int]] = deque()
+        self._is_approved = False
         self._rounds = asyncio.Lock()
         self._hurry = asyncio.Event()
 
@@ -291,6 +295,10 @@ class Source:
             told()
 
     def _noted(self, state: IndexState, changes: Sequence[Known]) -> None:
+        if self._is_approved:
+            self._lately.clear()
+        elif gone := sum(entry.deleted for entry, _ in changes):
+            self._lately.append((self._clock.now(), gone))
         for entry, signature in changes:
             if entry.deleted:
                 self._signatures.pop(entry.path, None)
@@ -309,10 +317,16 @@ class Source:
             if path in self._signatures:
                 self._signatures[path] = None
         changed = file_changes.compare(self._signatures, scan, below)
+        lately, self._is_approved = self._lost_lately(), state.approved
         verdict = file_halts.judge_changes(
-            state, len(changed.gone), is_emptied=changed.is_emptied, replaced=changed.replaced
+            replace(state, entries=state.entries + lately),
+            len(changed.gone) + lately,
+            is_emptied=changed.is_emptied,
+            replaced=changed.replaced,
         )
         self._check(verdict)
+        if below and len(changed.gone) > HINTED_GONE_MAX:
+            return Found(is_partial=True)  # nothing of it is noted: the full look finds all of it
         self.unseen, self.skipped = len(scan.unseen), len(scan.skipped)
         found = Found(is_partial=bool(scan.unseen))
         for seen in changed.read:
@@ -328,6 +342,12 @@ class Source:
         if not below and file_halts.uses_approval(state, is_partial=found.is_partial):
             files.with_index(lambda index: index.approve(approved=False))
         return found
+
+    def _lost_lately(self) -> int:
+        """Names that were cut as gone within `MASS_S`: a removal that is seen in parts is one removal."""
+        while self._lately and self._lately[0][0] < self._clock.now() - MASS_S:
+            self._lately.popleft()
+        return sum(count for _, count in self._lately)
 
     def _check(self, verdict: file_halts.Hold | None) -> None:
         if verdict is not None:

@@ -150,6 +150,7 @@ async def test_a_tree_that_cannot_take_a_change_says_so_and_goes_on_when_it_can(
 
         trees.resize_tmpfs(root[REMOTE], "64m")
         await trees.meet(place, PRODUCTION)
+        await place.until("nothing held", lambda s: not trees.tree(s, REMOTE).text("hold"))
         shown = json.loads((await place.cli("files", "show", GROUP, "--json")).well().out)
         assert shown["centers"][REMOTE]["www"]["hold"] == ""
         assert compared.compare(root[PRODUCTION], root[REMOTE]).names == 3
