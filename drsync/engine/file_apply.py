@@ -15,7 +15,8 @@ from drsync.engine.file_set import FileSet, show
 from drsync.model import epoch as epochs
 from drsync.model.epoch import Epoch
 from drsync.model.errors import RefusedError
-from drsync.model.fileset import BEFORE_ALL, Entry, FileKind, Signature
+from drsync.model.fileset import BEFORE_ALL, Entry, FileKind, GenerationStart, Signature
+from drsync.model.position import History
 from drsync.ports.file_index import FileIndex, Known
 from drsync.ports.tree import PutOutcome, PutResult, Seen, Tree
 
@@ -50,37 +51,52 @@ class Applier:
         files.learn(state)
         incoming = files.with_index(lambda index: index.incoming())
         if state.applying is not None and incoming is not None and incoming[0] == state.applying:
-            self._roll(tree, files.with_index(lambda index: list(index.incoming_entries())))
-        elif not is_owner and state.lineage and self._is_new_epoch():
-            self._doubt(tree)
+            try:
+                self._carry_out(
+                    tree, incoming[1], files.with_index(lambda index: list(index.incoming_entries()))
+                )
+            except RefusedError:
+                if not is_owner:
+                    self.doubt()
+                raise
+        elif not is_owner and state.lineage:
+            self.doubt()
 
-    def _is_new_epoch(self) -> bool:
-        return all(start.epoch != self._epoch for start in self._files.state.lineage)
-
-    def _doubt(self, tree: Tree) -> None:
-        """Another owner: whatever was changed here behind the index is compared with all that it has."""
-        edited, gone = self._edited(tree)
+    def doubt(self) -> None:
+        """Whatever was changed here behind the index is compared with all that the owner has."""
+        files = self._files
+        edited, gone = self._edited(files.tree())
         if edited or gone:
-            self._forget([*(seen.path for seen in edited), *gone])
-            self._files.wants_full = True
+            paths = [*(seen.path for seen in edited), *gone]
+            files.with_index(lambda index: index.doubt(paths))
+            files.learn(files.with_index(lambda index: index.state()))
 
     def _edited(self, tree: Tree) -> tuple[list[Seen], list[bytes]]:
         """Names that are not what the index says, and names of the index that are gone."""
         signatures = self._files.with_index(lambda index: index.signatures())
         changed = file_changes.compare(signatures, tree.scan())
-        edited = [seen for seen in changed.read if seen.path and not self._is_known(tree, seen)]
+        edited: list[Seen] = []
+        known: list[tuple[bytes, Signature]] = []
+        for seen in changed.read:
+            if not seen.path:
+                continue
+            if not self._is_known(tree, seen):
+                edited.append(seen)
+            elif seen.path not in changed.racy:
+                known.append((seen.path, seen.signature))
+        self._files.with_index(lambda index: index.refresh(known))
         return edited, [path for path, _ in changed.gone]
 
     def _has_known(self) -> bool:
         """Whether somebody cut this tree before: then what lies here unmarked is not it."""
         return self._files.known.number > 0 and self._files.state.held == BEFORE_ALL
 
-    def apply(self, digest: str) -> None:
+    def apply(self) -> None:
         """Make the incoming generation the held one.
 
         Raises:
             RefusedError: the tree cannot hold a name, more would go than passes without a person's word, or
-                the index does not come to `digest` afterwards.
+                the index does not come to the owner's digest afterwards.
             OSError: no space, or the disk says no.
         """
         files, tree = self._files, self._files.tree()
@@ -92,20 +108,24 @@ class Applier:
         if is_full:
             self._require_meant(entries)
         files.with_index(lambda index: index.begin_applying(target))
-        if files.state.lineage and self._is_new_epoch():
-            held = files.state
-            shared = file_lineage.common(lineage, held.held, held.lineage)
-            self._fork(tree, {entry.path: entry for entry in entries}, shared)
-        self._roll(tree, entries)
-        if digest and files.state.digest != digest:
-            files.wants_full = True
+        self._carry_out(tree, lineage, entries)
+        if files.state.doubted:
             raise RefusedError(
                 f"the index of {files.spec.name} does not come to what the owner cut",
                 code="digest",
                 remedy="All of it is compared again by itself.",
             )
-        files.wants_full = False
         tree.sweep(())
+        files.sealed.clear()
+
+    def _carry_out(self, tree: Tree, lineage: Sequence[GenerationStart], entries: Sequence[Entry]) -> None:
+        """Also again after a crash: what is done already is met as done."""
+        held = self._files.state
+        epoch = lineage[-1].epoch
+        if held.lineage and all(start.epoch != epoch for start in held.lineage):
+            shared = file_lineage.common(lineage, held.held, held.lineage)
+            self._fork(tree, {entry.path: entry for entry in entries}, shared)
+        self._roll(tree, entries)
 
     def _require_meant(self, entries: Sequence[Entry]) -> None:
         """A whole index that lacks most of what is here is not believed without a person's word."""
@@ -113,22 +133,35 @@ class Applier:
         named = {entry.path for entry in entries if not entry.deleted}
         removed = files.with_index(lambda index: sum(path not in named for path in index.signatures()))
         state = files.with_index(lambda index: index.state())
-        verdict = file_halts.judge_changes(state, removed)
+        verdict = file_halts.judge_changes(state, removed, is_emptied=removed > 1 and len(named) <= 1)
         if verdict is not None:
             raise RefusedError(f"at the owner, {verdict.what}", code="held", remedy=verdict.remedy)
         if state.approved:
             files.with_index(lambda index: index.approve(approved=False))
 
-    def finish(self, fork_seq: int) -> None:
+    def finish(self, history: History) -> str:
         """About to own the tree: finish what was interrupted, and what is staged and belongs to the log.
 
-        `fork_seq`: last record of the log that this ownership continues.
+        What cannot be finished does not keep the tree from being owned: what is there counts then. Returns
+        what was not finished and why; empty when nothing was left.
+
+        `history`: of the log that this ownership continues.
         """
-        self.begin(is_owner=True)
+        left = ""
+        try:
+            self.begin(is_owner=True)
+        except RefusedError as error:
+            if error.code != "unholdable":
+                raise
+            left = str(error)
         ready = self._files.ready
-        if ready is not None and ready[0] <= fork_seq:
-            self.apply(ready[1])
+        if not left and ready is not None and _is_of(history, *ready):
+            try:
+                self.apply()
+            except RefusedError as error:
+                left = str(error)
         self._files.ready = None
+        return left
 
     # --- forks
 
@@ -189,8 +222,20 @@ class Applier:
             tree.finish(_directories(own, entries))
             if done:
                 files.with_index(lambda index: index.applied(done))
+        if incoming[2] and self._set_strangers_aside(tree):
+            tree.finish(_directories(own, entries))
         self._refresh_directories(tree, entries)
         files.learn(files.with_index(lambda index: index.end_applying()))
+
+    def _set_strangers_aside(self, tree: Tree) -> int:
+        """With a whole index, a name that it does not have is nobody's: how many there were."""
+        known = self._files.with_index(lambda index: index.signatures())
+        strangers = [seen.path for seen in tree.scan().seen if seen.path and seen.path not in known]
+        if not strangers:
+            return 0
+        aside = tree.set_aside(strangers, epochs.show(self._epoch))
+        self._files.forks += aside
+        return aside
 
     def _perform(self, tree: Tree, operation: Operation) -> Known:
         result = self._try(tree, operation, operation.expected)
@@ -226,16 +271,25 @@ class Applier:
         found = _look(tree, entry.path)
         if found is not None and blocks.is_alike(found, entry):
             return PutResult(PutOutcome.DONE, "", there)
+        if found is not None and found.kind is FileKind.DIRECTORY:
+            if entry.deleted:
+                self._clear(tree, entry.path)
+            return self._retry(tree, operation, there)  # its time moves with what is put into it
         if self._is_as_known(found):
             return self._retry(tree, operation, there)  # its inode changed, as that of a hard link does
-        if found is not None and found.kind is FileKind.DIRECTORY:
-            return self._retry(tree, operation, there)  # its time moves with what is put into it
         if not operation.is_content and blocks.is_same_content(found, entry):
             return self._retry(tree, operation, there)  # only its attributes are others
         self._files.forks += tree.set_aside([entry.path], epochs.show(self._epoch))
         if entry.deleted:
             return PutResult(PutOutcome.DONE)
         return self._try(tree, operation, None)
+
+    def _clear(self, tree: Tree, directory: bytes) -> None:
+        """What is still in a directory that goes is none of ours."""
+        scan = tree.scan((directory,))
+        inside = [seen.path for seen in scan.seen] + [skipped.path for skipped in scan.skipped]
+        inside = [path for path in inside if path != directory]
+        self._files.forks += tree.set_aside(inside, epochs.show(self._epoch))
 
     def _retry(self, tree: Tree, operation: Operation, there: Signature) -> PutResult:
         if operation.entry.deleted:
@@ -256,6 +310,12 @@ class Applier:
         signatures = [(path, tree.glance(path)) for path in sorted(parents)]
         known = [(path, signature) for path, signature in signatures if signature is not None]
         self._files.with_index(lambda index: index.refresh(known))
+
+
+def _is_of(history: History, epoch: Epoch, seq: int) -> bool:
+    """Whether a record that was written in an epoch is in a log with that history."""
+    later = [start.fork_seq for start in history if start.epoch > epoch]
+    return any(start.epoch == epoch for start in history) and all(seq <= fork for fork in later)
 
 
 def _own(index: FileIndex, entries: Sequence[Entry], *, is_full: bool) -> Mapping[bytes, Known]:

@@ -7,9 +7,10 @@ index, `changing` one task at a time the right to change the tree.
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from drsync.engine.threads import in_thread
+from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, RefusedError
 from drsync.model.fileset import BEFORE_ALL, FileSetSpec, FileSetWord, Generation
 from drsync.ports.clock import Clock
@@ -20,6 +21,13 @@ from drsync.ports.tree import Tree, TreeWatch
 NAMES_SHOWN = 20  # because a person reads a screen, and the rest is counted
 
 T = TypeVar("T")
+
+
+class CutAt(NamedTuple):
+    """A record of a cut, in the log of its epoch."""
+
+    epoch: Epoch
+    seq: int
 
 
 class FileSet:
@@ -34,8 +42,8 @@ class FileSet:
         behind_since: since when `held` is older than `known`; None when it is not.
         hold: why it stands still; empty when it does not.
         forks: names that were set aside since this process started.
-        wants_full: what the owner sends must be everything.
-        ready: (record of its cut, digest) of a staged generation that is not applied yet.
+        sealed: staged files that this process put together: what another left may have lost its content.
+        ready: where the log has the cut of a staged generation that is not applied yet.
         changing: held by whoever changes the tree.
     """
 
@@ -50,14 +58,19 @@ class FileSet:
         self.behind_since: float | None = None
         self.hold = ""
         self.forks = 0
-        self.wants_full = False
-        self.ready: tuple[int, str] | None = None
+        self.sealed: set[str] = set()
+        self.ready: CutAt | None = None
         self.changing = asyncio.Lock()
         self._clock = clock
         self._index: FileIndex | None = None
         self._tree: Tree | None = None
         self._watch: TreeWatch | None = None
         self._index_lock = threading.Lock()
+
+    @property
+    def held(self) -> Generation:
+        """The generation that is in the tree; none while that is in doubt."""
+        return BEFORE_ALL if self.state.doubted else self.state.held
 
     # --- life
 
@@ -81,7 +94,7 @@ class FileSet:
     def note_known(self, generation: Generation) -> None:
         """That generation exists somewhere."""
         self.known = max(self.known, generation)
-        if self.state.held == self.known:
+        if self.held == self.known:
             self.behind_since, self.pending, self.pending_names = None, 0, ()
         elif self.behind_since is None:
             self.behind_since = self._clock.now()
@@ -143,15 +156,15 @@ class FileSet:
 
     def held_back(self, error: DrsyncError | None) -> None:
         """It stands still because of `error`; None: it goes on."""
-        self.hold = "" if error is None else f"{error} {error.remedy}".strip()
+        self.hold = "" if error is None else f"{error}. {error.remedy}".strip()
 
     def word(self) -> FileSetWord:
         """What this center says of it."""
         since = self.behind_since
         return FileSetWord(
             fileset=self.spec.id,
-            held=self.state.held,
-            staged=max(self.staged, self.state.held),
+            held=self.held,
+            staged=max(self.staged, self.held),
             known=self.known,
             entries=self.state.entries,
             bytes=self.state.bytes,

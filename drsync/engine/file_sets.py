@@ -82,11 +82,20 @@ class FileSets:
                 await in_thread(files.close)
 
     async def _run_set(self, files: FileSet) -> None:
-        await files.load()
+        """Follow the member's role. Trouble that nobody below could handle is told, and tried again."""
+        is_loaded = False
         while True:
-            term = self._member.term
-            if term is not None and not term.engine.is_closed:
-                await self._own(files, term)
+            try:
+                if not is_loaded:
+                    await files.load()
+                    is_loaded = True
+                term = self._member.term
+                if term is not None and not term.engine.is_closed:
+                    await self._own(files, term)
+            except* (DrsyncError, OSError) as errors:
+                files.held_back(RefusedError(f"the tree stands still: {_first(errors)}"))
+                await in_thread(files.reopen)
+                await self._clock.sleep_until(self._clock.now() + RETRY_HIGH_S)
             await self._clock.sleep_until(self._clock.now() + ROLE_POLL_S)
 
     # --- the owner's part
@@ -96,9 +105,10 @@ class FileSets:
         while not term.engine.is_closed:
             try:
                 async with files.changing:
-                    await in_thread(
-                        lambda: Applier(files, term.charter.epoch).finish(term.charter.history[-1].fork_seq)
+                    left = await in_thread(
+                        lambda: Applier(files, term.charter.epoch).finish(term.charter.history)
                     )
+                files.held_back(RefusedError(f"owned as it is: {left}") if left else None)
                 break
             except (DrsyncError, OSError) as error:
                 files.held_back(RefusedError(f"the tree cannot be made whole: {error}"))
@@ -194,11 +204,10 @@ class FileSets:
                 del self._sinks[files.spec.id], self._sinking[files.spec.id]
 
     async def _end_sink(self, fileset: str) -> None:
-        """Whatever it does in a thread is finished first."""
-        sink, task = self._sinks.get(fileset), self._sinking.get(fileset)
-        if sink is not None and task is not None and task is not asyncio.current_task():
+        """Whatever it does in a thread is finished first. Another may have begun while we waited."""
+        while (sink := self._sinks.get(fileset)) is not None:
             sink.close()
-            await asyncio.wait([task])
+            await asyncio.wait([self._sinking[fileset]])
 
     # --- requests
 
@@ -379,3 +388,11 @@ class FileSets:
             }
             for source in self._sources.values()
         }
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of those in a group."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

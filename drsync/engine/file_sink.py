@@ -13,7 +13,7 @@ from drsync.delta import entries as codec
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
 from drsync.engine.file_apply import Applier
-from drsync.engine.file_set import FileSet
+from drsync.engine.file_set import CutAt, FileSet
 from drsync.engine.threads import in_thread
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, MalformedError, RefusedError
@@ -117,7 +117,7 @@ class Sink:
         files = self._files
         try:
             await self._begin_tree()
-            self._state(StateFlags.WANTS_FULL if files.wants_full else StateFlags.NONE)
+            self._state()
             while True:
                 await self._handle(await self._next())
         except LostError:
@@ -135,6 +135,7 @@ class Sink:
     async def _begin_tree(self) -> None:
         files = self._files
         async with files.changing:
+            self._check_epoch()  # else somebody here may own the tree by now
             try:
                 await in_thread(lambda: Applier(files, self._epoch).begin())
             except RefusedError as error:
@@ -177,8 +178,10 @@ class Sink:
             await self._go_on(self._begin)
 
     def _state(self, flags: StateFlags = StateFlags.NONE) -> None:
-        state = self._files.state
-        body = wire.encode_state(wire.TreeState(flags, state.held, self._files.staged))
+        files = self._files
+        if files.state.doubted:
+            flags |= StateFlags.WANTS_FULL
+        body = wire.encode_state(wire.TreeState(flags, files.held, files.staged))
         self._channel.send(FrameType.TREE_STATE, self._stream, [body])
 
     def keep_ended(self) -> None:
@@ -188,7 +191,17 @@ class Sink:
 
     # --- a generation comes
 
+    def _require_honest(self, begin: wire.TreeBegin) -> None:
+        """Numbers that no tree of this epoch has would stay in the index for ever."""
+        epochs = [start.epoch for start in begin.lineage]
+        highest = max((start.after for start in begin.lineage), default=0)
+        if begin.target.epoch != self._epoch or epochs[-1:] != [self._epoch] or epochs != sorted(set(epochs)):
+            raise MalformedError(f"a generation of epoch {begin.target.epoch} came in epoch {self._epoch}")
+        if not highest < begin.target.number <= codec.GENERATION_MAX:
+            raise MalformedError(f"generation {begin.target.number} came, its epoch goes on after {highest}")
+
     async def _started(self, begin: wire.TreeBegin) -> None:
+        self._require_honest(begin)
         files = self._files
         await in_thread(self._discard)
         files.ready = None
@@ -200,7 +213,9 @@ class Sink:
             )
         await in_thread(
             lambda: files.with_index(
-                lambda index: index.begin_incoming(begin.target, begin.lineage, is_full=is_full)
+                lambda index: index.begin_incoming(
+                    begin.target, begin.lineage, is_full=is_full, digest=begin.digest.hex()
+                )
             )
         )
         files.note_known(begin.target)
@@ -210,15 +225,17 @@ class Sink:
         first, packed = wire.read_entries(body)
         if begin is None or first != len(self._entries):
             raise MalformedError(f"entry {first} of a tree came; {len(self._entries)} was expected")
-        entries = await in_thread(lambda: self._keep_entries(packed))
+        entries = await in_thread(lambda: self._keep_entries(packed, begin.target.number))
         self._entries += entries
         if len(self._entries) > begin.total:
             raise MalformedError(f"{len(self._entries)} entries came, {begin.total} were announced")
         if len(self._entries) == begin.total:
             await in_thread(self._plan)
 
-    def _keep_entries(self, packed: memoryview) -> list[Entry]:
+    def _keep_entries(self, packed: memoryview, newest: int) -> list[Entry]:
         entries = codec.unpack(packed)
+        if any(entry.generation > newest for entry in entries):
+            raise MalformedError(f"an entry is newer than its generation {newest}")
         self._files.with_index(lambda index: index.add_incoming(entries))
         return entries
 
@@ -238,7 +255,7 @@ class Sink:
             if entry.kind is not FileKind.FILE or entry.deleted or blocks.is_same_content(own, entry):
                 continue
             key = codec.stage_key(entry)
-            if key in have:
+            if key in have and (key in files.sealed or self._is_whole(entry, key)):
                 continue
             job = Job(ordinal, entry, key)
             self._sources(job, own)
@@ -247,6 +264,18 @@ class Sink:
         for job in [job for job in self._jobs.values() if not job.missing]:
             self._begin_file(job)
             self._end_file_if_whole(job)
+
+    def _is_whole(self, entry: Entry, key: str) -> bool:
+        """Whether what a process before this one sealed has its content: power may have failed since."""
+        staged = self._files.tree().stage(key, entry.size)
+        size = block_bytes(entry.size)
+        for block, name in enumerate(entry.blocks):
+            if staged.hash(block * size, _length(entry, block)) != name:
+                staged.discard()
+                return False
+        staged.seal(entry)
+        self._files.sealed.add(key)
+        return True
 
     def _sources(self, job: Job, own: Entry | None) -> None:
         """Where each block of a file comes from."""
@@ -275,14 +304,14 @@ class Sink:
             return
         files = self._files
         await in_thread(lambda: files.tree().sync())
-        files.staged, files.ready = begin.target, (begin.cut_seq, begin.digest.hex())
+        files.staged, files.ready = begin.target, CutAt(self._epoch, begin.cut_seq)
         self._state()
         while self._copy.commit < begin.cut_seq:
             self._check_epoch()
             await self._clock.sleep_until(self._clock.now() + CUT_POLL_S)
         self._check_epoch()
         async with files.changing:
-            await in_thread(lambda: Applier(files, self._epoch).apply(begin.digest.hex()))
+            await in_thread(lambda: Applier(files, self._epoch).apply())
             files.ready = None
             files.held_back(None)
         self._begin, self._entries = None, []
@@ -372,6 +401,7 @@ class Sink:
             return
         assert job.staged is not None
         job.staged.seal(job.entry)
+        self._files.sealed.add(job.key)
         del self._jobs[job.ordinal]
         self._files.pending = max(0, self._files.pending - 1)
 

@@ -28,6 +28,8 @@ class IndexState:
         applying: a generation whose changes are being made in the tree; it must be finished, never undone.
         approved: a person said that the next change of the whole tree is wanted.
         horizon: tombstones up to this generation are forgotten: a copy that holds less is sent everything.
+        doubted: the entries are not those of `held`, or the tree was not what they say: everything must be
+            compared with the owner's before `held` means anything again.
     """
 
     held: Generation = BEFORE_ALL
@@ -39,6 +41,7 @@ class IndexState:
     applying: Generation | None = None
     approved: bool = False
     horizon: int = 0
+    doubted: bool = False
 
 
 class FileIndex(Protocol):
@@ -75,7 +78,8 @@ class FileIndex(Protocol):
     def cut(self, generation: Generation, changes: Sequence[Known]) -> IndexState:
         """At the owner: these entries (tombstones included) make the next generation.
 
-        Each bears ``generation.number``. The lineage grows when the epoch is new.
+        Each bears ``generation.number``. The lineage grows when the epoch is new. What another owner sent and
+        is not in the tree is forgotten, and so is every doubt: the tree is what counts now.
         """
         ...
 
@@ -97,10 +101,16 @@ class FileIndex(Protocol):
 
     # --- at a replica: the incoming generation
 
+    def doubt(self, paths: Iterable[bytes]) -> None:
+        """At a replica: these names are not what the index says. It forgets them, and doubts itself."""
+        ...
+
     def begin_incoming(
-        self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool
+        self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool, digest: str = ""
     ) -> None:
         """Forget an older incoming generation; `is_full`: what will not be named is gone.
+
+        `digest`: what all entries come to once it is held; empty when nobody knows.
 
         Also while one is being applied that cannot be finished: a newer one from the same base takes over.
         From now on nothing is being applied, so that a part of the new one is never taken for all of it.
@@ -131,6 +141,7 @@ class FileIndex(Protocol):
         """The incoming generation is the held one; with a full one, what it did not name is forgotten.
 
         Entries that it names and that are here but for their generation become those of the incoming one.
+        If the entries do not come to its digest, the index doubts itself.
         """
         ...
 

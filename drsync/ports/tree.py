@@ -58,6 +58,10 @@ class StagedFile(Protocol):
         """
         ...
 
+    def hash(self, offset: int, length: int) -> bytes:
+        """blake3-256 of what is there of a range."""
+        ...
+
     def seal(self, entry: Entry) -> None:
         """Cut to size, punch holes, set owner, mode, xattrs and time. Not synced yet."""
         ...
@@ -114,11 +118,14 @@ class TreeWriter(Protocol):
         ...
 
     def staged(self) -> frozenset[str]:
-        """Keys of the sealed files that are there, also after a restart."""
+        """Keys of the sealed files that are there, also after a restart.
+
+        After a power cut their content may not be what was written, unless `sync` came first.
+        """
         ...
 
     def sync(self) -> None:
-        """Make sealed files durable: what `staged` answers afterwards survives a power cut.
+        """Make sealed files durable, content and all.
 
         `put_file` does it too, once for all files that were sealed before.
         """

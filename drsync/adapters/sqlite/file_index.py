@@ -14,6 +14,7 @@ from struct import Struct
 
 from pydantic import TypeAdapter, ValidationError
 
+from drsync.core.file_lineage import STARTS_MAX
 from drsync.delta.entries import HASHED_FROM, KIND_AT, Digest, decode, encode, hash_packed
 from drsync.model.errors import PermanentError, RefusedError, TransientError
 from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, Signature
@@ -76,6 +77,7 @@ class _Incoming:
     target: Generation
     lineage: tuple[GenerationStart, ...]
     is_full: bool
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,17 @@ class SqliteFileIndex:
             lineage = self._state.lineage
             if not lineage or lineage[-1].epoch != generation.epoch:
                 lineage = (*lineage, GenerationStart(generation.epoch, self._state.held.number))
-            self._change(replace(self._state, held=generation, lineage=lineage))
+            self._db.execute("DELETE FROM incoming")
+            self._incoming = None
+            self._change(
+                replace(
+                    self._state,
+                    held=generation,
+                    lineage=lineage[-STARTS_MAX:],
+                    applying=None,
+                    doubted=False,
+                )
+            )
         return self._state
 
     def refresh(self, known: Iterable[tuple[bytes, Signature]]) -> None:
@@ -206,13 +218,19 @@ class SqliteFileIndex:
 
     # --- the incoming generation
 
+    def doubt(self, paths: Iterable[bytes]) -> None:
+        """See FileIndex."""
+        with self._transaction():
+            self._write([(Entry(path, FileKind.FILE, deleted=True), None) for path in paths])
+            self._change(replace(self._state, doubted=True))
+
     def begin_incoming(
-        self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool
+        self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool, digest: str = ""
     ) -> None:
         """See FileIndex."""
         with self._transaction(is_durable=False):
             self._db.execute("DELETE FROM incoming")
-            self._incoming = _Incoming(target, tuple(lineage), is_full)
+            self._incoming = _Incoming(target, tuple(lineage), is_full, digest)
             self._change(replace(self._state, applying=None))
 
     def incoming(self) -> tuple[Generation, tuple[GenerationStart, ...], bool] | None:
@@ -266,9 +284,15 @@ class SqliteFileIndex:
             self._db.execute(NEW_TOMBSTONES)
             self._db.execute("DELETE FROM incoming")
             self._incoming = None
+            is_wrong = bool(coming.digest) and self._state.digest != coming.digest
             self._change(
                 replace(
-                    self._state, held=coming.target, lineage=coming.lineage, applying=None, horizon=horizon
+                    self._state,
+                    held=coming.target,
+                    lineage=coming.lineage,
+                    applying=None,
+                    horizon=horizon,
+                    doubted=is_wrong or (self._state.doubted and not coming.is_full),
                 )
             )
         return self._state

@@ -87,6 +87,11 @@ class PartialFile:
             source, offset, length = source + got, offset + got, length - got
         return hasher.digest()
 
+    def hash(self, offset: int, length: int) -> bytes:
+        """See the port."""
+        buffer = memoryview(bytearray(min(length, _BUFFER_BYTES)))
+        return hash_range(self._handle, offset, length, buffer)
+
     def seal(self, entry: Entry) -> None:
         """See the port. Attributes that cannot be kept here are told by `put_file`."""
         os.ftruncate(self._handle, entry.size)
