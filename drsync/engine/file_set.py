@@ -14,7 +14,7 @@ from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, RefusedError
 from drsync.model.fileset import BEFORE_ALL, FileSetSpec, FileSetWord, Generation
 from drsync.ports.clock import Clock
-from drsync.ports.file_index import FileIndex, IndexState
+from drsync.ports.file_index import FileIndex, IndexState, Known
 from drsync.ports.file_store import FileStore
 from drsync.ports.tree import Tree, TreeWatch
 
@@ -80,6 +80,14 @@ class FileSet:
             if self._index is None:
                 self._index = self.store.index(self.spec)
             return work(self._index)
+
+    def find(self, path: bytes) -> Known | None:
+        """See FileIndex. Called from threads."""
+        return self.with_index(lambda index: index.find(path))
+
+    def where(self, block: bytes) -> list[tuple[bytes, int]]:
+        """See FileIndex. Called from threads."""
+        return self.with_index(lambda index: index.where(block))
 
     async def load(self) -> None:
         """Read what the index says."""

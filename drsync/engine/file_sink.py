@@ -245,7 +245,7 @@ class Sink:
         have = tree.staged()
         names = []
         for ordinal, entry in enumerate(self._entries):
-            known = files.with_index(lambda index, path=entry.path: index.find(path))  # type: ignore[misc]
+            known = files.find(entry.path)
             own = known[0] if known is not None else None
             if own is not None and blocks.is_same(own, entry):
                 continue
@@ -288,10 +288,10 @@ class Sink:
             if own is not None and is_alike and block < len(own.blocks) and own.blocks[block] == name:
                 job.local.append((block, own.path, block * size))
                 continue
-            places = self._files.with_index(lambda index, name=name: index.where(name))  # type: ignore[misc]
+            places = self._files.where(name)
             if places:
                 path, number = places[0]
-                found = self._files.with_index(lambda index, path=path: index.find(path))  # type: ignore[misc]
+                found = self._files.find(path)
                 if found is not None:
                     job.local.append((block, path, number * block_bytes(found[0].size)))
                     continue
