@@ -30,6 +30,7 @@ from drsync.adapters.hooks.removal import HOME, remove
 from drsync.agent.hook_requests import HookRequest
 from drsync.config.options import HookOptions
 from drsync.model.errors import DrsyncError, RefusedError, TransientError
+from drsync.model.runbook import DRILL_SCOPE
 from drsync.ports.transport import Call
 
 Json = dict[str, object]
@@ -199,7 +200,7 @@ class HookDesk:
         return any(trace.kind == ALIVE[item.kind] for trace in found)
 
     async def _take_away(self, item: Item) -> None:
-        gone = await remove(self._folder, item.tag)
+        gone = await remove(self._folder, item.tag, GRACE_S, is_copy=item.is_drill)
         if gone.left:
             raise RefusedError(
                 f"what was there before is still there: {', '.join(gone.left)}", code="not_clean"
@@ -255,7 +256,7 @@ class HookDesk:
         if item is None:
             return {"ok": True, "detail": f"{request.text('service')} did not run", "outputs": {}}
         service = self._services.get(item.tag)
-        answer = await self._removed(item.tag, [item], request.seconds("grace"))
+        answer = await self._removed(item.scope, item.tag, [item], request.seconds("grace"))
         said = service.output.text if service is not None else ""
         left = answer["left"]
         detail = f"{item.id} ended" if not left else f"{item.id} is still there: {left}"
@@ -335,21 +336,21 @@ class HookDesk:
         scope, item_id = str(body.get("scope", "")), str(body.get("item", ""))
         item = await asyncio.to_thread(self._inventory.find, scope, item_id)
         tag = self._inventory.tag(scope, item_id)
-        return await self._removed(tag, [item] if item is not None else [], GRACE_S)
+        return await self._removed(scope, tag, [item] if item is not None else [], GRACE_S)
 
     async def _clean(self, _method: str, body: Json) -> Json:
         scope = str(body.get("scope", ""))
         items = await asyncio.to_thread(self._inventory.items, scope) if scope else []
         tag = f"{self._inventory.tag_of(scope)}-"
-        answer = await self._removed(tag, items, GRACE_S)
+        answer = await self._removed(scope, tag, items, GRACE_S)
         free = [name for name, lock in self._locks.items() if name.startswith(tag) and not lock.locked()]
         for name in free:
             del self._locks[name]
         return answer
 
-    async def _removed(self, tag: str, items: list[Item], grace_s: float) -> Json:
+    async def _removed(self, scope: str, tag: str, items: list[Item], grace_s: float) -> Json:
         """Remove by name, compare with the kernel, and forget what it does not know any more."""
-        gone = await remove(self._folder, tag, grace_s)
+        gone = await remove(self._folder, tag, grace_s, is_copy=scope.startswith(DRILL_SCOPE))
         if not gone.left:
             for item in items:
                 await asyncio.to_thread(self._inventory.forget, item)

@@ -100,6 +100,9 @@ TRAITS: Mapping[Action, Trait] = MappingProxyType(
 )
 PROBES = frozenset((Action.COMMAND, Action.TCP))
 
+DRILL_SCOPE = "drill-"
+"""Beginning of the scopes of drills: what is made in them stands on a copy and may be torn down."""
+
 TARGET, SOURCE = "target", "source"
 """Words for where a step is performed: the center that opens, or the one that owned the group before."""
 
@@ -254,7 +257,7 @@ class Run:
     @property
     def scope(self) -> str:
         """Under what name agents register what they make for it: a drill's own, or the group's."""
-        return f"drill-{self.id[:16]}" if self.mode is RunMode.DRILL else f"group-{self.group_id}"
+        return f"{DRILL_SCOPE}{self.id[:16]}" if self.mode is RunMode.DRILL else f"group-{self.group_id}"
 
 
 class Part(StrEnum):

@@ -16,6 +16,9 @@ from drsync.adapters.hooks.programs import run_tool
 from drsync.model.errors import DrsyncError
 
 ROUNDS_MAX = 8  # because each round removes one layer: process, mount, loop, fuse, directory
+DISKS = frozenset(("mount", "loop", "fuse"))
+"""Kinds of traces that a server of a disk must outlive."""
+
 SERVER_ROUNDS = 2  # because the server of a disk must answer until what was mounted is written back
 TOOL_S = 15.0  # because an unmount writes back, and a server that is gone answers with an error at once
 SETTLE_S = 0.1  # because a killed process and a detached loop are gone within milliseconds
@@ -37,13 +40,15 @@ class Removal:
     left: tuple[str, ...]
 
 
-async def remove(folder: Path, tag: str, grace_s: float = 0.0) -> Removal:
+async def remove(folder: Path, tag: str, grace_s: float = 0.0, *, is_copy: bool = False) -> Removal:
     """Remove everything whose name begins with `tag`, and look again until nothing is left or nothing helps.
 
     Args:
         folder: directory of the agent's item directories.
         tag: beginning of the names.
         grace_s: how long processes have after SIGTERM.
+        is_copy: what is mounted is a drill's own copy: it may be torn off. Without this a mount that somebody
+            uses stays, and so does what serves it, because what is not written back yet would be lost.
     """
     removed: dict[str, None] = {}
     left = await asyncio.to_thread(traces, folder, tag)
@@ -52,8 +57,11 @@ async def remove(folder: Path, tag: str, grace_s: float = 0.0) -> Removal:
         left = await asyncio.to_thread(traces, folder, tag)
         if not left:
             break
+        is_served = any(trace.kind in DISKS for trace in left)
         for trace in left:
-            await _take(trace, tag, attempt)
+            if trace.kind == "server" and (attempt < SERVER_ROUNDS or (is_served and not is_copy)):
+                continue  # it ends by itself when nothing is mounted from it any more
+            await _take(trace, tag, is_torn=is_copy and attempt >= ROUNDS_MAX // 2)
             removed[str(trace)] = None
         await asyncio.sleep(SETTLE_S if attempt else 0)
     names = [str(trace) for trace in left]
@@ -74,13 +82,11 @@ async def _end_kindly(running: list[Trace], folder: Path, tag: str, grace_s: flo
         await asyncio.sleep(SETTLE_S)
 
 
-async def _take(trace: Trace, tag: str, attempt: int) -> None:
+async def _take(trace: Trace, tag: str, *, is_torn: bool) -> None:
     """Remove one thing; what does not work now is seen in the next round."""
-    lazily = ("-l",) if attempt >= ROUNDS_MAX // 2 else ()
+    lazily = ("-l",) if is_torn else ()
     with suppress(DrsyncError, OSError):
         match trace.kind:
-            case "server" if attempt < SERVER_ROUNDS:
-                pass  # it ends by itself when nothing is mounted from it any more
             case "process" | "server":
                 _signal(trace.pid, tag, signal.SIGKILL)
             case "mount" | "fuse":

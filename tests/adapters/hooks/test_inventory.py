@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drsync.adapters.hooks.inventory import Inventory
-from drsync.adapters.hooks.kernel import VARIABLE, traces
+from drsync.adapters.hooks.kernel import SERVER, VARIABLE, traces
 from drsync.adapters.hooks.removal import remove
 from drsync.lab.runbooks import why_no_mounts
 from drsync.model.errors import MalformedError, RefusedError
@@ -104,11 +104,15 @@ async def test_what_is_mounted_is_never_deleted(inventory: Inventory, folder: Pa
     tree = folder / f"{tag}d" / "tree"
     tree.mkdir(parents=True)
     disks.run("mount", "--bind", data, tree)
-    with waiting(tree, "nobody") as busy:
+    with waiting(tree, "nobody") as busy, waiting(folder, f"{tag}{SERVER}") as server:
         gone = await remove(folder, tag)
+        assert any(name.startswith("mount ") for name in gone.left), "somebody uses it"
+        assert server.poll() is None, "what serves it must be there as long as that"
+        torn = await remove(folder, tag, is_copy=True)
+        assert server.wait(5) == -9
         busy.kill()
     assert (data / "ledger.db").read_text() == "everything"
-    assert gone.left == ()
+    assert torn.left == ()
 
 
 async def test_what_does_not_go_is_said(inventory: Inventory, folder: Path) -> None:
