@@ -29,7 +29,8 @@ SCAN_S = 1.0  # because an RPO of seconds is promised for what gives no hint (mm
 RACY_S = 2.5  # because times of file systems may be two seconds coarse, and clocks differ a little
 SCAN_SHARE = 10  # because a scan of a large tree must not take more than a tenth of the time
 MASS_S = 10.0  # because removing a large tree takes seconds, and each look sees a part of it only
-HINTED_GONE_MAX = 20  # because who deletes more is a program: the next full look may see that all is gone
+REMOVAL_MIN = 20  # because who deletes more at once is a program, and it may be going on
+REMOVAL_QUIET_S = 0.5  # because a program that removes a tree never rests so long
 SPOOL_BYTES_MAX = 64 << 20  # because it holds what keeps changing: logs and small databases
 
 
@@ -101,6 +102,8 @@ class Source:
         self._must_cut = False
         self._lately: deque[tuple[float, int]] = deque()
         self._is_approved = False
+        self._removal: tuple[float, float, int] | None = None
+        """A removal under way: when it was first seen, when it last grew, names that are gone."""
         self._rounds = asyncio.Lock()
         self._hurry = asyncio.Event()
 
@@ -191,7 +194,8 @@ class Source:
                 if not is_begun:
                     await in_thread(files.start_watching)
                 await self.round(is_first=not is_begun)
-                is_begun, self.looked_at = True, began
+                is_begun = True
+                self.looked_at = self.looked_at if self._removal else began
                 files.held_back(None)
             except TransientError as error:
                 files.held_back(None if error.code == "no_cuts" else error)
@@ -245,7 +249,8 @@ class Source:
         """
         async with self._rounds:
             again = self._due(is_thorough=is_thorough)
-            found = await in_thread(lambda: self._look(below, again))
+            may_wait = not (is_first or must_cut or is_thorough)
+            found = await in_thread(lambda: self._look(below, again, may_wait=may_wait))
             if found.refreshed:
                 await in_thread(lambda: self.files.with_index(lambda i: i.refresh(found.refreshed)))
                 self._signatures.update(found.refreshed)
@@ -308,7 +313,7 @@ class Source:
 
     # --- looking, in threads
 
-    def _look(self, below: Sequence[bytes], again: Sequence[bytes]) -> Found:
+    def _look(self, below: Sequence[bytes], again: Sequence[bytes], *, may_wait: bool) -> Found:
         files = self.files
         tree, state = files.tree(), files.state
         self._check(file_halts.judge_root(files.spec.id, state, tree.identity(), is_owner=True))
@@ -325,8 +330,8 @@ class Source:
             replaced=changed.replaced,
         )
         self._check(verdict)
-        if below and len(changed.gone) > HINTED_GONE_MAX:
-            return Found(is_partial=True)  # nothing of it is noted: the full look finds all of it
+        if may_wait and self._is_removing(len(changed.gone), is_hinted=bool(below)):
+            return Found(is_partial=True)  # nothing is noted: a later look finds all of it
         self.unseen, self.skipped = len(scan.unseen), len(scan.skipped)
         found = Found(is_partial=bool(scan.unseen))
         for seen in changed.read:
@@ -342,6 +347,22 @@ class Source:
         if not below and file_halts.uses_approval(state, is_partial=found.is_partial):
             files.with_index(lambda index: index.approve(approved=False))
         return found
+
+    def _is_removing(self, gone: int, *, is_hinted: bool) -> bool:
+        """Whether names are being removed right now: it is judged when it has ended, as a whole."""
+        if gone <= REMOVAL_MIN:
+            self._removal = self._removal if is_hinted else None
+            return False
+        now = self._clock.now()
+        since, grown_at, before = self._removal or (now, now, gone)
+        if not is_hinted and gone != before:
+            grown_at, before = now, gone
+        is_under_way = is_hinted or now - grown_at < REMOVAL_QUIET_S
+        if is_under_way and now - since < MASS_S:
+            self._removal = (since, grown_at, before)
+            return True
+        self._removal = None
+        return False
 
     def _lost_lately(self) -> int:
         """Names that were cut as gone within `MASS_S`: a removal that is seen in parts is one removal."""
