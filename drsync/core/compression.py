@@ -44,7 +44,8 @@ HELD_SAMPLES: Final = 4  # because one pause of a process is no slow line
 FAST_LINK: Final = 100e6  # bytes/s, because hashing and appending at the other end carry little more
 GAIN_MIN: Final = 1.15  # because less is within what estimates err
 WORTH_MIN: Final = 1.05  # because what brought less than this costs two processors for nothing
-TRIAL_S: Final = 2.0  # because queues of the old kind have drained by then
+TRIAL_S: Final = 3.0  # because queues of the old kind have drained by then, and are out of what is measured
+FULL_SHARE: Final = 0.85  # of what the line carried: it is still full, so what shrank was won
 CALM_S: Final = 5.0  # because load that pauses for a moment comes back
 CALM_SHARE: Final = 0.7  # of the line, because a queue forms above it
 RETRY_LOW_S, RETRY_HIGH_S = 10.0, 320.0  # because what brought nothing may bring something for other content
@@ -144,7 +145,8 @@ def _consider(now: Advice, sample: Sample) -> Advice:
 def _go_on(now: Advice, sample: Sample) -> Advice:
     """On: does it still pay?"""
     is_tried = now.held >= HELD_SAMPLES and sample.now - now.since >= TRIAL_S
-    if is_tried and now.rate < WORTH_MIN * now.before:
+    is_won = sample.raw > WORTH_MIN * sample.wire and sample.wire >= FULL_SHARE * now.before
+    if is_tried and now.rate < WORTH_MIN * now.before and not is_won:
         return _give_up(now, sample, "compressing brought nothing")
     if sample.now - now.calm_since >= CALM_S:
         return replace(now, level=0, words="the line keeps up", failures=0)
