@@ -178,6 +178,8 @@ def _places(cluster: Cluster, shown: Doc, outcome: Outcome | None) -> list[tuple
     for name in CENTER_NAMES:
         volumes = shown.doc("centers").doc(name).doc("volumes")
         places += [(volume, str(uri)) for volume, uri in volumes.items()]
+        trees = shown.doc("centers").doc(name).doc("trees")
+        places += [(f"{tree} at {name}", str(path)) for tree, path in trees.items()]
     drills = outcome.drills.values() if outcome is not None else ()
     places += [(f"drill {drill.center}", drill.page) for drill in drills]
     return [*places, ("logs", f"{cluster.layout.root}/*/log")]
