@@ -57,7 +57,7 @@ def judge_root(
     At the owner a root that was never seen before is taken as it is. At a replica it must be empty or a
     directory of our own (`is_free`), or bear the mark, since what is in it would be overwritten. A root that
     the index knows must stay the same; one that bears the mark and is another directory, as after a restore,
-    may be approved.
+    may be approved; at a replica, whose tree is sent again, one without it too, as after a disk was replaced.
     """
     if found is None:
         return Hold(
@@ -73,7 +73,11 @@ def judge_root(
             return None
         return _foreign("the directory has content that is not of this set", may_approve=True)
     if not found.mark and known.mark:
-        return _foreign("the root has lost its mark: it may be an empty mount point", may_approve=False)
+        if is_owner or not facts.approved:
+            return _foreign(
+                "the root has lost its mark: it may be an empty mount point", may_approve=not is_owner
+            )
+        return None
     # With the mark the inode is enough: some file systems have another id at each mount.
     is_same = found.ino == known.ino and (bool(found.mark) or found.device == known.device)
     if not is_same and not facts.approved:

@@ -45,9 +45,7 @@ class Applier:
         )
         if verdict is not None:
             raise RefusedError(verdict.what, code="held", remedy=verdict.remedy)
-        if identity.mark != files.spec.id or state.root != identity:
-            tree.mark(files.spec.id)
-            files.with_index(lambda index: index.set_root(tree.identity()))
+        files.claim(tree, identity)
         files.learn(state)
         incoming = files.with_index(lambda index: index.incoming())
         if state.applying is not None and incoming is not None and incoming[0] == state.applying:

@@ -5,6 +5,7 @@ index, `changing` one task at a time the right to change the tree.
 """
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from drsync.model.fileset import BEFORE_ALL, FileSetSpec, FileSetWord, Generatio
 from drsync.ports.clock import Clock
 from drsync.ports.file_index import FileIndex, IndexState, Known
 from drsync.ports.file_store import FileStore
-from drsync.ports.tree import Tree, TreeWatch
+from drsync.ports.tree import RootIdentity, Tree, TreeWatch
 
 NAMES_SHOWN = 20  # because a person reads a screen, and the rest is counted
 
@@ -129,6 +130,20 @@ class FileSet:
                     remedy=f"Mount or make {root}; nothing is deleted anywhere meanwhile.",
                 ) from error
         return self._tree
+
+    def claim(self, tree: Tree, identity: RootIdentity) -> None:
+        """Note that the root of `identity`, which was judged, is ours, and mark it. Blocks.
+
+        Raises:
+            FileNotFoundError: another directory has taken its place since.
+        """
+        if identity.mark == self.spec.id and self.with_index(lambda index: index.state()).root == identity:
+            return
+        tree.mark(self.spec.id)
+        marked = tree.identity()
+        if (marked.ino, marked.device) != (identity.ino, identity.device):
+            raise FileNotFoundError(errno.ENOENT, "the root changed while it was looked at")
+        self.with_index(lambda index: index.set_root(marked))
 
     def reopen(self) -> None:
         """The directory is not what it was: give handles back and open it anew at the next use. Blocks."""

@@ -94,7 +94,8 @@ class FileSets:
                     await self._own(files, term)
             except* (DrsyncError, OSError) as errors:
                 files.held_back(RefusedError(f"the tree stands still: {_first(errors)}"))
-                await in_thread(files.reopen)
+                await in_thread(files.close)
+                is_loaded = False
                 await self._clock.sleep_until(self._clock.now() + RETRY_HIGH_S)
             await self._clock.sleep_until(self._clock.now() + ROLE_POLL_S)
 
@@ -381,8 +382,8 @@ class FileSets:
                 "bytes": source.files.state.bytes,
                 "scan_s": round(source.scan_s, 3),
                 "looked_s": None if source.looked_at is None else max(0.0, now - source.looked_at),
-                "busy": [show(path) for path in list(source.busy)[:20]],
-                "unseen": source.unseen,
+                "busy": [show(path) for path in sorted({*source.busy, *source.restless})[:20]],
+                "unseen": source.unseen + len(source.unread),
                 "hold": source.files.hold,
                 "root": self._store.root(source.files.spec),
             }

@@ -5,6 +5,7 @@ Hints make a scan sooner, never needless: everything is looked at again every se
 """
 
 import asyncio
+import errno
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,10 @@ MASS_S = 10.0  # because removing a large tree takes seconds, and each look sees
 REMOVAL_MIN = 20  # because who deletes more at once is a program, and it may be going on
 REMOVAL_QUIET_S = 0.5  # because a program that removes a tree never rests so long
 SPOOL_BYTES_MAX = 64 << 20  # because it holds what keeps changing: logs and small databases
+
+
+_OURS_TO_MEND = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+"""What says nothing about a file, but that this process has too little of something."""
 
 
 class Spool:
@@ -64,7 +69,7 @@ class Found:
         refreshed: names whose signature changed and nothing else.
         busy: names that changed while they were read.
         racy: names that may still change without a trace, and what they look like now.
-        left_out: names that no tree may have, or that are beyond a limit, and why.
+        unread: names that cannot be read, or that no tree may have, and why.
         is_partial: something could not be looked at.
     """
 
@@ -72,7 +77,7 @@ class Found:
     refreshed: list[tuple[bytes, Signature]] = field(default_factory=list)
     busy: list[bytes] = field(default_factory=list)
     racy: dict[bytes, Signature] = field(default_factory=dict)
-    left_out: list[tuple[bytes, str]] = field(default_factory=list)
+    unread: dict[bytes, str] = field(default_factory=dict)
     is_partial: bool = False
 
 
@@ -88,12 +93,15 @@ class Source:
         self.busy: dict[bytes, int] = {}
         self.skipped = 0
         self.unseen = 0
+        self.unread: dict[bytes, str] = {}
+        """Names whose content or attributes could not be read, and why: their last version stays."""
         self.scan_s = 0.0
         self.looked_at: float | None = None
         """When the last complete look began: every change that is older is in a generation."""
         self._term = term
         self._clock = clock
         self._signatures: dict[bytes, Signature | None] = {}
+        self._busy_since: dict[bytes, float] = {}
         self._recheck: dict[bytes, float] = {}
         self._doubted: set[bytes] = set()
         self._spool = Spool()
@@ -191,11 +199,10 @@ class Source:
         while not self._term.engine.is_closed:
             began = self._clock.now()
             try:
-                if not is_begun:
-                    await in_thread(files.start_watching)
+                await in_thread(files.start_watching)
                 await self.round(is_first=not is_begun)
                 is_begun = True
-                self.looked_at = self.looked_at if self._removal else began
+                self.looked_at = self.looked_at if self._removal else self.whole_since(began)
                 files.held_back(None)
             except TransientError as error:
                 files.held_back(None if error.code == "no_cuts" else error)
@@ -250,13 +257,34 @@ class Source:
         async with self._rounds:
             again = self._due(is_thorough=is_thorough)
             may_wait = not (is_first or must_cut or is_thorough)
-            found = await in_thread(lambda: self._look(below, again, may_wait=may_wait))
+            try:
+                found = await in_thread(lambda: self._look(below, again, may_wait=may_wait))
+            except BaseException:
+                self._doubted.update(again)
+                raise
+            self._note_restless(found, is_hinted=bool(below))
             if found.refreshed:
                 await in_thread(lambda: self.files.with_index(lambda i: i.refresh(found.refreshed)))
                 self._signatures.update(found.refreshed)
             if found.changes or is_first or must_cut or self._must_cut or not self._is_logged:
                 await self._cut(found.changes)
             self._look_again(found.racy)
+
+    @property
+    def restless(self) -> list[bytes]:
+        """Names that changed while they were read, each time since they last changed."""
+        return sorted(self._busy_since)
+
+    def whole_since(self, began: float) -> float:
+        """Every change that is older is in a generation, after a look that began then."""
+        return min([began, *self._busy_since.values()])
+
+    def _note_restless(self, found: Found, *, is_hinted: bool) -> None:
+        before = self._busy_since
+        since = self._clock.now() if self.looked_at is None else self.looked_at
+        busy = {path: before.get(path, since) for path in found.busy}
+        self._busy_since = before | busy if is_hinted else busy
+        self.unread = self.unread | found.unread if is_hinted else found.unread
 
     def _due(self, *, is_thorough: bool) -> list[bytes]:
         """Names that must be read whatever they look like."""
@@ -316,7 +344,8 @@ class Source:
     def _look(self, below: Sequence[bytes], again: Sequence[bytes], *, may_wait: bool) -> Found:
         files = self.files
         tree, state = files.tree(), files.state
-        self._check(file_halts.judge_root(files.spec.id, state, tree.identity(), is_owner=True))
+        identity = tree.identity()
+        self._check(file_halts.judge_root(files.spec.id, state, identity, is_owner=True))
         scan = tree.scan(below)
         for path in again:
             if path in self._signatures:
@@ -340,10 +369,7 @@ class Source:
         self.busy = {path: times for path, times in self.busy.items() if path in still or below}
         for path, kind in changed.gone:
             found.changes.append((Entry(path, kind, deleted=True), None))
-        identity = tree.identity()
-        if state.root != identity or not identity.mark:
-            tree.mark(files.spec.id)
-            files.with_index(lambda index: index.set_root(tree.identity()))
+        files.claim(tree, identity)
         if not below and file_halts.uses_approval(state, is_partial=found.is_partial):
             files.with_index(lambda index: index.approve(approved=False))
         return found
@@ -383,10 +409,15 @@ class Source:
             return
         except FileNotFoundError:
             return  # the next scan sees it gone
+        except OSError as error:
+            if error.errno in _OURS_TO_MEND:
+                raise
+            found.unread[seen.path] = error.strerror or str(error)
+            return
         signature = None if is_racy else seen.signature
         wrong = codec.fault(entry)
         if wrong:
-            found.left_out.append((seen.path, wrong))
+            found.unread[seen.path] = wrong
             return
         if is_racy:
             found.racy[seen.path] = seen.signature

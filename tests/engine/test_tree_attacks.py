@@ -2,12 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.engine.tree_rig import SECOND, Owner, Rig, names
+from drsync.adapters.tree.tree import LinuxTree
+from drsync.engine.file_apply import Applier
+from drsync.engine.file_set import CutAt
+from drsync.model import epoch as epochs
+from drsync.model.errors import DrsyncError, RefusedError
+from drsync.model.fileset import Entry
+from drsync.model.position import EpochStart
+from drsync.ports.tree import PutOutcome, PutResult, Scan, Seen
+from tests.engine.tree_rig import FIRST, SECOND, Owner, Rig, names, source_of
 
 
 @pytest.fixture
@@ -128,3 +137,215 @@ async def test_an_owner_that_lost_its_index_and_its_mount_does_not_empty_its_pee
     await rig.take(other)
     assert names(rig.root) == names(owner.root)
     assert "approve" in rig.files.hold
+
+
+# --- the owner's side
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Rig]:
+    """The owner's own copy, with a few names."""
+    root = tmp_path / "owner" / "tree"
+    (root / "a").mkdir(parents=True)
+    for number in range(20):
+        (root / "a" / f"{number}").write_text(f"{number}")
+    rig = Rig(tmp_path / "owner", root)
+    yield rig
+    rig.files.close()
+
+
+async def test_one_name_that_cannot_be_read_does_not_stop_the_others(
+    home: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = LinuxTree.entry
+
+    def entry(self: LinuxTree, seen: Seen) -> Entry:
+        if seen.path == b"a/7":
+            raise PermissionError(13, "Permission denied")
+        return read(self, seen)
+
+    monkeypatch.setattr(LinuxTree, "entry", entry)
+    source = source_of(home.files)
+    await source.round(is_first=True)
+    assert home.files.state.entries == 1 + 1 + 19
+    assert source.unread == {b"a/7": "Permission denied"}
+    monkeypatch.undo()
+    await source.round()
+    assert home.files.state.entries == 1 + 1 + 20
+    assert source.unread == {}
+
+
+async def test_a_file_that_never_stands_still_is_named_and_counts_as_not_looked_at(
+    home: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = LinuxTree.entry
+
+    def entry(self: LinuxTree, seen: Seen) -> Entry:
+        if seen.path == b"a/7":
+            raise InterruptedError(4, "it changed while it was read")
+        return read(self, seen)
+
+    monkeypatch.setattr(LinuxTree, "entry", entry)
+    source = source_of(home.files)
+    before = home.files._clock.now()
+    await source.round(is_first=True)
+    first = source.whole_since(home.files._clock.now())
+    await source.round()
+    assert source.whole_since(home.files._clock.now()) == first < home.files._clock.now()
+    assert first >= before
+    assert source.restless == [b"a/7"]
+    monkeypatch.undo()
+    await source.round()
+    assert source.restless == []
+    assert source.whole_since(1.5) == 1.5
+
+
+async def test_a_mass_deletion_that_hints_cut_into_pieces_is_held(home: Rig) -> None:
+    for number in range(3000):
+        (home.root / "a" / f"x{number:04}").touch()
+    source = source_of(home.files)
+    source._signatures = home.files.with_index(lambda index: index.signatures())
+    await source.round(is_first=True)
+
+    async def remove_slowly() -> None:
+        for first in range(0, 3000, 500):
+            for number in range(first, first + 500):
+                (home.root / "a" / f"x{number:04}").unlink()
+            await source.round((b"a",), is_thorough=True)
+
+    with pytest.raises(RefusedError, match="gone"):
+        await remove_slowly()
+    assert home.files.state.entries >= 2000
+
+
+async def test_the_mark_is_never_written_on_what_took_the_place_of_the_root(
+    home: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(home.files)
+    await source.round(is_first=True)
+    scan = LinuxTree.scan
+
+    def scan_and_unmount(self: LinuxTree, below: Sequence[bytes] = ()) -> Scan:
+        found = scan(self, below)
+        home.root.rename(home.root.with_name("unmounted"))
+        home.root.mkdir()
+        return found
+
+    monkeypatch.setattr(LinuxTree, "scan", scan_and_unmount)
+    (home.root / "new").touch()
+    with suppress(OSError, DrsyncError):
+        await source.round()
+    monkeypatch.undo()
+    assert LinuxTree(str(home.root), "0" * 32).identity().mark == ""
+    home.root.rmdir()
+    home.root.with_name("unmounted").rename(home.root)
+    home.files.reopen()
+    await source.round()
+
+
+# --- opening
+
+
+async def test_a_generation_that_a_given_up_epoch_staged_is_not_taken_by_a_later_opening(
+    rig: Rig, owner: Owner
+) -> None:
+    owner.cut()
+    await rig.take(owner)
+    rig.files.ready = CutAt(FIRST, 90)
+    third = epochs.make(1, 1, 3)
+    history = (
+        EpochStart(FIRST, "1" * 32, 0, b""),
+        EpochStart(SECOND, "2" * 32, 80, b""),
+        EpochStart(third, "3" * 32, 150, b""),
+    )
+    files = rig.files
+    called: list[str] = []
+    applier = Applier(files, third)
+    applier.apply = lambda: called.append("applied")  # type: ignore[method-assign]
+    applier.finish(history)
+    assert called == []
+    files.ready = CutAt(FIRST, 70)
+    applier.finish(history)
+    assert called == ["applied"]
+
+
+async def test_a_name_that_this_center_cannot_hold_does_not_keep_it_from_owning_the_tree(
+    rig: Rig, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.cut()
+    await rig.take(owner)
+    (owner.root / "a" / "one").write_text("another one\n")
+    owner.cut()
+
+    def refuse(*_: object) -> PutResult:
+        return PutResult(PutOutcome.HELD, "this file system cannot keep it")
+
+    monkeypatch.setattr(LinuxTree, "put_file", refuse)
+    await rig.take(owner, base=1)
+    assert rig.files.with_index(lambda index: index.state()).applying is not None
+    await rig.restart()
+    left = Applier(rig.files, SECOND).finish((EpochStart(FIRST, "1" * 32, 0, b""),))
+    assert "a/one" in left
+    monkeypatch.undo()
+    source = source_of(rig.files, SECOND)
+    source._signatures = rig.files.with_index(lambda index: index.signatures())
+    await source.round(is_first=True)
+    assert rig.files.state.applying is None
+    assert rig.files.with_index(lambda index: index.incoming()) is None
+
+
+# --- a replica among liars
+
+
+@pytest.mark.parametrize("number", [0, 1 << 63])
+async def test_a_generation_that_cannot_be_is_refused(rig: Rig, owner: Owner, number: int) -> None:
+    owner.cut()
+    owner.number = number
+    channel = await rig.take(owner, entries=[])
+    assert "malformed" in channel.closed
+    assert rig.files.state.held.number == 0
+
+
+async def test_a_stream_that_begins_after_its_epoch_touches_nothing(rig: Rig, owner: Owner) -> None:
+    owner.cut()
+    await rig.take(owner)
+    (rig.root / "a" / "one").write_text("written by the new owner, here")
+    channel = await rig.take(owner, follow=SECOND)
+    assert not channel.states
+    assert not rig.files.state.doubted
+
+
+async def test_a_replica_whose_disk_was_replaced_is_seeded_again_when_a_person_says_so(
+    tmp_path: Path, owner: Owner
+) -> None:
+    owner.cut()
+    root = tmp_path / "remote" / "tree"
+    root.mkdir(parents=True)
+    rig = Rig(tmp_path / "remote", root)
+    await rig.take(owner)
+    shutil.rmtree(root)
+    root.mkdir()
+    await rig.restart()
+    await rig.take(owner)
+    assert names(root) == []
+    assert "approve" in rig.files.hold
+    rig.files.with_index(lambda index: index.approve(approved=True))
+    await rig.take(owner)
+    assert names(root) == names(owner.root)
+    assert not rig.files.state.approved
+    rig.files.close()
+
+
+async def test_an_index_that_rots_is_trouble_of_its_tree_alone(rig: Rig, owner: Owner) -> None:
+    for number in range(300):
+        (owner.root / "a" / f"{number}").touch()
+    owner.cut()
+    await rig.take(owner)
+    rig.files.close()
+    database = next(rig.directory.glob("files-*.db"))
+    raw = bytearray(database.read_bytes())
+    raw[8192:-4096] = os.urandom(len(raw) - 8192 - 4096)
+    database.write_bytes(raw)
+    rig.files = rig.fresh()
+    with pytest.raises(DrsyncError):
+        rig.files.with_index(lambda index: (index.signatures(), list(index.entries()), index.find(b"a/1")))

@@ -11,10 +11,13 @@ from drsync.adapters.system.clock import SystemClock
 from drsync.adapters.tree.tree import LinuxTree
 from drsync.agent.file_store import FileStores
 from drsync.delta import entries as codec
+from drsync.delta.marks import GenerationCut
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
 from drsync.engine.file_set import FileSet
 from drsync.engine.file_sink import Sink
+from drsync.engine.file_source import Source
+from drsync.engine.term import OwnerTerm
 from drsync.model import epoch as epochs
 from drsync.model.epoch import Epoch
 from drsync.model.fileset import Entry, FileKind, FileSetSpec, Generation, GenerationStart, block_bytes
@@ -142,10 +145,11 @@ class Rig:
         entries: Sequence[Entry] | None = None,
         digest: str | None = None,
         stop_after: int | None = None,
+        follow: Epoch | None = None,
     ) -> Channel:
         """One stream with one generation. `stop_after`: so many blocks, then the stream is lost."""
         channel = self.channel = Channel()
-        copy = cast("GroupCopy", _Copy(owner.epoch))
+        copy = cast("GroupCopy", _Copy(follow or owner.epoch))
         sink = self.sink = Sink(
             self.files, copy, owner.epoch, cast("BulkChannel", channel), 1, self.files._clock
         )
@@ -214,3 +218,30 @@ def file_entry(path: bytes, data: bytes, generation: int = 1) -> Entry:
     return Entry(
         path, FileKind.FILE, generation, mode=0o644, size=len(data), blocks=(codec.hash_packed(data),)
     )
+
+
+class _Engine:
+    is_frozen = False
+    is_leased = True
+    is_closed = False
+
+
+class _Term:
+    def __init__(self, epoch: Epoch) -> None:
+        self.engine = _Engine()
+        self.charter = _Charter(epoch)
+        self.cuts: list[GenerationCut] = []
+
+    def cut_generation(self, cut: GenerationCut) -> int:
+        self.cuts.append(cut)
+        return len(self.cuts)
+
+
+@dataclass
+class _Charter:
+    epoch: Epoch
+
+
+def source_of(files: FileSet, epoch: Epoch = FIRST) -> Source:
+    """The owner's part, of which the test calls each round."""
+    return Source(files, cast("OwnerTerm", _Term(epoch)), files._clock)

@@ -113,11 +113,7 @@ class SqliteFileIndex:
                 raise RefusedError(
                     f"{path} is used by another process", code="in_use", remedy="Stop the other agent."
                 ) from error
-            raise PermanentError(
-                f"{path} cannot be used as an index: {error}",
-                code="index_damaged",
-                remedy="Move it away: the tree is compared with the owner's again.",
-            ) from error
+            raise _damaged(path, error) from error
         except PermanentError:
             self._db.close()
             raise
@@ -132,40 +128,37 @@ class SqliteFileIndex:
     def entries(self) -> Iterator[Known]:
         """See FileIndex."""
         for number in self._ids("SELECT id FROM entries WHERE NOT deleted ORDER BY path"):
-            found = self._db.execute("SELECT body, signature FROM entries WHERE id = ?", (number,)).fetchone()
-            if found is not None:
-                yield decode(found[0])[0], _signature(found[1])
+            for body, signature in self._rows("SELECT body, signature FROM entries WHERE id = ?", number):
+                yield decode(body)[0], _signature(signature)
 
     def signatures(self) -> dict[bytes, Signature | None]:
         """See FileIndex."""
-        rows = self._db.execute("SELECT path, signature FROM entries WHERE NOT deleted")
-        return {path: _signature(raw) for path, raw in rows}
+        with self._reading():
+            rows = self._db.execute("SELECT path, signature FROM entries WHERE NOT deleted")
+            return {path: _signature(raw) for path, raw in rows}
 
     def find(self, path: bytes) -> Known | None:
         """See FileIndex."""
-        found = self._db.execute(
-            "SELECT body, signature FROM entries WHERE path = ? AND NOT deleted", (path,)
-        ).fetchone()
-        return None if found is None else (decode(found[0])[0], _signature(found[1]))
+        rows = self._rows("SELECT body, signature FROM entries WHERE path = ? AND NOT deleted", path)
+        return next(((decode(body)[0], _signature(signature)) for body, signature in rows), None)
 
     def hard_links(self) -> list[Known]:
         """See FileIndex."""
-        rows = self._db.execute(HARD_LINKS).fetchall()
-        return [(decode(body)[0], _signature(signature)) for body, signature in rows]
+        return [(decode(body)[0], _signature(signature)) for body, signature in self._rows(HARD_LINKS)]
 
     def changed_since(self, number: int) -> Iterator[Entry]:
         """See FileIndex."""
         for row in self._ids("SELECT id FROM entries WHERE number > ? ORDER BY path", number):
-            found = self._db.execute("SELECT body FROM entries WHERE id = ?", (row,)).fetchone()
-            if found is not None:
-                yield decode(found[0])[0]
+            for (body,) in self._rows("SELECT body FROM entries WHERE id = ?", row):
+                yield decode(body)[0]
 
     def where(self, block: bytes) -> list[tuple[bytes, int]]:
         """See FileIndex."""
-        rows = self._db.execute(
-            "SELECT entries.body, n FROM blocks JOIN entries ON entries.id = entry WHERE key = ? LIMIT ?",
-            (_key(block), CANDIDATES_MAX),
-        ).fetchall()
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT entries.body, n FROM blocks JOIN entries ON entries.id = entry WHERE key = ? LIMIT ?",
+                (_key(block), CANDIDATES_MAX),
+            ).fetchall()
         found = ((decode(body)[0], n) for body, n in rows)
         return [(entry.path, n) for entry, n in found if entry.blocks[n] == block][:PLACES_MAX]
 
@@ -250,11 +243,9 @@ class SqliteFileIndex:
 
     def incoming_entries(self) -> Iterator[Entry]:
         """See FileIndex."""
-        paths = [path for (path,) in self._db.execute("SELECT path FROM incoming ORDER BY path")]
-        for path in paths:
-            found = self._db.execute("SELECT body FROM incoming WHERE path = ?", (path,)).fetchone()
-            if found is not None:
-                yield decode(found[0])[0]
+        for (path,) in self._rows("SELECT path FROM incoming ORDER BY path"):
+            for (body,) in self._rows("SELECT body FROM incoming WHERE path = ?", path):
+                yield decode(body)[0]
 
     def begin_applying(self, target: Generation) -> None:
         """See FileIndex."""
@@ -338,7 +329,20 @@ class SqliteFileIndex:
         self._state = replace(state, digest=digest.hex(), entries=count, bytes=size)
 
     def _ids(self, query: str, *values: int) -> list[int]:
-        return [number for (number,) in self._db.execute(query, values)]
+        with self._reading():
+            return [number for (number,) in self._db.execute(query, values)]
+
+    def _rows(self, query: str, *values: int | bytes) -> list[tuple[bytes, ...]]:
+        with self._reading():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raises PermanentError: the file is damaged."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _damaged(self.path, error) from error
 
     def _change(self, state: IndexState) -> None:
         self._state = state
@@ -410,6 +414,14 @@ class SqliteFileIndex:
 
 
 # --- forms
+
+
+def _damaged(path: Path, error: sqlite3.Error) -> PermanentError:
+    return PermanentError(
+        f"{path} cannot be used as an index: {error}",
+        code="index_damaged",
+        remedy="Move it away: the tree is compared with the owner's again.",
+    )
 
 
 def _key(block: bytes) -> int:

@@ -70,7 +70,7 @@ class Root:
 
     def mark(self, fileset: str) -> None:
         """See the port."""
-        with self._opened() as root:
+        with self.opened() as root:  # never on what took the place of the root since it was looked at
             write_mark(root.handle, fileset)
             os.fsync(root.handle)
             self._means(root, fileset)
