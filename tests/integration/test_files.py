@@ -12,7 +12,7 @@ import pytest
 from drsync.lab import trees as compared
 from drsync.lab.layout import COORDINATOR, GROUP, PRODUCTION, REMOTE, SAME_CITY
 from tests.adapters.tree.variety import grow
-from tests.integration import disks, trees
+from tests.integration import trees
 from tests.integration.site import site
 
 pytestmark = [
@@ -87,7 +87,7 @@ async def test_what_looks_like_an_accident_at_the_owner_reaches_nobody(home: Pat
     async with site(home) as place:
         trees.make_roots(place, "mounted", "emptied")
         mounted, emptied = trees.roots(place, "mounted"), trees.roots(place, "emptied")
-        trees.mount_tmpfs(mounted[PRODUCTION], "16m")
+        trees.mount_disk(mounted[PRODUCTION], home / "disk.img")
         for n in range(30):
             (mounted[PRODUCTION] / f"file-{n}").write_text(f"{n}\n")
             (emptied[PRODUCTION] / f"file-{n}").write_text(f"{n}\n")
@@ -98,18 +98,24 @@ async def test_what_looks_like_an_accident_at_the_owner_reaches_nobody(home: Pat
 
         # The disk goes away under the watcher: an empty mount point is left.
         async with place.writing() as writer:
-            disks.run("umount", "-l", mounted[PRODUCTION])
+            await trees.unmounted(mounted[PRODUCTION])
             status = await trees.until_why(place, f"no change of mounted at {PRODUCTION} is taken")
             assert trees.tree(status, PRODUCTION, "mounted").text("hold")
             before = writer.acknowledged
             await writer.write_since(asyncio.get_running_loop().time(), 10.0)
             assert writer.acknowledged > before, "volumes know nothing of it"
 
+        assert len(list(mounted[REMOTE].glob("file-*"))) == 30
+        (mounted[PRODUCTION] / "in the empty mount point").write_text("never part of the set\n")
+        trees.mount_disk(mounted[PRODUCTION], home / "disk.img")
+        (mounted[PRODUCTION] / "back").write_text("again\n")
+        await trees.meet(place, PRODUCTION, name="mounted")
+        await trees.until_ready(place)
+
         for path in emptied[PRODUCTION].glob("file-*"):
             path.unlink()
         await trees.until_why(place, f"drsync files approve {GROUP}/emptied --reason TEXT")
         for center in (SAME_CITY, REMOTE):
-            assert len(list(mounted[center].glob("file-*"))) == 30
             assert len(list(emptied[center].glob("file-*"))) == 30
         assert "stands still" in (await place.cli("files", "show", GROUP)).well().out
 
@@ -130,7 +136,7 @@ async def test_a_tree_that_cannot_take_a_change_says_so_and_goes_on_when_it_can(
         trees.make_roots(place, "www", "names")
         root, names = trees.roots(place), trees.roots(place, "names")
         trees.mount_tmpfs(root[REMOTE], "2m")
-        trees.mount_small_blocks(names[SAME_CITY], home / "small.img")
+        trees.mount_disk(names[SAME_CITY], home / "small.img", 1024)
         (root[PRODUCTION] / "small").write_text("fits\n")
         await trees.protect(place, "www", "names")
         await trees.meet(place, PRODUCTION)

@@ -98,13 +98,33 @@ def mount_tmpfs(root: Path, size: str) -> None:
     run("mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", root)
 
 
-def mount_small_blocks(root: Path, image: Path) -> None:
-    """A file system that takes no symbolic link of more than a kilobyte."""
-    with image.open("wb") as file:
-        file.truncate(16 * MIB)
-    run("mkfs.ext4", "-q", "-b", "1024", image)
+def mount_disk(root: Path, image: Path, block: int = 4096) -> None:
+    """A disk of its own, made if it is not there. With blocks of 1024 it takes no longer symbolic link."""
+    is_new = not image.exists()
+    if is_new:
+        with image.open("wb") as file:
+            file.truncate(16 * MIB)
+        run("mkfs.ext4", "-q", "-b", str(block), image)
     run("mount", "-o", "loop", image, root)
-    (root / "lost+found").rmdir()
+    if is_new:
+        (root / "lost+found").rmdir()
+
+
+def unmount(root: Path) -> str:
+    """As a person does it; why not, if it does not work now."""
+    ended = subprocess.run(["umount", root], capture_output=True, text=True, check=False, timeout=20)
+    return ended.stderr
+
+
+async def unmounted(root: Path) -> None:
+    """Nothing of ours holds a disk for longer than a look takes."""
+    why_not = "not tried"
+    for _ in range(100):
+        why_not = await asyncio.to_thread(unmount, root)
+        if not why_not:
+            return
+        await asyncio.sleep(POLL_S)
+    raise AssertionError(why_not)
 
 
 def resize_tmpfs(root: Path, size: str) -> None:
