@@ -29,6 +29,11 @@ class Findings:
     rpo_target_s: float
     trees: Sequence[TreeFinding] = ()
 
+    @property
+    def parts(self) -> list[VolumeFinding | TreeFinding]:
+        """Everything whose content is compared."""
+        return [*self.volumes, *self.trees]
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -50,8 +55,7 @@ def content_of(source_hash: str, drill_hash: str, *, is_comparable: bool) -> Con
 
 def judge(found: Findings) -> Judgement:
     """The verdict. Anything but equal content of *every* volume is no proof of content."""
-    parts = (*found.volumes, *found.trees)
-    content = _whole(parts)
+    content = _whole(found.parts)
     reasons = [*_failures(found, content)]
     if reasons:
         return Judgement(Verdict.FAILED, content, tuple(reasons))
@@ -73,8 +77,7 @@ def _whole(parts: Sequence[VolumeFinding | TreeFinding]) -> Content:
 def _failures(found: Findings, content: Content) -> list[str]:
     reasons = [found.failure] if found.failure else []
     if content is Content.DIFFERENT:
-        parts = (*found.volumes, *found.trees)
-        names = ", ".join(part.name for part in parts if part.content is Content.DIFFERENT)
+        names = ", ".join(part.name for part in found.parts if part.content is Content.DIFFERENT)
         reasons.append(f"The content of {names} differs from the source at the same position.")
     if content is Content.NOT_CHECKED and not found.failure:
         reasons.append("The content was not checked.")

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 LINE = 2e6  # bytes/s
 LOAD = 5e6
 LOAD_S = 8.0
+LOOK_S = 0.1
 TARGET_S = 5.0
 PIECE = 128 << 10
 
@@ -42,7 +43,7 @@ class Watch:
             self.lag_s = max(self.lag_s, remote.number("lag_seconds", 0.0))
             self.level = max(self.level, remote.doc("compression").number("level", 0.0))
             self.ratio = max(self.ratio, remote.doc("compression").number("ratio", 1.0))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LOOK_S)
 
 
 async def load(uri: str) -> int:

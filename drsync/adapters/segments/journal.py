@@ -532,7 +532,7 @@ class SegmentJournal:
         return self._refuse()
 
     def _no_space(self, error: OSError) -> NoSpaceError:
-        """Nothing was appended, nothing is lost: unlike other errors this one may pass (P33 is about fsync)."""
+        """Nothing was appended, nothing is lost: unlike other errors it may pass (P33 is about fsync)."""
         return NoSpaceError(f"no space for the journal in {self._directory}: {error.strerror}")
 
     def _refuse(self) -> FailedCopyError:
