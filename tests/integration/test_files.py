@@ -13,7 +13,7 @@ from drsync.lab import trees as compared
 from drsync.lab.layout import COORDINATOR, GROUP, PRODUCTION, REMOTE, SAME_CITY
 from tests.adapters.tree.variety import grow
 from tests.integration import trees
-from tests.integration.site import site
+from tests.integration.site import is_connected, site
 
 pytestmark = [
     pytest.mark.integration,
@@ -160,3 +160,15 @@ async def test_a_tree_that_cannot_take_a_change_says_so_and_goes_on_when_it_can(
         shown = json.loads((await place.cli("files", "show", GROUP, "--json")).well().out)
         assert shown["centers"][REMOTE]["www"]["hold"] == ""
         assert compared.compare(root[PRODUCTION], root[REMOTE]).names == 3
+
+        # The owner is lost, and with the coordinator everything that it had reported.
+        await place.kill(PRODUCTION, COORDINATOR)
+        place.start(COORDINATOR)
+        await place.until("the others connected", lambda s: is_connected(s, SAME_CITY, REMOTE))
+        refused = await place.cli("failover", GROUP, "--to", SAME_CITY)
+        assert refused.code == 3, refused.out
+        assert "how much is missing is not known" in refused.out
+        assert "--accept-loss" in refused.err
+        (await place.cli("failover", GROUP, "--to", SAME_CITY, "--accept-loss")).well()
+        charter = await place.charter()
+        assert charter.docs("history")[-1].text("loss") == "none", "no write of a volume was given up"
