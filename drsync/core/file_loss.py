@@ -59,6 +59,25 @@ def objections(seen: Observation) -> tuple[Reason, ...]:
     return tuple(reasons)
 
 
+def hindrances(seen: Observation) -> tuple[Reason, ...]:
+    """Why a planned change is not even begun: a tree stands still, or would make it wait for long."""
+    centers = (seen.charter.owner, seen.target)
+    filesets = seen.charter.group.filesets
+    held = tuple(
+        safety.files_held(center, one.name, hold)
+        for center in centers
+        for one in filesets
+        if (hold := _word(seen, center, one).hold)
+    )
+    target_s = seen.charter.group.objectives.rpo_s
+    behind = tuple(
+        safety.files_late(seen.target, lost.fileset, lost.seconds, target_s)
+        for lost in files_lost(seen)
+        if lost.seconds is not None and lost.seconds > target_s
+    )
+    return held or behind
+
+
 def _lost(seen: Observation, fileset: FileSetSpec) -> FileLoss:
     word = _word(seen, seen.target, fileset)
     tree = _tree(seen, fileset)

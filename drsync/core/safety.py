@@ -143,6 +143,24 @@ def files_behind(name: str, fileset: str, seconds: float, target_s: float) -> Re
     )
 
 
+def files_held(name: str, fileset: str, hold: str) -> Reason:
+    """A tree takes no change at one of the two centers of a planned change."""
+    return Reason(
+        "files_held",
+        f"The files of {fileset} at {name} stand still: {hold.rstrip('.')}.",
+        "Mend that first: drsync why says what helps.",
+    )
+
+
+def files_late(name: str, fileset: str, seconds: float, limit_s: float) -> Reason:
+    """Files on their way would make a planned change wait."""
+    return Reason(
+        "files_late",
+        f"The files of {fileset} at {name} are {seconds:.1f} s behind; a switchover starts below {limit_s:g} s.",
+        "Wait until they have caught up.",
+    )
+
+
 def files_unknown(name: str, fileset: str) -> Reason:
     """Nobody can say how old the tree at the target is."""
     return Reason(

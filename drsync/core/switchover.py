@@ -8,7 +8,7 @@ epoch (`abort`).
 
 from dataclasses import replace
 
-from drsync.core import eligibility, failover, ownership, safety
+from drsync.core import eligibility, failover, file_loss, ownership, safety
 from drsync.core.observation import Observation
 from drsync.core.plan import Act, Freeze, OpenGroup, Plan, RecordIntent, Refuse, Seal, Wait
 from drsync.core.safety import Reason
@@ -73,7 +73,7 @@ def refusals(seen: Observation) -> tuple[Reason, ...]:
         return (safety.owner_not_serving(charter.owner, state),)
     if target is None:
         return (safety.not_reached(seen.target, "the target"),)
-    return _about_target(owner, target)
+    return _about_target(owner, target) or file_loss.hindrances(seen)
 
 
 def _about_target(owner: Statement, target: Statement) -> tuple[Reason, ...]:

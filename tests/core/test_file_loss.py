@@ -143,6 +143,22 @@ def test_only_a_failover_is_refused_for_its_files() -> None:
     assert objections(observe(world_with(files(5)), TO_B)) == ()
 
 
+def switching(world: World) -> list[str]:
+    step = planned(world, Request(IntentKind.SWITCHOVER, "b"))
+    return [one.code for one in step.reasons] if isinstance(step, Refuse) else []
+
+
+def test_a_planned_change_is_not_begun_while_a_tree_stands_still_or_is_far_behind() -> None:
+    assert switching(world_with(files(7))) == []
+    assert switching(world_with(files(5))) == []
+    assert switching(world_with(files(5), rpo_s=3)) == ["files_late"]
+    assert switching(world_with(files(7, hold="no space"))) == ["files_held"]
+    world = world_with(files(5), rpo_s=3)
+    held = replace(world.words["a"], files=(files(7, hold="the root is missing"),))
+    assert switching(world.says(held)) == ["files_held"]
+    assert switching(replace(world_with(files(7)), last_known=None)) == [], "the owner itself will tell"
+
+
 def test_the_loss_statement_holds_them() -> None:
     found = loss(observe(world_with(files(5)), TO_B, ("b", "c")))
     assert (found.loss, found.may_lose_acknowledged) == (Loss.NONE, False)

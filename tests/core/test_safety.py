@@ -21,6 +21,8 @@ REASONS = [
     (safety.no_space("b", "no space in /b"), ("b", "no space in /b"), ("Free space", "another center"), ""),
     (safety.left_behind("c", "b", 214), ("b", "214", "c"), ("Name b",), ACCEPT_LOSS),
     (safety.files_behind("c", "www", 41.25, 15), ("c", "www", "41.2 s", "15 s"), ("caught up",), ACCEPT_LOSS),
+    (safety.files_held("c", "www", "no space."), ("c", "www", "no space."), ("drsync why",), ""),
+    (safety.files_late("c", "www", 41.25, 15), ("c", "www", "41.2 s", "15 s"), ("caught up",), ""),
     (safety.files_unknown("c", "www"), ("c", "www", "not known"), ("Bring back",), ACCEPT_LOSS),
     (
         safety.intent_in_progress("switchover", "b", "ada"),
