@@ -156,7 +156,8 @@ def files_late(name: str, fileset: str, seconds: float, limit_s: float) -> Reaso
     """Files on their way would make a planned change wait."""
     return Reason(
         "files_late",
-        f"The files of {fileset} at {name} are {seconds:.1f} s behind; a switchover starts below {limit_s:g} s.",
+        f"The files of {fileset} at {name} are {seconds:.1f} s behind; "
+        f"a switchover starts below {limit_s:g} s.",
         "Wait until they have caught up.",
     )
 
