@@ -246,6 +246,13 @@ class FileSets:
             await self._clock.sleep_until(self._clock.now() + SETTLE_POLL_S)
 
     def _require_time(self, source: Source, center: str, shipment: Shipment | None, deadline: float) -> None:
+        """Raises RefusedError: the tree at `center` stands still; TransientError: it is too late."""
+        if shipment is not None and shipment.is_held_back:
+            raise RefusedError(
+                f"the files of {source.files.spec.name} at {center} stand still",
+                code="held",
+                remedy="drsync why says what helps.",
+            )
         if self._clock.now() >= deadline:
             raise TransientError(
                 f"the files of {source.files.spec.name} are still on their way to {center}: it holds "
