@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from drsync.adapters.sqlite.file_index import SqliteFileIndex
+from drsync.adapters.tree.root import read_mark
 from drsync.adapters.tree.tree import LinuxTree
 from drsync.adapters.tree.watch import InotifyWatch
 from drsync.model.errors import RefusedError
@@ -28,7 +29,7 @@ class FileStores:
 
     def root(self, fileset: FileSetSpec) -> str:
         """See FileStore."""
-        return fileset.root(self._center) or str(self._home / "trees" / fileset.name)
+        return fileset.root(self._center) or str(self._home / "trees" / _plain(fileset.name))
 
     def is_ours(self, fileset: FileSetSpec) -> bool:
         """See FileStore."""
@@ -45,6 +46,8 @@ class FileStores:
                 code="root_not_allowed",
                 remedy=f'Add it to its configuration: [files] allow = ["{PurePosixPath(root).parent}"].',
             )
+        else:
+            self._require_apart(root, fileset)
         os.stat(root)  # noqa: PTH116  # says at once, and why, when it is not there
         return LinuxTree(root, fileset.id)
 
@@ -52,6 +55,24 @@ class FileStores:
         """By the directories that the names really lead to, so that no link leads out."""
         real = PurePosixPath(os.path.realpath(root))
         return any(real.is_relative_to(os.path.realpath(allowed)) for allowed in self._allowed)
+
+    def _require_apart(self, root: str, fileset: FileSetSpec) -> None:
+        """No tree holds our own state, which changes with each generation, or lies in another set's tree."""
+        real = Path(os.path.realpath(root))
+        if Path(os.path.realpath(self._home)).is_relative_to(real):
+            raise RefusedError(
+                f"{root} holds what drsync itself keeps",
+                code="root_not_allowed",
+                remedy="Protect less of it.",
+            )
+        for parent in real.parents:
+            mark = _mark_of(parent)
+            if mark and mark != fileset.id:
+                raise RefusedError(
+                    f"{root} is inside of the tree of another file set, {parent}",
+                    code="root_not_allowed",
+                    remedy="Two sets cannot share files: move one of them.",
+                )
 
     def index(self, fileset: FileSetSpec) -> FileIndex:
         """See FileStore."""
@@ -71,9 +92,9 @@ class FileStores:
 
     def clone_place(self, view_id: str, fileset: FileSetSpec) -> str:
         """See FileStore."""
-        directory = self._views / view_id
+        directory = self._views / _plain(view_id)
         directory.mkdir(mode=OWN_MODE, parents=True, exist_ok=True)
-        return str(directory / fileset.name)
+        return str(directory / _plain(fileset.name))
 
     def drop_clones(self, view_id: str) -> list[str]:
         """See FileStore."""
@@ -87,3 +108,21 @@ class FileStores:
     def clones(self) -> frozenset[str]:
         """See FileStore."""
         return frozenset(path.name for path in self._views.iterdir()) if self._views.is_dir() else frozenset()
+
+
+def _plain(name: str) -> str:
+    """A name of a directory of ours. Raises RefusedError when it leads elsewhere."""
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise RefusedError(f"{name[:64]!r} is no name of a directory", code="bad_name")
+    return name
+
+
+def _mark_of(directory: Path) -> str:
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return ""
+    try:
+        return read_mark(handle)
+    finally:
+        os.close(handle)

@@ -11,6 +11,9 @@ from drsync.model.fileset import Entry, FileKind
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
+_ZEROS = bytes(1 << 20)  # not all at once: blocks of large files have a gigabyte
+
+
 def hash_block(data: Buffer) -> bytes:
     """blake3-256 of a block's content: its name between centers (F.A 16)."""
     return blake3(data).digest()
@@ -19,7 +22,11 @@ def hash_block(data: Buffer) -> bytes:
 @lru_cache(maxsize=64)  # because files have few sizes of last blocks that are nothing but zeros
 def zero_hash(length: int) -> bytes:
     """The name of a block of `length` zero bytes."""
-    return hash_block(bytes(length))
+    hasher = blake3()
+    while length:
+        hasher.update(_ZEROS[:length])
+        length -= min(length, len(_ZEROS))
+    return hasher.digest()
 
 
 def is_same(one: Entry, other: Entry) -> bool:

@@ -51,6 +51,9 @@ ENTRY_BYTES_MAX: Final = (  # because each entry must fit into one frame
 OWN_NAME: Final = b".drsync"
 """Names at the root that begin so belong to drsync and are never part of a set."""
 
+OWN_XATTRS: Final = (b"trusted.drsync.", b"user.drsync.")
+"""The mark of a root: each center has its own."""
+
 GENERATION_MAX: Final = (1 << 63) - 1
 """Because an index in SQLite has signed integers."""
 KIND_AT: Final = 13
@@ -332,6 +335,8 @@ def _xattr_fault(xattrs: Sequence[tuple[bytes, bytes]]) -> str:
     total = 0
     before = b""
     for name, value in xattrs:
+        if name.startswith(OWN_XATTRS):
+            return f"xattr {name[:NAME_BYTES_MAX]!r} belongs to drsync"
         if name <= before or len(name) > NAME_BYTES_MAX or b"\0" in name or len(value) > XATTR_BYTES_MAX:
             return f"xattr {name[:NAME_BYTES_MAX]!r} is out of order, or too long"
         before = name

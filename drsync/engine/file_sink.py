@@ -5,7 +5,9 @@ log of this center says that the owner cut it. From then on it only rolls forwar
 """
 
 import asyncio
+import errno
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drsync.delta import blocks
@@ -19,7 +21,7 @@ from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, MalformedError, RefusedError
 from drsync.model.fileset import Entry, FileKind, block_bytes
 from drsync.ports.clock import Clock
-from drsync.ports.tree import StagedFile
+from drsync.ports.tree import StagedFile, Tree
 from drsync.wire import files as wire
 from drsync.wire.files import BeginFlags, PieceStatus, StateFlags
 from drsync.wire.frames import Frame, FrameType
@@ -27,6 +29,8 @@ from drsync.wire.frames import Frame, FrameType
 WINDOW_BYTES = 16 << 20  # because it covers 1 Gbit/s x 130 ms
 WANTS_PER_FRAME = 4096  # because a frame holds 256 KiB of them, and a few are enough to keep a link busy
 QUEUED_BYTES_MAX = 512 << 20  # because the entries of a million names come without being asked for
+RESERVE_BYTES = 64 << 20  # because the group's journal may lie on the same file system
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 CUT_POLL_S = 0.01  # because the record of a cut is in the log a moment after its content
 
 
@@ -126,6 +130,8 @@ class Sink:
             self._channel.close(f"malformed: {error}")
         except (DrsyncError, OSError) as error:
             files.held_back(_told(error))
+            if isinstance(error, OSError) and error.errno in _FULL:
+                await in_thread(self._give_room_back)
             if not self.is_lost:
                 self._state(StateFlags.HELD_BACK)
         finally:
@@ -261,9 +267,23 @@ class Sink:
             self._sources(job, own)
             self._jobs[ordinal] = job
         files.note_pending(names)
+        self._require_room(tree)
         for job in [job for job in self._jobs.values() if not job.missing]:
             self._begin_file(job)
             self._end_file_if_whole(job)
+
+    def _require_room(self, tree: Tree) -> None:
+        """Better nothing is staged than a disk filled up that volumes may share."""
+        needed = sum(
+            job.entry.size - sum(length for _, length in job.entry.holes) for job in self._jobs.values()
+        )
+        room = tree.room()
+        if needed and needed + RESERVE_BYTES > room:
+            raise RefusedError(
+                f"{needed >> 20} MiB of changed files need more room than {room >> 20} MiB",
+                code="no_space",
+                remedy="Make room on the file system of the tree; it goes on by itself then.",
+            )
 
     def _is_whole(self, entry: Entry, key: str) -> bool:
         """Whether what a process before this one sealed has its content: power may have failed since."""
@@ -349,11 +369,11 @@ class Sink:
     def _take(self, pieces: list[wire.Piece]) -> bool:
         """Put pieces where they belong; whether all of them were to be had."""
         for piece in pieces:
+            job = self._jobs.get(piece.ordinal)
+            if job is None or (piece.block not in job.awaited and piece.block not in job.missing):
+                continue  # pushed unasked, and it is here already
             if piece.status is PieceStatus.GONE:
                 return False
-            job = self._jobs.get(piece.ordinal)
-            if job is None:
-                continue  # pushed unasked, and it was here already
             self._take_piece(job, piece)
         return True
 
@@ -404,6 +424,14 @@ class Sink:
         self._files.sealed.add(job.key)
         del self._jobs[job.ordinal]
         self._files.pending = max(0, self._files.pending - 1)
+
+    def _give_room_back(self) -> None:
+        """What was staged in vain; not what a change under way needs."""
+        files = self._files
+        self._discard()
+        if files.with_index(lambda index: index.state()).applying is None:
+            with suppress(DrsyncError, OSError):
+                files.tree().sweep(())
 
     def _discard(self) -> None:
         jobs, self._jobs = self._jobs, {}

@@ -18,7 +18,7 @@ BLOCK_BYTES_MIN = 128 * 1024  # because most files are smaller: one hash, one re
 BLOCKS_MAX = 4096  # because an entry with its hashes must fit into one frame
 XATTRS_MAX = 1024  # because Linux lists at most 64 KiB of names
 HOLES_MAX = 4096  # because an entry must fit into one frame; smaller holes of a file with more are left out
-SIZE_MAX = (1 << 63) - 1  # off_t
+SIZE_MAX = 1 << 42  # because blocks are held in memory, and those of larger files would have more than 1 GiB
 HASH_BYTES = 32  # blake3-256: content is asked for by hash between centers (F.A 16)
 
 

@@ -131,6 +131,10 @@ class TreeWriter(Protocol):
         """
         ...
 
+    def room(self) -> int:
+        """Bytes that can still be staged."""
+        ...
+
     def sweep(self, keep: Iterable[str]) -> None:
         """Throw away staged files, sealed or not, whose key is not in `keep`."""
         ...

@@ -1,22 +1,30 @@
 """Stories in which a tree might lose, invent or keep what it should not: kills, power cuts, people."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from drsync.adapters.tree.tree import LinuxTree
+from drsync.agent.file_store import FileStores
+from drsync.engine.bulk import BulkChannel
 from drsync.engine.file_apply import Applier
 from drsync.engine.file_set import CutAt
+from drsync.engine.file_sink import Sink
 from drsync.model import epoch as epochs
 from drsync.model.errors import DrsyncError, RefusedError
-from drsync.model.fileset import Entry
+from drsync.model.fileset import Entry, FileKind, FileSetSpec
 from drsync.model.position import EpochStart
-from drsync.ports.tree import PutOutcome, PutResult, Scan, Seen
-from tests.engine.tree_rig import FIRST, SECOND, Owner, Rig, names, source_of
+from drsync.ports.tree import PutOutcome, PutResult, Scan, Seen, StagedFile
+from drsync.wire.files import StateFlags
+from tests.engine.town import GROUP, town
+from tests.engine.tree_rig import FIRST, SECOND, Channel, Owner, Rig, names, source_of
 
 
 @pytest.fixture
@@ -349,3 +357,150 @@ async def test_an_index_that_rots_is_trouble_of_its_tree_alone(rig: Rig, owner: 
     rig.files = rig.fresh()
     with pytest.raises(DrsyncError):
         rig.files.with_index(lambda index: (index.signatures(), list(index.entries()), index.find(b"a/1")))
+
+
+ROOT = Entry(b"", FileKind.DIRECTORY, 1, mode=0o755)
+
+
+async def test_a_peer_cannot_write_the_mark_of_another_set_on_our_root(rig: Rig, owner: Owner) -> None:
+    owner.cut()
+    marked = replace(ROOT, xattrs=((b"trusted.drsync.set", b"z" * 32),))
+    channel = await rig.take(owner, entries=[marked])
+    assert "malformed" in channel.closed
+    assert LinuxTree(str(rig.root), "0" * 32).identity().mark == rig.spec.id
+
+
+async def test_a_size_beyond_all_files_costs_no_memory(rig: Rig, owner: Owner) -> None:
+    owner.cut()
+    size = (1 << 63) - 1
+    huge = Entry(b"huge", FileKind.FILE, 1, mode=0o600, size=size, blocks=(b"\0" * 32,) * 4096)
+    channel = await rig.take(owner, entries=[ROOT, huge])
+    assert "malformed" in channel.closed
+
+
+async def test_a_block_that_is_gone_and_not_needed_gives_nothing_up(rig: Rig, owner: Owner) -> None:
+    """Pushed before it was asked for, it came twice, and the file changed in between."""
+    owner.cut()
+    await rig.take(owner)
+    (owner.root / "a" / "one").write_text("one, again\n")
+    (owner.root / "a" / "two").write_text("two, again\n")
+    owner.cut()
+    channel = await rig.take(owner, base=1, repeat_as_gone=True)
+    assert rig.files.held.number == 2
+    assert not any(state.flags & StateFlags.GAVE_UP for state in channel.states)
+
+
+async def test_a_full_disk_at_the_replica_gets_back_what_was_staged_in_vain(
+    rig: Rig, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        (owner.root / f"{number}").write_bytes(os.urandom(1000))
+    owner.cut()
+    stage = LinuxTree.stage
+    made: list[str] = []
+
+    def stage_some(self: LinuxTree, key: str, size: int) -> StagedFile:
+        made.append(key)
+        if len(made) > 4:
+            raise OSError(28, "No space left on device")
+        return stage(self, key, size)
+
+    monkeypatch.setattr(LinuxTree, "stage", stage_some)
+    await rig.take(owner)
+    assert "No space left" in rig.files.hold
+    assert rig.files.tree().staged() == frozenset()
+    monkeypatch.undo()
+    await rig.take(owner)
+    assert names(rig.root) == names(owner.root)
+
+
+async def test_two_centers_on_one_machine_do_not_stage_into_each_others_area(
+    tmp_path: Path, owner: Owner
+) -> None:
+    """In a lab the roots of one set may lie side by side."""
+    owner.cut()
+    rigs = []
+    for name in ("one", "other"):
+        (tmp_path / "lab" / name).mkdir(parents=True)
+        rigs.append(Rig(tmp_path / "lab", tmp_path / "lab" / name))
+    await rigs[0].take(owner, stop_after=2)
+    assert rigs[0].files.tree().staged() != frozenset()
+    assert rigs[1].files.tree().staged() == frozenset()
+    for rig in rigs:
+        rig.files.close()
+
+
+def test_a_root_inside_the_tree_of_another_set_is_refused(tmp_path: Path) -> None:
+    outer, inner = tmp_path / "srv", tmp_path / "srv" / "a" / "data"
+    inner.mkdir(parents=True)
+    LinuxTree(str(outer), "0" * 32).mark("6f" * 16)
+    with pytest.raises(RefusedError, match="inside of the tree of another file set"):
+        Rig(tmp_path, inner).files.tree()
+
+
+def test_a_tree_that_would_hold_our_own_state_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "var" / "lib" / "drsync" / "groups" / "g"
+    home.mkdir(parents=True)
+    store = FileStores("remote", home, GROUP, (str(tmp_path),))
+    with pytest.raises(RefusedError, match="holds what drsync itself keeps"):
+        store.tree(FileSetSpec("5e" * 16, "docs", 1, (("remote", str(tmp_path / "var")),)))
+
+
+def test_names_that_lead_out_of_our_directories_are_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    store = FileStores("remote", home, GROUP, ())
+    with pytest.raises(RefusedError):
+        store.tree(FileSetSpec("5e" * 16, "../../out", 1))
+    with pytest.raises(RefusedError):
+        store.clone_place("../../../out", FileSetSpec("5e" * 16, "docs", 1))
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+async def test_a_name_is_set_aside_where_a_file_of_the_same_fork_lies_in_the_way(
+    rig: Rig, owner: Owner
+) -> None:
+    owner.cut()
+    await rig.take(owner)
+    tree = rig.files.tree()
+    (rig.root / "d").write_text("first a file")
+    assert tree.set_aside([b"d"], "x") == 1
+    (rig.root / "d").mkdir()
+    (rig.root / "d" / "inside").write_text("then a directory")
+    assert tree.set_aside([b"d/inside", b"d"], "x") == 2
+    assert names(rig.root) == names(owner.root)
+    kept = sorted(p.read_text() for p in rig.root.glob(".drsync-fork-x*/**/*") if p.is_file())
+    assert kept == ["first a file", "then a directory"]
+
+
+async def test_streams_that_come_at_once_never_work_on_a_tree_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "production" / "tree"
+    root.mkdir(parents=True)
+    (root / "one").write_text("one")
+    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, (("production", str(root)),)),))
+    async with town(tmp_path, group) as place:
+        trees = place.nodes["remote"].trees
+        assert trees is not None
+        files = trees.find("docs")
+        await place.until(lambda: files.held.number > 0)
+        epoch = place.member("remote").copy.durable.follow
+        running: list[Sink] = []
+        most = 0
+
+        async def run(self: Sink) -> None:
+            nonlocal most
+            running.append(self)
+            most = max(most, len(running))
+            while not self.is_lost:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)  # it finishes what it does in a thread
+            running.remove(self)
+
+        monkeypatch.setattr(Sink, "run", run)
+        channel = cast("BulkChannel", Channel())
+        sinks = [trees.accept("production", files.spec.id, epoch, channel, number) for number in range(5)]
+        assert None not in sinks
+        await place.until(lambda: len(running) == 1 and sum(not s.is_lost for s in sinks if s) == 1)
+        assert most == 1

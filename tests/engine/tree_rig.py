@@ -146,8 +146,13 @@ class Rig:
         digest: str | None = None,
         stop_after: int | None = None,
         follow: Epoch | None = None,
+        repeat_as_gone: bool = False,
     ) -> Channel:
-        """One stream with one generation. `stop_after`: so many blocks, then the stream is lost."""
+        """One stream with one generation.
+
+        `stop_after`: so many blocks, then the stream is lost. `repeat_as_gone`: each block comes once more,
+        as gone.
+        """
         channel = self.channel = Channel()
         copy = cast("GroupCopy", _Copy(follow or owner.epoch))
         sink = self.sink = Sink(
@@ -168,8 +173,10 @@ class Rig:
                 while channel.wants and (stop_after is None or given < stop_after):
                     number, wants = channel.wants.pop(0)
                     for want in wants[: None if stop_after is None else stop_after - given]:
-                        piece = owner.piece(entries[want.ordinal], *want)
-                        self._send(FrameType.TREE_BLOCKS, b"".join(wire.blocks_parts(number, [piece])))
+                        pieces = [owner.piece(entries[want.ordinal], *want)]
+                        if repeat_as_gone:
+                            pieces.append(wire.Piece(*want, 0, PieceStatus.GONE))
+                        self._send(FrameType.TREE_BLOCKS, b"".join(wire.blocks_parts(number, pieces)))
                         given += 1
                 if stop_after is not None and given >= stop_after:
                     await self._until(lambda: not sink._frames)

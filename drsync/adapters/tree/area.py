@@ -11,6 +11,8 @@ import re
 import stat
 from contextlib import suppress
 
+from blake3 import blake3
+
 from drsync.adapters.tree import kernel
 from drsync.adapters.tree.beneath import RESERVED, Beneath
 
@@ -29,7 +31,10 @@ def open_area(path: str, root: Beneath, fileset: str) -> int:
 
     Raises PermissionError when something that is not ours bears its name.
     """
-    beside = _open_beside(path, root, RESERVED + b"-" + fileset[:_ID_DIGITS].encode())
+    # The name of the root too: in a lab the trees of several centers may lie side by side.
+    root_hash = blake3(os.path.basename(path).encode(errors="surrogateescape")).hexdigest(4)  # noqa: PTH119 — text
+    name = b"-".join((RESERVED, fileset[:_ID_DIGITS].encode(), root_hash.encode()))
+    beside = _open_beside(path, root, name)
     if beside is not None:
         return beside
     inside = _make_and_open(root.handle, RESERVED)

@@ -39,37 +39,54 @@ class Fork:
             with self._session.root.parent(path) as (directory, name):
                 known = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 self._session.touching(directory, path)
-                self._make_parents(path)
+                into = self._make_parents(path)
                 if stat.S_ISDIR(known.st_mode):
-                    self._make(path, known)
+                    self._make(into, name, known)
                     with suppress(OSError):  # not empty: what is left in it stays where it is
                         os.rmdir(name, dir_fd=directory)
                 else:
-                    self._move(directory, name, path)
+                    self._move(directory, name, _join(into, name))
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 
-    def _make_parents(self, path: bytes) -> None:
-        parts = path.split(b"/")[:-1]
-        for count in range(1, len(parts) + 1):
-            parent = b"/".join(parts[:count])
-            known = self._session.root.look(parent)
-            if known is not None:
-                self._make(parent, known)
+    def _make_parents(self, path: bytes) -> bytes:
+        """The directory in the fork for what is in the directory of `path`."""
+        into, parent = b"", b""
+        for name in path.split(b"/")[:-1]:
+            parent = _join(parent, name)
+            into = self._make(into, name, self._session.root.look(parent))
+        return into
 
-    def _make(self, path: bytes, like: os.stat_result) -> None:
-        with self._into.parent(path) as (directory, name), suppress(FileExistsError):
-            os.mkdir(name, stat.S_IMODE(like.st_mode) & 0o777, dir_fd=directory)
+    def _make(self, into: bytes, wanted: bytes, like: os.stat_result | None) -> bytes:
+        """A directory; under another name when a file of that name was set aside before."""
+        mode = 0o700 if like is None else stat.S_IMODE(like.st_mode) & 0o777
+        for number in range(_DOUBLES_MAX):
+            path = _join(into, _double(wanted, number))
+            with self._into.parent(path) as (directory, name):
+                with suppress(FileExistsError):
+                    os.mkdir(name, mode, dir_fd=directory)
+                    return path
+                if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                    return path
+        raise FileExistsError(errno.EEXIST, "it was set aside too often", os.fsdecode(wanted))
 
     def _move(self, directory: int, name: bytes, path: bytes) -> None:
         with self._into.parent(path) as (into, wanted):
             for number in range(_DOUBLES_MAX):
-                target = wanted + f"~{number}".encode() if number else wanted
+                target = _double(wanted, number)
                 with suppress(FileExistsError):
                     _move_to_free(directory, name, into, target)
                     return
         raise FileExistsError(errno.EEXIST, "it was set aside too often", os.fsdecode(path))
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name
+
+
+def _double(name: bytes, number: int) -> bytes:
+    return name + f"~{number}".encode() if number else name
 
 
 def _move_to_free(directory: int, name: bytes, into: int, target: bytes) -> None:

@@ -94,6 +94,12 @@ class Writer:
         with self._briefly() as session:
             session.sync_sealed()
 
+    def room(self) -> int:
+        """See the port."""
+        with self._briefly() as session:
+            known = os.fstatvfs(session.area.handle)
+            return known.f_bavail * known.f_frsize
+
     def sweep(self, keep: Iterable[str]) -> None:
         """See the port."""
         with self._briefly() as session:

@@ -141,7 +141,7 @@ def test_a_sealed_file_that_differs_from_its_entry_is_not_put(tmp_path: Path) ->
     entry = Entry(b"file", FileKind.FILE, mode=0o600, uid=os.geteuid(), gid=os.getegid(), mtime_ns=10**18)
     staged = tree.stage("ab", 0)
     staged.seal(entry)
-    sealed = next(item for item in (tmp_path / ".drsync-01234567").iterdir())
+    sealed = next(item for item in next(tmp_path.glob(".drsync-01234567-*")).iterdir())
     sealed.chmod(0o666)
     assert "mode" in tree.put_file(entry, "ab", None).reason
     tree.close()
