@@ -41,6 +41,6 @@ def is_alike(one: Entry, other: Entry) -> bool:
 
 def is_same_content(own: Entry | None, entry: Entry) -> bool:
     """Whether a file here has the content of `entry` already."""
-    if own is None or own.deleted or own.kind is not FileKind.FILE:
+    if own is None or own.deleted or {own.kind, entry.kind} != {FileKind.FILE}:
         return False
     return own.size == entry.size and own.blocks == entry.blocks

@@ -270,7 +270,7 @@ class Applier:
         if found is not None and blocks.is_alike(found, entry):
             return PutResult(PutOutcome.DONE, "", there)
         if found is not None and found.kind is FileKind.DIRECTORY:
-            if entry.deleted:
+            if entry.deleted or entry.kind is not FileKind.DIRECTORY:
                 self._clear(tree, entry.path)
             return self._retry(tree, operation, there)  # its time moves with what is put into it
         if self._is_as_known(found):
@@ -283,7 +283,7 @@ class Applier:
         return self._try(tree, operation, None)
 
     def _clear(self, tree: Tree, directory: bytes) -> None:
-        """What is still in a directory that goes is none of ours."""
+        """What is still in a directory that goes is not what the index says, or none of ours."""
         scan = tree.scan((directory,))
         inside = [seen.path for seen in scan.seen] + [skipped.path for skipped in scan.skipped]
         inside = [path for path in inside if path != directory]
