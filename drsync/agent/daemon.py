@@ -29,7 +29,8 @@ from drsync.engine.copy import Durable, GroupCopy, Self
 from drsync.engine.file_sets import FileSets
 from drsync.engine.member import Member, World
 from drsync.engine.peers import Peers
-from drsync.engine.rpc import Endpoint, Me
+from drsync.engine.procedure_drill import HASH_TIMEOUT_S
+from drsync.engine.rpc import Endpoint, Limits, Me
 from drsync.engine.threads import in_thread
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
@@ -43,6 +44,7 @@ from drsync.wire.stream import read_attach, read_fetch
 Json = dict[str, object]
 
 TREES_AGAIN_S = 5.0  # because what failed once may fail again at once, and the log should stay readable
+LIMITS = Limits(longer={"view.hash": HASH_TIMEOUT_S})
 
 log = structlog.get_logger()
 
@@ -374,7 +376,7 @@ class Agent:
             incarnation="",
             software=__version__,
         )
-        return Endpoint(link, self._clock, handlers, me, on_bug=self._bug)
+        return Endpoint(link, self._clock, handlers, me, limits=LIMITS, on_bug=self._bug)
 
     def _malformed(self, peer: str, error: MalformedError) -> None:
         log.warning("malformed", center=self._name, peer=peer, reason=str(error))

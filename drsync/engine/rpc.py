@@ -7,7 +7,7 @@ reconnects; whoever dialed decides that.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drsync.model.errors import (
     DrsyncError,
@@ -42,12 +42,13 @@ class Me:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds."""
+    """Times in seconds. `longer`: methods whose handlers are given more time than `handler_s`."""
 
     ping_s: float = 1.0  # because a silent link is to be noticed well within a lease
     idle_s: float = 15.0  # because a host that swaps or a route that changes is back sooner
     hello_s: float = 10.0  # because the connection stands already: two messages remain
     handler_s: float = 300.0  # because the longest request copies a journal's tail; callers wait less
+    longer: Mapping[str, float] = field(default_factory=dict)
     requests_max: int = 64  # because a coordinator of tens of groups has some tens under way
 
 
@@ -272,7 +273,8 @@ class Endpoint:
         handler = self._handlers.get(request.method)
         if handler is None:
             raise UsageError(f"no request is called {request.method!r} here", code="unknown_method")
-        scope = asyncio.timeout(self._limits.handler_s)
+        seconds = self._limits.longer.get(request.method, self._limits.handler_s)
+        scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 payload = dump({"body": await handler(request.method, request.body)})
@@ -280,7 +282,7 @@ class Endpoint:
             raise
         except Exception as error:  # a bug in one handler must not end the link for the others
             if scope.expired():
-                took = f"{request.method} took more than {self._limits.handler_s:g} s"
+                took = f"{request.method} took more than {seconds:g} s"
                 raise TransientError(took, code="timeout") from error
             self._on_bug(request.method, error)
             what = f"{request.method} failed by a bug: {type(error).__name__}: {error}"

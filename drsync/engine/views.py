@@ -5,13 +5,13 @@ it is ever replicated (INV-16). While it is open it pins the copy: images are no
 position, and the journal it reads is not trimmed.
 """
 
-import asyncio
 import errno
 from dataclasses import dataclass, field
 
 from drsync.delta.content import hash_volume
 from drsync.engine.copy import GroupCopy
 from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK, BlockIndex, VolumeView
+from drsync.engine.threads import in_long_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import RefusedError
 from drsync.model.group import VolumeSpec
@@ -54,20 +54,49 @@ class GroupView:
         return ViewDevice(view, self)
 
     async def hash(self) -> dict[str, str]:
-        """Content hash of every volume, by name, without the private writes.
+        """Content hash of every volume, by name, without the private writes. May take hours.
+
+        Reading ends when the view is given up, or when nobody waits for the hashes any more.
 
         Raises:
             RefusedError: the view was given up meanwhile.
         """
-        hashes: dict[str, str] = {}
-        for volume in self.spec.volumes:
-            view = self._volumes.views[volume.index]
-            try:
-                hashes[volume.name] = await asyncio.to_thread(hash_volume, volume.size, view.read_into)
-            finally:
-                if self.is_over:
-                    raise RefusedError(f"view {self.id} was given up", code="view_given_up")
-        return hashes
+        reading = _Reading(self)
+        try:
+            return {volume.name: await reading.hash(volume) for volume in self.spec.volumes}
+        finally:
+            reading.is_wanted = False
+
+    def reader(self, volume: VolumeSpec) -> VolumeView:
+        """The volume as it was, without the private writes."""
+        return self._volumes.views[volume.index]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One pass over a view in a thread, which looks before each piece whether it is still wanted."""
+
+    whole: GroupView
+    is_wanted: bool = True
+
+    async def hash(self, volume: VolumeSpec) -> str:
+        view = self.whole.reader(volume)
+
+        def read_into(offset: int, target: memoryview) -> None:
+            self._require_wanted()
+            view.read_into(offset, target)
+
+        try:
+            digest = await in_long_thread(lambda: hash_volume(volume.size, read_into))
+        except Exception:  # whatever it was, it came of reading what is not there any more
+            self._require_wanted()
+            raise
+        self._require_wanted()
+        return digest
+
+    def _require_wanted(self) -> None:
+        if self.whole.is_over or not self.is_wanted:
+            raise RefusedError(f"view {self.whole.id} was given up", code="view_given_up")
 
 
 class Views:

@@ -246,6 +246,23 @@ async def test_a_handler_that_hangs_is_ended_by_its_deadline() -> None:
             await talk.left.call("never", {}, 5)
 
 
+async def test_a_request_that_is_declared_long_is_given_its_own_time() -> None:
+    gate = asyncio.Event()
+
+    async def compare(method: str, body: Body) -> Body:
+        await gate.wait()
+        return {"method": method}
+
+    limits = Limits(handler_s=0.01, longer={"hash": 60.0})
+    async with talking({"hash": compare, "other": compare}, limits=limits) as talk:
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(talk.left.call("hash", {}, 5))
+            with pytest.raises(TransientError, match=r"other took more than 0\.01 s"):
+                await talk.left.call("other", {}, 5)
+            gate.set()
+        assert asked.result() == {"method": "hash"}
+
+
 async def test_only_so_many_questions_are_under_way_at_once() -> None:
     under_way = 0
     most = 0
