@@ -70,27 +70,37 @@ class Allowed:
             if "/" in word or word in {"", ".", ".."}:
                 return None
             return next((found for entry in self._entries if (found := _named(entry, word))), None)
-        real = path.resolve()
+        real = _resolved(path)
         for entry in self._entries:
-            base = entry.resolve()
+            base = _resolved(entry)
             if real == base or (base.is_dir() and real.parent == base):
-                return real
+                return real if real.is_file() else None
         return None
 
 
 def _named(entry: Path, word: str) -> Path | None:
     """The program called `word` that an entry allows; symbolic links may not lead out of its directory."""
-    base = entry.resolve()
+    base = _resolved(entry)
     if base.is_dir():
-        real = (base / word).resolve()
+        real = _resolved(base / word)
         return real if real.parent == base and real.is_file() else None
     return base if entry.name == word and base.is_file() else None
 
 
+def _resolved(path: Path) -> Path:
+    """Without symbolic links; a circle of them leads nowhere, as the path itself does."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
+
+
 def _require_safe(path: Path) -> None:
-    for one in (path, path.parent):
+    """Nobody but us and root can put something else in its place: up to the root, since names can be moved."""
+    for one in (path, *path.parents):
         status = one.stat()
-        is_shared = bool(status.st_mode & (stat.S_IWOTH | stat.S_IWGRP)) and not status.st_mode & stat.S_ISVTX
+        is_sticky = bool(status.st_mode & stat.S_ISVTX) and one != path  # of a directory only
+        is_shared = bool(status.st_mode & (stat.S_IWOTH | stat.S_IWGRP)) and not is_sticky
         if is_shared or status.st_uid not in {0, os.geteuid()}:
             raise RefusedError(
                 f"{one} can be changed by others",

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from drsync.adapters.hooks.kernel import Trace, mark_of, traces
+from drsync.adapters.hooks.kernel import Trace, mark_of, mounts, traces
 from drsync.adapters.hooks.programs import run_tool
 from drsync.model.errors import DrsyncError
 
@@ -113,8 +113,11 @@ def _signal(pid: int, tag: str, number: signal.Signals) -> None:
 def _remove_directory(path: Path) -> None:
     """An item's directory. Places where something may be mounted are only removed when they are empty.
 
-    What is mounted there is the data that all this is about: nothing in it is ever deleted.
+    What is mounted there is the data that all this is about: nothing in it is ever deleted. That holds for
+    what a program mounted in its own place as well, so nothing is touched before the kernel knows no mount.
     """
+    if any(place == str(path) or place.startswith(f"{path}/") for place, _ in mounts()):
+        return
     _empty(path / HOME)
     for name in MOUNT_POINTS:
         with suppress(FileNotFoundError):
@@ -126,7 +129,8 @@ def _remove_directory(path: Path) -> None:
 
 def _empty(home: Path) -> None:
     """What programs left in the place they were given; not into another file system, not through a link."""
-    if not home.exists():
+    if home.is_symlink() or not home.exists():
+        home.unlink(missing_ok=True)
         return
     device = home.lstat().st_dev
     for root, directories, files in os.walk(home, topdown=False):

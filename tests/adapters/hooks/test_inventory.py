@@ -127,6 +127,29 @@ async def test_what_does_not_go_is_said(inventory: Inventory, folder: Path) -> N
 
 
 @NEEDS_ROOT
+@pytest.mark.parametrize("where", ["home", "home/data"])
+@pytest.mark.parametrize("scope", ["group-1", "drill-1"])
+async def test_what_a_program_mounted_in_its_own_place_is_not_deleted(
+    inventory: Inventory, folder: Path, tmp_path: Path, where: str, scope: str
+) -> None:
+    """A probe that shows itself the real data and dies: the data is of the same file system, and busy."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "ledger.db").write_text("everything")
+    tag = inventory.tag(scope, "ask")
+    place = folder / f"{tag}probe" / where
+    place.mkdir(parents=True)
+    disks.run("mount", "--bind", data, place)
+    with waiting(place, "nobody") as busy:
+        await remove(folder, tag, is_copy=scope == "drill-1")
+        assert (data / "ledger.db").read_text() == "everything"
+        busy.kill()
+    gone = await remove(folder, tag)
+    assert gone.left == ()
+    assert (data / "ledger.db").read_text() == "everything"
+
+
+@NEEDS_ROOT
 async def test_networks_go(inventory: Inventory, folder: Path) -> None:
     tag = inventory.tag("drill-1", "net")
     disks.run("ip", "netns", "add", f"drsync-{tag}ns")

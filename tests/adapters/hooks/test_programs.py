@@ -124,3 +124,32 @@ async def test_tools_say_what_went_wrong(programs: Path) -> None:
         await run_tool("no-such-tool")
     with pytest.raises(UsageError, match="cannot be started"):
         await run([str(programs)], environment(MARK, programs), programs, 1.0)
+
+
+def test_a_program_that_bears_the_bit_of_shared_directories_is_refused(programs: Path) -> None:
+    """The sticky bit keeps the names in a directory; on a file it means nothing."""
+    (programs / "hello").chmod(0o1777)
+    with pytest.raises(RefusedError, match="can be changed by others"):
+        Allowed([programs]).find("hello")
+
+
+def test_a_directory_further_up_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    """Who can rename the directory above puts his own in its place between the look and the start."""
+    shared = tmp_path / "shared"
+    inner = shared / "programs"
+    inner.mkdir(parents=True, mode=0o755)
+    script(inner / "hello", "true")
+    shared.chmod(0o777)
+    with pytest.raises(RefusedError, match="can be changed by others"):
+        Allowed([inner]).find("hello")
+    shared.chmod(0o1777)  # as /tmp: names of others stay
+    assert Allowed([inner]).find("hello") == inner / "hello"
+
+
+def test_what_is_not_there_is_refused_and_no_bug(programs: Path) -> None:
+    (programs / "round").symlink_to(programs / "round")
+    (programs / "folder").mkdir()
+    for word in ("gone", "round", "folder"):
+        for name in (word, str(programs / word)):
+            with pytest.raises(RefusedError):
+                Allowed([programs]).find(name)
