@@ -155,6 +155,7 @@ class Requests:
         return {
             "points": [
                 {"seq": p.seq, "time_us": p.time_us, "name": p.name, "app": p.is_app_consistent}
+                | ({} if p.ratio is None else {"ratio": p.ratio})
                 for p in points[-POINTS_MAX:]
             ]
         }

@@ -19,6 +19,9 @@ SHOWN = 20  # because there is one each few seconds, and the newest are wanted
 def points(group: str, is_all: bool) -> None:
     """Recovery points of a group, by center.
 
+    ``ratio`` tells how far a sample of what was written to the volumes before a point shrinks: content that
+    was text and is 1.0 from some point on may have been encrypted by somebody else.
+
     \b
     Example:
       drsync points orders
@@ -34,11 +37,13 @@ def points(group: str, is_all: bool) -> None:
         return
     newest = sorted(holders, reverse=True)
     shown = newest if is_all else newest[:SHOWN]
-    what = table([">point", "made", "name", "consistent", "can be opened at"])
+    what = table([">point", "made", "name", "consistent", ">ratio", "can be opened at"])
     for seq in shown:
         point, centers = holders[seq]
         kind = "application" if point.flag("app") else "crash"
-        row(what, count(seq), clock(point.whole("time_us")), point.text("name"), kind, ", ".join(centers))
+        ratio = f"{point.number('ratio'):.1f}" if point.has("ratio") else "-"
+        made, name = clock(point.whole("time_us")), point.text("name")
+        row(what, count(seq), made, name, kind, ratio, ", ".join(centers))
     console().print(what)
     if len(shown) < len(newest):
         line(f"{len(newest) - len(shown)} older ones; --all shows them.", "dim")

@@ -4,6 +4,7 @@ A mark is a batch of its own with exactly one record, so that finding marks cost
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from drsync.model.objectives import Beat
 MARK_BYTES_MAX = 4096  # because a mark holds a name and a few numbers
 NAME_MAX = 128  # because a name is typed by people
 _KIND_AT = 26
+_UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What reading JSON can come to: it is none, fields are missing, numbers are too large, it nests too deep."""
 
 
 class TreeMark(NamedTuple):
@@ -37,6 +40,8 @@ class Checkpoint:
         name: given by a person, or empty.
         is_app_consistent: its hook succeeded in time.
         trees: (small number of the file set, generation, digest) of every tree that was cut before it.
+        ratio: raw to compressed of a sample of what was written to volumes since the checkpoint before;
+            1.0 when it does not shrink; None when nothing was written, or the owner did not sample yet.
     """
 
     seq: int
@@ -44,6 +49,7 @@ class Checkpoint:
     name: str = ""
     is_app_consistent: bool = False
     trees: tuple[TreeMark, ...] = ()
+    ratio: float | None = None
 
 
 def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
@@ -53,12 +59,16 @@ def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
     return buffer[at + header.table_start + _KIND_AT]
 
 
-def checkpoint_payload(name: str, *, is_app_consistent: bool, trees: Sequence[TreeMark] = ()) -> bytes:
-    """What a CHECKPOINT record carries; without trees the same bytes as ever."""
+def checkpoint_payload(
+    name: str, *, is_app_consistent: bool, trees: Sequence[TreeMark] = (), ratio: float | None = None
+) -> bytes:
+    """What a CHECKPOINT record carries; without trees and ratio the same bytes as ever."""
     assert len(name) <= NAME_MAX
     body: dict[str, object] = {"app": is_app_consistent, "name": name}
     if trees:
         body["trees"] = [[t.fileset, *t.generation, t.digest] for t in trees]
+    if ratio is not None:
+        body["ratio"] = ratio
     return json.dumps(body, sort_keys=True).encode()
 
 
@@ -69,6 +79,17 @@ def _trees(listed: object) -> tuple[TreeMark, ...]:
         TreeMark(int(fileset), Generation(Epoch(int(epoch)), int(number)), str(digest)[:NAME_MAX])
         for fileset, epoch, number, digest in listed
     )
+
+
+def _ratio(found: object) -> float | None:
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise TypeError("ratio: a number was expected")
+    ratio = float(found)
+    if not math.isfinite(ratio) or ratio <= 0:
+        raise ValueError(f"ratio: {ratio} is out of limits")
+    return ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +153,7 @@ def read_cut(buffer: Buffer, at: int, header: Header) -> GenerationCut | None:
             int(body["bytes"]),
             bool(body["keep"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise MalformedError(f"generation cut at record {header.first_seq}: {error}") from error
 
 
@@ -154,10 +175,10 @@ def read_checkpoint(buffer: Buffer, at: int, header: Header) -> Checkpoint | Non
     try:
         body = json.loads(raw)
         name, is_app = str(body["name"])[:NAME_MAX], bool(body["app"])
-        trees = _trees(body.get("trees", []))
-    except (ValueError, KeyError, TypeError) as error:
+        trees, ratio = _trees(body.get("trees", [])), _ratio(body.get("ratio"))
+    except _UNREADABLE as error:
         raise MalformedError(f"checkpoint at record {header.first_seq}: {error}") from error
-    return Checkpoint(header.last_seq, header.time_us, name, is_app, trees)
+    return Checkpoint(header.last_seq, header.time_us, name, is_app, trees, ratio)
 
 
 def beat_payload(time_us: int, number: int) -> bytes:
@@ -177,7 +198,7 @@ def read_beat(buffer: Buffer, at: int, header: Header) -> Beat | None:
     raw = bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
     try:
         time_us = int(json.loads(raw)["time_us"])
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except _UNREADABLE as error:
         raise MalformedError(f"heartbeat at record {header.first_seq}: {error}") from error
     if not 0 <= time_us < 1 << 63:
         raise MalformedError(f"heartbeat at record {header.first_seq}: time_us {time_us} out of limits")

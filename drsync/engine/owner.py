@@ -15,6 +15,7 @@ from weakref import WeakSet
 from drsync.core.group_log import GroupLog
 from drsync.core.pacing import Pacer
 from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
+from drsync.engine.sampling import Sampler
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
 from drsync.model.group import Durability
@@ -111,6 +112,7 @@ class OwnerEngine:
         self.log = log
         self.volumes = volumes
         self.stats = OwnerStats()
+        self.sampler = Sampler()
         self.feeds: list[BatchSink] = []
         self.lease_until = 0.0
         self.is_frozen = False
@@ -251,11 +253,12 @@ class OwnerEngine:
         self.stats.batches += 1
         self.stats.log_bytes += batch.length
         self.log.append(batch.last_seq)
+        now = self.clock.now()
         pending = _Pending(
             batch.last_seq,
             locator + batch.payload_start,
             batch.table,
-            self.clock.now(),
+            now,
             self._fua,
             self._cookies,
             None,
@@ -267,6 +270,8 @@ class OwnerEngine:
         self._cookies, self._fua = [], False
         for feed in self.feeds:
             feed.push(batch)
+        if now >= self.sampler.due:
+            self.sampler.take(batch, now)
         self._builder.reset(self.log.epoch, batch.last_seq + 1, batch.end.chain)
         return batch.end
 

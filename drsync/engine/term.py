@@ -296,7 +296,8 @@ class OwnerTerm:
                 f"{self.copy.me.center} does not take writes now: {self.waiting or 'no lease'}"
             )
         trees = tuple(self.trees[index] for index in sorted(self.trees))
-        payload = checkpoint_payload(name, is_app_consistent=is_app_consistent, trees=trees)
+        ratio = self.engine.sampler.mark()
+        payload = checkpoint_payload(name, is_app_consistent=is_app_consistent, trees=trees, ratio=ratio)
         position = self.engine.mark(Kind.CHECKPOINT, payload)
         if self.engine.is_closed:
             raise FailedCopyError(f"the checkpoint was not written: {self.copy.failure or self.waiting}")
@@ -304,7 +305,7 @@ class OwnerTerm:
         for attachment in self.attachments.values():
             attachment.sender.mark()
         self.copy.add_checkpoint(
-            Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent, trees)
+            Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent, trees, ratio)
         )
         return position
 

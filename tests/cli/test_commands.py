@@ -278,6 +278,20 @@ async def test_points_are_merged_over_the_centers_that_hold_them(
     assert "production, remote" in shown.out
 
 
+async def test_points_show_how_far_their_content_shrinks(coordinator: Coordinator, drsync: Drsync) -> None:
+    text: Json = {"seq": 7, "time_us": 1_790_000_000_000_000, "name": "text", "app": False, "ratio": 4.187}
+    noise = {**text, "seq": 8, "name": "noise", "ratio": 1.0}
+    quiet: Json = {"seq": 9, "time_us": 1_790_000_000_000_000, "name": "quiet", "app": False}
+    answer: Json = {"centers": {"remote": {"points": [text, noise, quiet]}}}
+    coordinator.answer("GET", "/v1/groups/orders/points", answer)
+
+    lines = (await drsync("points", "orders")).out.splitlines()
+
+    shown = {name: line.split() for line in lines for name in ("text", "noise", "quiet") if name in line}
+    assert [shown[name][-2] for name in ("text", "noise", "quiet")] == ["4.2", "1.0", "-"]
+    assert json.loads((await drsync("points", "orders", "--json")).out) == answer
+
+
 GROUP = """\
 name = "orders"
 members = ["a"]
