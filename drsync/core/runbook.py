@@ -151,7 +151,8 @@ def _backward(
 ) -> list[Move]:
     """Undo in reverse order: a step only when all that needed it are undone."""
     left = [step for step in steps if is_undone and _needs_undo(step, marks)]
-    free = [step for step in left if not any(_needs(other, step) for other in left)]
+    stands_on = _foundations(steps)
+    free = [step for step in left if not any(step.id in stands_on[other.id] for other in left)]
     moves: list[Move] = [
         TakeBack(step) for step in reversed(free) if _mark(marks, step).phase is not Phase.UNDOING
     ]
@@ -177,8 +178,18 @@ def _is_unwinding(steps: Iterable[RunbookStep], marks: Marks) -> bool:
     return any(_mark(marks, step).phase in back for step in steps)
 
 
-def _needs(step: RunbookStep, other: RunbookStep) -> bool:
-    return any(need.id == other.id for need in step.needs)
+def _foundations(steps: tuple[RunbookStep, ...]) -> dict[str, set[str]]:
+    """All that each step stands on, also by way of steps that leave nothing to undo."""
+    needs = {step.id: {need.id for need in step.needs} for step in steps}
+    found: dict[str, set[str]] = {}
+    for step in steps:
+        below = found[step.id] = set()
+        queue = [step.id]
+        for name in queue:
+            fresh = needs.get(name, set()) - below
+            below |= fresh
+            queue += fresh
+    return found
 
 
 def _mark(marks: Marks, step: RunbookStep) -> Mark:
@@ -224,7 +235,7 @@ def recovered(book: Runbook, mode: RunMode, kept: Iterable[Attempt], now: float)
 
     A change of owner goes on: what had begun begins again (actions are performed by name, so that twice is
     once), and counts as the same try. A drill is not resumed, because what it measures would be wrong: what
-    had begun has failed, and the rest is taken back.
+    had begun has failed, and the rest is taken back. So it is in a change of owner that was on its way back.
     """
     marks: dict[str, Mark] = {}
     steps = {step.id: step for step in book.of_mode(mode)}
@@ -235,14 +246,17 @@ def recovered(book: Runbook, mode: RunMode, kept: Iterable[Attempt], now: float)
         marks = began(marks, step, attempt.part, now)
         if attempt.outcome is not None:
             is_good = attempt.outcome is not StepOutcome.FAILED
-            marks = ended(marks, step, attempt.part, now, is_good=is_good)
-    return {name: _found(mark, mode) for name, mark in marks.items()}
+            marks = ended(marks, step, attempt.part, now, is_good=is_good, is_final=attempt.is_final)
+    is_over = mode is RunMode.DRILL or any(
+        mark.has_failed and steps[name].on_failure is not OnFailure.CONTINUE for name, mark in marks.items()
+    )
+    return {name: _found(mark, is_over=is_over) for name, mark in marks.items()}
 
 
-def _found(mark: Mark, mode: RunMode) -> Mark:
+def _found(mark: Mark, *, is_over: bool) -> Mark:
     if mark.phase is Phase.UNDOING:
         return replace(mark, phase=Phase.DONE)
-    if mark.phase in {Phase.BEGUN, Phase.AGAIN} and mode is RunMode.DRILL:
+    if mark.phase in {Phase.BEGUN, Phase.AGAIN} and is_over:
         return replace(mark, phase=Phase.FAILED, has_failed=True)
     if mark.phase is Phase.BEGUN:
         return replace(mark, phase=Phase.WAITING, tries=mark.tries - 1)

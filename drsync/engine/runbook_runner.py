@@ -112,7 +112,7 @@ class RunbookRunner:
         self._outputs = {f"{one.step}.{key}": value for one in kept for key, value in one.outputs.items()}
         self._spans: dict[str, _Span] = {}
         self._changed = asyncio.Event()
-        self._alarms: set[float] = set()
+        self._alarms: dict[float, asyncio.Task[None]] = {}
 
     async def run(self, *, is_given_up: bool = False) -> RunResult:
         """Until it is over. Cancelled, it leaves what runs as begun; the next runner goes on from there."""
@@ -124,6 +124,8 @@ class RunbookRunner:
                 )
                 end = next((move for move in moves if isinstance(move, End)), None)
                 if end is not None:
+                    for alarm in self._alarms.values():
+                        alarm.cancel()
                     return self._result(end, is_given_up=is_given_up)
                 for move in moves:
                     self._make(move, tasks)
@@ -137,8 +139,7 @@ class RunbookRunner:
             case TakeBack():
                 self._begin(move.step, Part.UNDO, tasks)
             case Hold(until=until) if until is not None and until not in self._alarms:
-                self._alarms.add(until)
-                tasks.create_task(self._ring(until))
+                self._alarms[until] = tasks.create_task(self._ring(until))
             case _:
                 pass
 
@@ -176,6 +177,7 @@ class RunbookRunner:
             found.detail,
             dict(found.outputs),
             _cut(found.evidence),
+            is_final,
         )
         self._runs.conclude(self._run.id, ended)
         self._remember(ended, began, now)

@@ -279,6 +279,7 @@ class Attempt:
         detail: one sentence.
         outputs: what later steps may refer to.
         evidence: what programs printed, cut to a limit.
+        is_final: it failed in a way that trying again does not help.
     """
 
     step: str
@@ -290,6 +291,7 @@ class Attempt:
     detail: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     evidence: str = ""
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

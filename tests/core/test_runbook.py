@@ -191,6 +191,32 @@ def test_the_longest_path_is_what_counts() -> None:
     assert [one.id for one in undo_order(SERVICE, DRILL)] == ["serve", "tree", "net", "open"]
 
 
+def test_what_stands_on_a_step_by_way_of_a_probe_is_undone_before_it() -> None:
+    """A disk is not unmounted below a service because only a probe lies between them."""
+    serve = step("serve", "fsck", action=Action.SERVICE_START)
+    plan = book(step("tree", action=Action.MOUNT), step("fsck", "tree"), serve)
+    marks = {one.id: Mark(Phase.DONE) for one in plan.steps}
+    assert decide(plan, DRILL, marks, 0.0) == [TakeBack(serve)]
+
+
+def test_a_run_that_was_on_its_way_back_when_it_died_does_not_end_as_done() -> None:
+    """The failure was final although a further try was left: that is remembered."""
+    plan = book(step("tree", action=Action.MOUNT), step("no", "tree", retries=3, on_failure=OnFailure.UNDO))
+    kept = [
+        Attempt("tree", Part.DO, 1, 0, StepOutcome.DONE),
+        Attempt("no", Part.DO, 1, 0, StepOutcome.FAILED, is_final=True),
+        Attempt("tree", Part.UNDO, 1, 0, StepOutcome.DONE),
+    ]
+    assert decide(plan, FAILOVER, recovered(plan, FAILOVER, kept, 0.0), 0.0) == [End(Ending.FAILED, ("no",))]
+
+
+def test_what_was_under_way_when_a_run_that_had_failed_died_is_taken_back_too() -> None:
+    plan = book(step("no", on_failure=OnFailure.UNDO), step("tree", action=Action.MOUNT))
+    kept = [Attempt("tree", Part.DO, 1, 0), Attempt("no", Part.DO, 1, 0, StepOutcome.FAILED)]
+    marks = recovered(plan, FAILOVER, kept, 0.0)
+    assert decide(plan, FAILOVER, marks, 0.0) == [TakeBack(plan.step("tree"))]
+
+
 @st.composite
 def plans(draw: st.DrawFn) -> Runbook:
     """Graphs of up to eight steps of all kinds."""

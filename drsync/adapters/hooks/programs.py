@@ -96,7 +96,7 @@ def _resolved(path: Path) -> Path:
 
 
 def _require_safe(path: Path) -> None:
-    """Nobody but us and root can put something else in its place: up to the root, since names can be moved."""
+    """Nobody but us and root can put something else in its place: up to the root, as names can move."""
     for one in (path, *path.parents):
         status = one.stat()
         is_sticky = bool(status.st_mode & stat.S_ISVTX) and one != path  # of a directory only
