@@ -10,6 +10,7 @@ from drsync.model.fileset import Generation, HoldReason
 from drsync.model.scan import RootIdentity
 
 CHANGES_FREE = 1000  # because a build or a clean-up makes that many
+TAKEOVER_FREE = 100  # because services that start at once may clear away what they left
 CHANGES_SHARE = 0.3  # because beyond it somebody should look: half a tree is rarely meant
 
 
@@ -83,6 +84,21 @@ def judge_root(
     if not is_same and not facts.approved:
         return _foreign("the root is another directory or file system than before", may_approve=True)
     return None
+
+
+def judge_takeover(facts: Facts, gone: int) -> Hold | None:
+    """Whether a tree that was only followed here may be owned although names of it are gone.
+
+    Its first generation would delete them everywhere, in what may be the last good copy too.
+    """
+    if facts.approved or gone <= TAKEOVER_FREE:
+        return None
+    return Hold(
+        HoldReason.MASS_CHANGE,
+        f"{gone} of {facts.entries} names are gone since they were written here",
+        APPROVE,
+        may_approve=True,
+    )
 
 
 def judge_changes(facts: Facts, removed: int, *, is_emptied: bool = False, replaced: int = 0) -> Hold | None:

@@ -57,13 +57,17 @@ class Applier:
                 if not is_owner:
                     self.doubt()
                 raise
-        elif not is_owner and state.lineage:
+        elif not is_owner and state.lineage and (self._is_new_epoch() or files.is_check_due):
             self.doubt()
+
+    def _is_new_epoch(self) -> bool:
+        return all(start.epoch != self._epoch for start in self._files.state.lineage)
 
     def doubt(self) -> None:
         """Whatever was changed here behind the index is compared with all that the owner has."""
         files = self._files
-        edited, gone = self._edited(files.tree())
+        with files.checking():
+            edited, gone = self._edited(files.tree())
         if edited or gone:
             paths = [*(seen.path for seen in edited), *gone]
             files.with_index(lambda index: index.doubt(paths))
@@ -152,6 +156,7 @@ class Applier:
             if error.code != "unholdable":
                 raise
             left = str(error)
+        self._require_all_there()
         ready = self._files.ready
         if not left and ready is not None and _is_of(history, *ready):
             try:
@@ -160,6 +165,16 @@ class Applier:
                 left = str(error)
         self._files.ready = None
         return left
+
+    def _require_all_there(self) -> None:
+        files = self._files
+        state = files.with_index(lambda index: index.state())
+        if state.followed:
+            signatures = files.with_index(lambda index: index.signatures())
+            changed = file_changes.compare(signatures, files.tree().scan())
+            verdict = file_halts.judge_takeover(state, len(changed.gone))
+            if verdict is not None:
+                raise RefusedError(verdict.what, code="held", remedy=verdict.remedy)
 
     # --- forks
 

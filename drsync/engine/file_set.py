@@ -7,7 +7,8 @@ index, `changing` one task at a time the right to change the tree.
 import asyncio
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from drsync.engine.threads import in_thread
@@ -19,6 +20,8 @@ from drsync.ports.file_index import FileIndex, IndexState, Known
 from drsync.ports.file_store import FileStore
 from drsync.ports.tree import RootIdentity, Tree, TreeWatch
 
+CHECK_SHARE = 10  # because a look at a large tree must not take more than a tenth of the time
+CHECK_FREE_S = 0.5  # because a look at a small one costs nothing
 NAMES_SHOWN = 20  # because a person reads a screen, and the rest is counted
 
 T = TypeVar("T")
@@ -67,6 +70,7 @@ class FileSet:
         self._tree: Tree | None = None
         self._watch: TreeWatch | None = None
         self._index_lock = threading.Lock()
+        self._check_from = 0.0
 
     @property
     def held(self) -> Generation:
@@ -144,6 +148,19 @@ class FileSet:
         if (marked.ino, marked.device) != (identity.ino, identity.device):
             raise FileNotFoundError(errno.ENOENT, "the root changed while it was looked at")
         self.with_index(lambda index: index.set_root(marked))
+
+    @property
+    def is_check_due(self) -> bool:
+        """Whether the tree may be compared with the index again: that takes a small part of the time only."""
+        return self._clock.now() >= self._check_from
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """While in it, they are compared."""
+        began = self._clock.now()
+        yield
+        ended = self._clock.now()
+        self._check_from = ended + (ended - began) * CHECK_SHARE if ended - began > CHECK_FREE_S else ended
 
     def reopen(self) -> None:
         """The directory is not what it was: give handles back and open it anew at the next use. Blocks."""

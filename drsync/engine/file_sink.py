@@ -29,6 +29,7 @@ from drsync.wire.frames import Frame, FrameType
 WINDOW_BYTES = 16 << 20  # because it covers 1 Gbit/s x 130 ms
 WANTS_PER_FRAME = 4096  # because a frame holds 256 KiB of them, and a few are enough to keep a link busy
 QUEUED_BYTES_MAX = 512 << 20  # because the entries of a million names come without being asked for
+CHECK_S = 60.0  # because a person who changes a replica's tree should not find out at the next failover
 RESERVE_BYTES = 64 << 20  # because the group's journal may lie on the same file system
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 CUT_POLL_S = 0.01  # because the record of a cut is in the log a moment after its content
@@ -156,11 +157,27 @@ class Sink:
             if self.is_lost:
                 raise LostError
             self._arrived.clear()
-            await self._arrived.wait()
+            try:
+                async with asyncio.timeout(CHECK_S):
+                    await self._arrived.wait()
+            except TimeoutError:
+                await self._check_tree()
         self._check_epoch()
         frame = self._frames.popleft()
         self._queued_bytes -= len(frame.body)
         return frame
+
+    async def _check_tree(self) -> None:
+        """Nothing comes: see that the tree is what the index says. What is not is asked for again."""
+        files = self._files
+        before = files.state
+        if self._begin is not None or before.doubted or not files.is_check_due:
+            return
+        async with files.changing:
+            self._check_epoch()
+            await in_thread(Applier(files, self._epoch).doubt)
+        if files.state.doubted:
+            self._state()
 
     def _check_epoch(self) -> None:
         if self.is_lost or self._copy.durable.follow != self._epoch:

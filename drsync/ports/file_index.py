@@ -30,6 +30,7 @@ class IndexState:
         horizon: tombstones up to this generation are forgotten: a copy that holds less is sent everything.
         doubted: the entries are not those of `held`, or the tree was not what they say: everything must be
             compared with the owner's before `held` means anything again.
+        followed: `held` came from another center: nobody but drsync should have changed this tree since.
     """
 
     held: Generation = BEFORE_ALL
@@ -42,6 +43,7 @@ class IndexState:
     approved: bool = False
     horizon: int = 0
     doubted: bool = False
+    followed: bool = False
 
 
 class FileIndex(Protocol):

@@ -322,3 +322,26 @@ def test_a_newer_schema_and_a_broken_state_are_told(tmp_path: Path) -> None:
         with pytest.raises(PermanentError) as told:
             SqliteFileIndex(path)
         assert told.value.code == code
+
+
+def test_what_is_in_doubt_stays_so_until_all_of_it_was_compared(index: FileIndex) -> None:
+    index.cut(Generation(E1, 1), [(replace(file(b"a", b"a"), generation=1), None)])
+    assert not index.state().followed
+    index.doubt([b"a"])
+    assert (index.find(b"a"), index.state().doubted) == (None, True)
+    for number, is_full, digest, doubted in (
+        (2, False, "", True),
+        (3, True, digest_of([file(b"other", b"o")]), True),
+        (4, True, digest_of([file(b"a", b"a")]), False),
+        (5, False, "00" * 32, True),
+    ):
+        target = Generation(E1, number)
+        index.begin_incoming(target, (GenerationStart(E1, 0),), is_full=is_full, digest=digest)
+        index.add_incoming([replace(file(b"a", b"a"), generation=number)])
+        index.begin_applying(target)
+        index.applied([(replace(file(b"a", b"a"), generation=number), None)])
+        assert index.end_applying().doubted is doubted, number
+        assert index.state().followed
+    index.begin_incoming(Generation(E1, 6), (GenerationStart(E1, 0),), is_full=True)
+    state = index.cut(Generation(E2, 6), [])
+    assert (state.doubted, state.followed, state.applying, index.incoming()) == (False, False, None, None)

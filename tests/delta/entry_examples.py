@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from drsync.delta.entries import OWN_XATTRS
 from drsync.model.fileset import BLOCK_BYTES_MIN, Entry, FileKind, block_bytes
 
 NAMES = st.binary(min_size=1, max_size=8).filter(
@@ -10,7 +11,9 @@ NAMES = st.binary(min_size=1, max_size=8).filter(
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map(b"/".join).filter(lambda path: path[:7] != b".drsync")
 U32 = st.integers(0, (1 << 32) - 1)
 XATTRS = st.dictionaries(
-    st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name),
+    st.binary(min_size=1, max_size=20).filter(
+        lambda name: b"\0" not in name and not name.startswith(OWN_XATTRS)
+    ),
     st.binary(max_size=20),
     max_size=3,
 ).map(lambda found: tuple(sorted(found.items())))

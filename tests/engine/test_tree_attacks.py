@@ -13,17 +13,22 @@ import pytest
 
 from drsync.adapters.tree.tree import LinuxTree
 from drsync.agent.file_store import FileStores
+from drsync.engine import file_sets, file_sink
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.file_apply import Applier
 from drsync.engine.file_set import CutAt
 from drsync.engine.file_sink import Sink
 from drsync.model import epoch as epochs
+from drsync.model.charter import IntentKind
 from drsync.model.errors import DrsyncError, RefusedError
 from drsync.model.fileset import Entry, FileKind, FileSetSpec
+from drsync.model.operation import OperationState
 from drsync.model.position import EpochStart
 from drsync.ports.tree import PutOutcome, PutResult, Scan, Seen, StagedFile
 from drsync.wire.files import StateFlags
-from tests.engine.town import GROUP, town
+from tests.engine.test_tree_kills import build, change, contents
+from tests.engine.test_trees import ALL, differences, level
+from tests.engine.town import GROUP, Town, town
 from tests.engine.tree_rig import FIRST, SECOND, Channel, Owner, Rig, names, source_of
 
 
@@ -504,3 +509,118 @@ async def test_streams_that_come_at_once_never_work_on_a_tree_together(
         assert None not in sinks
         await place.until(lambda: len(running) == 1 and sum(not s.is_lost for s in sinks if s) == 1)
         assert most == 1
+
+
+# --- owners that come back
+
+
+def set_aside(root: Path) -> set[str]:
+    return {path.read_text() for path in root.glob(".drsync-fork-*/**/*") if path.is_file()}
+
+
+def make_roots(directory: Path, *made: str) -> tuple[tuple[str, str], ...]:
+    for center in made:
+        (directory / center / "tree").mkdir(parents=True)
+    return tuple((center, str(directory / center / "tree")) for center in ALL)
+
+
+def hold_of(place: Town, center: str) -> str:
+    trees = place.nodes[center].trees
+    assert trees is not None
+    return trees.find("docs").hold
+
+
+async def test_an_old_owner_with_changes_that_nobody_saw_becomes_a_replica_and_loses_no_content(
+    tmp_path: Path,
+) -> None:
+    roots = make_roots(tmp_path, *ALL)
+    here, there = Path(roots[0][1]), Path(roots[1][1])
+    build(here)
+    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, roots),))
+    async with town(tmp_path, group) as place:
+        await level(place, "production", "same_city", "remote")
+        place.cut_off("production")
+        change(here)
+        mine = {"new/one": "mine, new", "moved/b": "mine, edited", "dir": "mine, another kind"}
+        (here / "new").mkdir()
+        for name, text in mine.items():
+            (here / name).write_text(text)
+        await asyncio.sleep(0.3)  # it still has its lease: it cuts generations that nobody gets
+        await place.nodes["production"].die()
+        outcome = await place.run(IntentKind.FAILOVER, "same_city", accept_loss=True)
+        assert outcome.state is OperationState.DONE, outcome
+        (there / "kept" / "a").write_text("by the new owner")
+        (there / "new").write_text("a file where the other made a directory")
+        await level(place, "same_city", "remote")
+        place.cuts.clear()
+        node = place.start("production")
+        await node.adopt(await place.charter())
+        await level(place, "same_city", "production")
+        assert differences(there, here) == ""
+        assert set(mine.values()) <= set_aside(here)
+
+
+async def test_a_center_that_was_never_seeded_owns_nothing_and_takes_nothing_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its root was not mounted: it could never follow. Empty as it is, it empties nobody."""
+    monkeypatch.setattr(file_sets, "RETRY_HIGH_S", 0.2)
+    roots = make_roots(tmp_path, "production", "remote")
+    here = Path(roots[0][1])
+    build(here)
+    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, roots),))
+    async with town(tmp_path, group) as place:
+        await level(place, "production", "remote")
+        remote = Path(roots[2][1])
+        before = contents(remote)
+        await place.nodes["production"].die()
+        outcome = await place.run(IntentKind.FAILOVER, "same_city", accept_loss=True)
+        assert outcome.state is OperationState.DONE, outcome
+        await place.until(lambda: "No such" in hold_of(place, "same_city"))
+        make_roots(tmp_path, "same_city")
+        await place.until(lambda: "approve" in hold_of(place, "remote"))
+        assert contents(remote) == before
+
+
+async def test_a_replica_looks_at_its_own_tree_and_asks_for_what_vanished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing changes at the owner, so that only a look of its own can tell."""
+    monkeypatch.setattr(file_sink, "CHECK_S", 0.1)
+    root = tmp_path / "production" / "tree"
+    root.mkdir(parents=True)
+    build(root)
+    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, (("production", str(root)),)),))
+    async with town(tmp_path, group) as place:
+        await level(place, "production", "same_city", "remote")
+        remote = tmp_path / "remote" / "trees" / "docs"
+        shutil.rmtree(remote / "kept")
+        (remote / "file").write_text("edited at the replica")
+        await place.until(lambda: contents(remote) == contents(root))
+
+
+async def test_a_replica_that_lost_files_does_not_delete_them_elsewhere_when_it_takes_over(
+    rig: Rig, owner: Owner
+) -> None:
+    for number in range(300):
+        (owner.root / "a" / f"x{number}").touch()
+    owner.cut()
+    await rig.take(owner)
+    shutil.rmtree(rig.root / "a")
+    await rig.restart()
+    history = (EpochStart(FIRST, "1" * 32, 0, b""),)
+    with pytest.raises(RefusedError, match="gone"):
+        Applier(rig.files, SECOND).finish(history)
+    rig.files.with_index(lambda index: index.approve(approved=True))
+    assert Applier(rig.files, SECOND).finish(history) == ""
+
+
+async def test_what_an_owner_deleted_while_nobody_looked_is_deleted(home: Rig) -> None:
+    source = source_of(home.files)
+    for number in range(300):
+        (home.root / "a" / f"x{number}").touch()
+    await source.round(is_first=True)
+    for number in range(300):
+        (home.root / "a" / f"x{number}").unlink()
+    await home.restart()
+    assert Applier(home.files, SECOND).finish((EpochStart(FIRST, "1" * 32, 0, b""),)) == ""

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -26,6 +27,10 @@ POINTS = (
 )
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 class KilledError(Exception):
     """The process is no more: whatever it would still do raises this again."""
 
@@ -39,8 +44,8 @@ class Killer:
         for place, name in POINTS:
             patch.setattr(place, name, self._wrapped(getattr(place, name), at))
 
-    def _wrapped(self, call: Callable[..., object], at: int) -> Callable[..., object]:
-        def wrapped(*args: object, **names: object) -> object:
+    def _wrapped(self, call: Callable[P, R], at: int) -> Callable[P, R]:
+        def wrapped(*args: P.args, **names: P.kwargs) -> R:
             self.calls += 1
             if self.is_dead or self.calls == at:
                 self.is_dead = True

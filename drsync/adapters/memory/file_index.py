@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from drsync.core.file_lineage import STARTS_MAX
 from drsync.delta.entries import Digest, digest_of, entry_hash
 from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, Signature
 from drsync.ports.file_index import IndexState, Known
@@ -16,6 +17,7 @@ class MemoryFileIndex:
 
     def __init__(self) -> None:
         self._state = IndexState(digest=Digest().hex())
+        self._digest = ""
         self._known: dict[bytes, Known] = {}
         self._incoming: tuple[Generation, tuple[GenerationStart, ...], bool] | None = None
         self._coming: dict[bytes, Entry] = {}
@@ -62,7 +64,15 @@ class MemoryFileIndex:
         if not lineage or lineage[-1].epoch != generation.epoch:
             lineage = (*lineage, GenerationStart(generation.epoch, self._state.held.number))
         self._put(changes)
-        self._state = replace(self._state, held=generation, lineage=lineage)
+        self._incoming, self._coming = None, {}
+        self._state = replace(
+            self._state,
+            held=generation,
+            lineage=lineage[-STARTS_MAX:],
+            applying=None,
+            doubted=False,
+            followed=False,
+        )
         return self._state
 
     def refresh(self, known: Iterable[tuple[bytes, Signature]]) -> None:
@@ -88,11 +98,17 @@ class MemoryFileIndex:
         }
         self._state = replace(self._state, horizon=max(self._state.horizon, number))
 
+    def doubt(self, paths: Iterable[bytes]) -> None:
+        """See FileIndex."""
+        self._put([(Entry(path, FileKind.FILE, deleted=True), None) for path in paths])
+        self._state = replace(self._state, doubted=True)
+
     def begin_incoming(
-        self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool
+        self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool, digest: str = ""
     ) -> None:
         """See FileIndex."""
         self._incoming, self._coming = (target, tuple(lineage), is_full), {}
+        self._digest = digest
         self._state = replace(self._state, applying=None)
 
     def incoming(self) -> tuple[Generation, tuple[GenerationStart, ...], bool] | None:
@@ -137,7 +153,16 @@ class MemoryFileIndex:
                 self._known[path] = (entry, known[1])
         self._put(())
         self._incoming, self._coming = None, {}
-        self._state = replace(self._state, held=target, lineage=lineage, applying=None, horizon=horizon)
+        is_wrong = bool(self._digest) and self._state.digest != self._digest
+        self._state = replace(
+            self._state,
+            held=target,
+            lineage=lineage,
+            applying=None,
+            horizon=horizon,
+            followed=True,
+            doubted=is_wrong or (self._state.doubted and not is_full),
+        )
         return self._state
 
     def close(self) -> None:

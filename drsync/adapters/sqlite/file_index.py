@@ -181,6 +181,7 @@ class SqliteFileIndex:
                     lineage=lineage[-STARTS_MAX:],
                     applying=None,
                     doubted=False,
+                    followed=False,
                 )
             )
         return self._state
@@ -283,6 +284,7 @@ class SqliteFileIndex:
                     lineage=coming.lineage,
                     applying=None,
                     horizon=horizon,
+                    followed=True,
                     doubted=is_wrong or (self._state.doubted and not coming.is_full),
                 )
             )
