@@ -28,6 +28,7 @@ from drsync.adapters.hooks.programs import (
 )
 from drsync.adapters.hooks.removal import HOME, remove
 from drsync.agent.hook_requests import HookRequest
+from drsync.agent.hook_steps import Steps
 from drsync.config.options import HookOptions
 from drsync.model.errors import DrsyncError, RefusedError, TransientError
 from drsync.model.runbook import DRILL_SCOPE
@@ -90,7 +91,7 @@ class HookDesk:
         self._spawn = spawn
         self._log = log
         self._services: dict[str, Service] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._steps = Steps()
 
     def for_coordinator(self) -> Mapping[str, Call]:
         """What the coordinator may ask."""
@@ -126,8 +127,8 @@ class HookDesk:
     def _step(self, work: Callable[[HookRequest], Awaitable[Json]]) -> Call:
         async def answer(_method: str, body: Json) -> Json:
             request = HookRequest.read(body)
-            lock = self._locks.setdefault(self._inventory.tag(request.scope, request.item), asyncio.Lock())
-            async with lock:
+            tag = self._inventory.tag(request.scope, request.item)
+            async with self._steps.under_way(tag, request.timeout_s):
                 return await work(request)
 
         return answer
@@ -153,6 +154,12 @@ class HookDesk:
         return {"path": str(tree)}
 
     async def _file(self, request: HookRequest, item: Item) -> Path:
+        if request.is_drill and not request.view:
+            raise RefusedError(
+                "a drill attaches only its own copy, and none is open",
+                code="hook_not_allowed",
+                remedy="Let the step need repl.open, and perform it at the target.",
+            )
         uri = await self._exports.uri(request.group, request.text("volume"), request.view)
         is_read_only = request.flag("read_only")
         return await disks.attach(self._place(item), item.tag, uri, request.timeout_s, read_only=is_read_only)
@@ -334,19 +341,17 @@ class HookDesk:
 
     async def _remove(self, _method: str, body: Json) -> Json:
         scope, item_id = str(body.get("scope", "")), str(body.get("item", ""))
-        item = await asyncio.to_thread(self._inventory.find, scope, item_id)
         tag = self._inventory.tag(scope, item_id)
+        await self._steps.end(tag)
+        item = await asyncio.to_thread(self._inventory.find, scope, item_id)
         return await self._removed(scope, tag, [item] if item is not None else [], GRACE_S)
 
     async def _clean(self, _method: str, body: Json) -> Json:
         scope = str(body.get("scope", ""))
-        items = await asyncio.to_thread(self._inventory.items, scope) if scope else []
         tag = f"{self._inventory.tag_of(scope)}-"
-        answer = await self._removed(scope, tag, items, GRACE_S)
-        free = [name for name, lock in self._locks.items() if name.startswith(tag) and not lock.locked()]
-        for name in free:
-            del self._locks[name]
-        return answer
+        await self._steps.end(tag)
+        items = await asyncio.to_thread(self._inventory.items, scope)
+        return await self._removed(scope, tag, items, GRACE_S)
 
     async def _removed(self, scope: str, tag: str, items: list[Item], grace_s: float) -> Json:
         """Remove by name, compare with the kernel, and forget what it does not know any more."""

@@ -24,8 +24,15 @@ class FakeExports:
     """Serves nothing; `ground` changes when the agent or the epoch does."""
 
     ground: str = "first"
+    asked: int = 0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     async def uri(self, group_id: str, volume: str, view_id: str) -> str:
+        self.asked += 1
+        await self.answers.wait()
         return "nbd+unix:///x?socket=/nowhere"
 
     def basis(self, group_id: str, view_id: str) -> str:
@@ -40,6 +47,8 @@ class Machine:
     tasks: asyncio.TaskGroup
     exports: FakeExports = field(default_factory=FakeExports)
     said: list[str] = field(default_factory=list)
+    view: str = "drill-1-copy"
+    timeout_s: float = 20.0
     desk: HookDesk = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,8 +82,8 @@ class Machine:
     async def ask(self, method: str, item: str = "it", scope: str = DRILL, **values: object) -> Json:
         usual: Json = {"netns": "", "env": {}, "codes": [0], "expect": "", "lifetime": 60.0, "grace": 1.0}
         body: Json = {
-            "scope": scope, "item": item, "group": "1", "view": "", "is_drill": scope == DRILL,
-            "timeout_s": 20.0, "with": usual | values,
+            "scope": scope, "item": item, "group": "1", "view": self.view, "is_drill": scope == DRILL,
+            "timeout_s": self.timeout_s, "with": usual | values,
         }  # fmt: skip
         return await self.desk.for_coordinator()[method](method, body)
 
@@ -135,6 +144,51 @@ async def test_a_forgotten_drill_ends_by_itself(machine: Machine) -> None:
         while machine.running():
             await asyncio.sleep(0.05)
     assert any(said.startswith("service_expired") for said in machine.said)
+
+
+async def test_a_drill_without_an_open_copy_attaches_nothing(machine: Machine) -> None:
+    """The volume of the group itself is in use: mounted a second time, its file system would be destroyed."""
+    machine.view = ""
+    for method in ("volume.attach", "volume.mount"):
+        with pytest.raises(RefusedError, match="only its own copy"):
+            await machine.ask(method, volume="data", filesystem="ext4", read_only=False)
+    assert machine.exports.asked == 0
+
+
+@pytest.mark.parametrize("method", ["inventory.remove", "inventory.clean"])
+async def test_nothing_is_made_any_more_after_the_proof_that_nothing_is_left(
+    machine: Machine, method: str
+) -> None:
+    """One step hangs and a second try waits behind it; their coordinator has given up both."""
+
+    async def is_given_up() -> bool:
+        try:
+            await machine.ask("volume.attach", volume="data", read_only=False)
+        except TransientError as error:
+            return error.code == "given_up"
+        return False
+
+    machine.exports.answers.clear()
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(10.0):
+        tries = [tasks.create_task(is_given_up()) for _ in range(2)]
+        while not machine.exports.asked:
+            await asyncio.sleep(0)
+        answer = await machine.desk.for_coordinator()[method](method, {"scope": DRILL, "item": "it"})
+        assert answer["left"] == []
+        assert all(one.done() and one.result() for one in tries)
+        machine.exports.answers.set()
+    assert (machine.exports.asked, machine.inventory.items()) == (1, [])
+
+
+async def test_a_step_ends_before_its_coordinator_gives_up(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drsync.agent.hook_steps.LATE_S", 0.0)
+    machine.exports.answers.clear()
+    machine.timeout_s = 0.05
+    with pytest.raises(TransientError, match="given up"):
+        await machine.ask("volume.attach", volume="data", read_only=False)
+    machine.exports.answers.set()
 
 
 async def test_after_a_crash_drills_are_swept_and_services_of_groups_stay(machine: Machine) -> None:

@@ -46,6 +46,7 @@ def traces(folder: Path, tag: str) -> list[Trace]:
         folder: directory that holds the agent's item directories; mounts and backing files are below it.
         tag: beginning of the names.
     """
+    folder = folder.resolve()  # because the kernel names mounts and files without symbolic links
     prefix = f"{folder}/{tag}"
     running = list(processes(tag))
     return [

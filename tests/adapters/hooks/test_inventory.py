@@ -150,6 +150,20 @@ async def test_what_a_program_mounted_in_its_own_place_is_not_deleted(
 
 
 @NEEDS_ROOT
+async def test_a_folder_behind_a_symbolic_link_is_the_one_the_kernel_names(
+    inventory: Inventory, folder: Path, tmp_path: Path
+) -> None:
+    """As /var/run is."""
+    (tmp_path / "run").symlink_to(folder)
+    tag = inventory.tag("drill-1", "tree")
+    tree = folder / f"{tag}d" / "tree"
+    tree.mkdir(parents=True)
+    disks.run("mount", "-t", "tmpfs", "none", tree)
+    assert "mount" in {trace.kind for trace in traces(tmp_path / "run", tag)}
+    assert (await remove(tmp_path / "run", tag)).left == ()
+
+
+@NEEDS_ROOT
 async def test_networks_go(inventory: Inventory, folder: Path) -> None:
     tag = inventory.tag("drill-1", "net")
     disks.run("ip", "netns", "add", f"drsync-{tag}ns")
