@@ -12,7 +12,7 @@ from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
-from drsync.agent import metrics, rates, service
+from drsync.agent import file_metrics, metrics, rates, service
 from drsync.agent.broken import BrokenCopy, broken_copy, may_be_created_again
 from drsync.agent.copy_store import FileCopyStore, copies_in
 from drsync.agent.exports import Sockets
@@ -94,7 +94,13 @@ class Agent:
                 link, {**self._requests.for_coordinator(), **self._hooks.for_coordinator()}
             ),
         )
-        self._metrics = metrics.server(self._name, self, self._peers, self._headquarters)
+        self._metrics = metrics.server(
+            self._name,
+            self,
+            self._peers,
+            self._headquarters,
+            lambda: file_metrics.about_trees(self.members()),
+        )
         self._hooks = HookDesk(
             options.hooks,
             Inventory(options.state_dir / "inventory", str(options.state_dir)),

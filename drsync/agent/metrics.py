@@ -76,6 +76,8 @@ def _about_copy(member: Member) -> Readings:
     }
     for metric, value in figures.items():
         yield Reading(metric, (group,), value)
+    if copy.checkpoints and (ratio := copy.checkpoints[-1].ratio) is not None:
+        yield Reading(catalog.POINT_RATIO, (group,), ratio)
     charter = term.charter if term is not None else member.charter
     for center in copy.spec.members:
         is_in_sync = charter is not None and center.name in charter.in_sync

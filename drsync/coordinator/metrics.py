@@ -64,7 +64,19 @@ def _about_group(name: str, group: Json) -> Iterator[Reading]:
             yield Reading(catalog.RPO_ACTUAL, (name, center), actual)
         if proved is not None:
             yield Reading(catalog.RPO_PROVED, (name, center), proved)
+        if _number(copy, "heard_s") is not None:
+            yield from _about_trees(name, center, copy)
     yield from _about_drill(name, _doc(group, "last_drill"))
+
+
+def _about_trees(group: str, center: str, copy: Json) -> Iterator[Reading]:
+    """Of a center that has told about its copy."""
+    for fileset, tree in _table(copy, "files").items():
+        labels = (group, fileset, center)
+        yield Reading(catalog.FILES_HELD_AT, labels, bool(tree.get("hold")))
+        age = _number(tree, "rpo_s")
+        if age is not None:
+            yield Reading(catalog.FILES_RPO, labels, age)
 
 
 def _about_drill(group: str, drill: Json) -> Iterator[Reading]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from drsync.adapters.metrics.catalog import AGENT, BUILD, LINE, LINK_UP, RATIO, Kind
+from drsync.adapters.metrics.catalog import AGENT, BUILD, FILES, LINE, LINK_UP, POINT_RATIO, RATIO, Kind
 from drsync.adapters.metrics.reading import make_registry
-from drsync.agent import metrics
+from drsync.agent import file_metrics, metrics
 from drsync.agent.broken import BrokenCopy
 from drsync.engine.member import Member
 from drsync.model.charter import Charter
@@ -48,6 +48,7 @@ def figures(place: Town, center: str) -> dict[str, float]:
     """Lines of a scrape, by everything before the value."""
     registry, collector = make_registry(AGENT)
     collector.add(lambda: metrics.about_copies(Center(place.member(center))))
+    collector.add(lambda: file_metrics.about_trees([place.member(center)]))
     lines = [line for line in generate_latest(registry).decode().splitlines() if line.startswith("drsync_")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
@@ -81,7 +82,18 @@ async def test_a_replica_tells_of_its_copy_and_nothing_of_peers(tmp_path: Path) 
         assert found['drsync_group_owner{group="orders"}'] == 0
         assert found['drsync_group_state{group="orders",state="replica"}'] == 1
         assert found['drsync_journal_tip_record{group="orders"}'] > 0
+        assert not [name for name in found if name.startswith("drsync_fileset")]
         assert not [name for name in found if name.startswith(("drsync_peer", "drsync_volume"))]
+
+
+async def test_every_copy_tells_how_far_new_content_shrinks(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        name = 'drsync_checkpoint_compression_ratio{group="orders"}'
+        assert name not in figures(place, "remote")
+        writer = Writer(place, "production")
+        writer.write_many(1, 50)
+        await place.until(lambda: name in figures(place, "production"))
+        await place.until(lambda: any(point.ratio for point in place.member("remote").copy.checkpoints))
 
 
 async def test_everything_in_the_catalog_is_told_by_somebody(tmp_path: Path) -> None:
@@ -90,6 +102,6 @@ async def test_everything_in_the_catalog_is_told_by_somebody(tmp_path: Path) -> 
         assert term is not None
         await place.until(lambda: bool(term.enforcer.verdicts) and len(term.attachments) == 2)
         names = {name.partition("{")[0] for name in figures(place, "production")}
-        elsewhere = {BUILD, LINK_UP, RATIO, LINE}  # of the process, or only known later
+        elsewhere = {BUILD, LINK_UP, POINT_RATIO, RATIO, LINE, *FILES}  # of the process, or not known yet
         expected = {m.name for m in AGENT if m not in elsewhere and m.kind is not Kind.HISTOGRAM}
         assert expected <= names

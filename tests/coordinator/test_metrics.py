@@ -45,6 +45,23 @@ def test_what_is_not_known_is_not_told() -> None:
     assert names == {"drsync_group_ready", "drsync_group_owned_by", "drsync_operations_running"}
 
 
+def test_trees_are_told_where_they_are_known() -> None:
+    moving: Json = {"hold": "", "rpo_s": 0.25}
+    still: Json = {"hold": "its root is not there", "rpo_s": None}
+    centers: Json = {
+        "a": {"heard_s": 0.1, "files": {"docs": moving}},
+        "b": {"heard_s": 0.1, "files": {"docs": still}},
+        "c": {"heard_s": None, "files": {"docs": {"hold": "", "rpo_s": None}}},
+    }
+    found = figures({"groups": {"g": {"owner": "a", "centers": centers}}}, [])
+    told = {name: value for name, value in found.items() if name.startswith("drsync_fileset")}
+    assert told == {
+        'drsync_fileset_held_at{center="a",fileset="docs",group="g"}': 0,
+        'drsync_fileset_held_at{center="b",fileset="docs",group="g"}': 1,
+        'drsync_fileset_rpo_seconds{center="a",fileset="docs",group="g"}': 0.25,
+    }
+
+
 def test_a_drill_is_told_with_its_instant() -> None:
     drill: Json = {"verdict": "passed", "ended_us": 5_000_000, "rto_s": 2.5}
     found = figures({"groups": {"g": {"last_drill": drill}}}, [])

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from drsync.lab.configs import ANY_PORT
 from drsync.lab.layout import CENTER_NAMES, COORDINATOR, GROUP, PROCESSES, PRODUCTION
 from drsync.lab.ports import HOST, choose
+from tests.integration import trees
 from tests.integration.site import STORY_S, Site
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -23,19 +25,26 @@ async def scrape(port: int) -> str:
 async def test_prometheus_can_read_every_daemon(home: Path) -> None:
     place = Site(home / "s")
     place.found()
+    trees.make_roots(place)
     ports = choose(PROCESSES)
     for process, port in ports.items():
         path = place.layout.config(process)
-        path.write_text(f'{path.read_text()}\n[metrics]\nlisten = "{HOST}:{port}"\n')
+        anywhere = f'[metrics]\nlisten = "{HOST}:{ANY_PORT}"'
+        text = path.read_text()
+        assert anywhere in text
+        path.write_text(text.replace(anywhere, f'[metrics]\nlisten = "{HOST}:{port}"'))
     try:
         async with asyncio.timeout(STORY_S):
             await place.start_all()
-            await place.protect()
+            await trees.protect(place)
             found = {process: await scrape(port) for process, port in ports.items()}
         for center in CENTER_NAMES:
             is_owner = float(center == PRODUCTION)
             assert f'drsync_group_owner{{group="{GROUP}"}} {is_owner}' in found[center]
             assert f'drsync_link_up{{to="{COORDINATOR}"}} 1.0' in found[center]
+            assert f'drsync_fileset_held{{fileset="{trees.WWW}",group="{GROUP}"}} 0.0' in found[center]
+            at_center = f'center="{center}",fileset="{trees.WWW}",group="{GROUP}"'
+            assert f"drsync_fileset_held_at{{{at_center}}} 0.0" in found[COORDINATOR]
         assert f'drsync_group_ready{{group="{GROUP}"}}' in found[COORDINATOR]
         assert 'drsync_agent_connected{center="remote"} 1.0' in found[COORDINATOR]
         if (promtool := shutil.which("promtool")) is not None:

@@ -50,6 +50,11 @@ IN_SYNC = _gauge(
 )
 COMMIT = _gauge("drsync_group_commit_record", "Last record known to be committed.", "group")
 POINTS = _gauge("drsync_group_recovery_points", "Recovery points that can be opened here.", "group")
+POINT_RATIO = _gauge(
+    "drsync_checkpoint_compression_ratio",
+    "How far a sample of what was written before the newest checkpoint shrinks; absent if nothing was.",
+    "group",
+)
 JOURNAL_BYTES = _gauge("drsync_journal_bytes", "Disk that the journal occupies.", "group")
 JOURNAL_QUOTA = _gauge("drsync_journal_quota_bytes", "What it may occupy.", "group")
 JOURNAL_FIRST = _gauge("drsync_journal_first_record", "First record held.", "group")
@@ -59,6 +64,53 @@ JOURNAL_DURABLE = _gauge(
 )
 APPLIED = _gauge("drsync_image_applied_record", "Last record that the images hold.", "group")
 BROKEN = _gauge("drsync_copies_broken", "Copies that could not be opened at the start.")
+
+# --- an agent: trees
+
+FILES_GENERATION = _gauge(
+    "drsync_fileset_generation", "The generation that the tree shows; 0 for none.", "group", "fileset"
+)
+FILES_KNOWN = _gauge("drsync_fileset_known_generation", "The newest generation heard of.", "group", "fileset")
+FILES_ENTRIES = _gauge("drsync_fileset_entries", "Names in the tree.", "group", "fileset")
+FILES_BYTES = _gauge("drsync_fileset_bytes", "Bytes of its files.", "group", "fileset")
+FILES_PENDING = _gauge(
+    "drsync_fileset_pending_entries", "Names that are changed and not here yet.", "group", "fileset"
+)
+FILES_HELD = _gauge(
+    "drsync_fileset_held", "1 if the tree stands still here until somebody helps, else 0.", "group", "fileset"
+)
+FILES_BEHIND = _gauge(
+    "drsync_fileset_behind_seconds",
+    "Time since the tree showed the newest generation heard of; 0 while it does.",
+    "group",
+    "fileset",
+)
+FILES_FORKS = _counter(
+    "drsync_fileset_forks_total", "Names put aside here since the agent started.", "group", "fileset"
+)
+
+# --- an agent: the trees it owns
+
+FILES_SCAN = _gauge("drsync_fileset_scan_seconds", "What the last look took.", "group", "fileset")
+FILES_LOOKED = _gauge(
+    "drsync_fileset_looked_seconds",
+    "Age of the last complete look at the tree; absent before the first.",
+    "group",
+    "fileset",
+)
+FILES_UNSEEN = _gauge(
+    "drsync_fileset_unseen_places", "Places of the tree that cannot be looked at or read.", "group", "fileset"
+)
+FILES_LAG = _gauge(
+    "drsync_fileset_lag_seconds",
+    "Age of the oldest generation that the peer does not show; absent if unknown.",
+    "group",
+    "fileset",
+    "peer",
+)
+FILES_SENT = _counter(
+    "drsync_fileset_sent_bytes_total", "Bytes sent to the peer for the tree.", "group", "fileset", "peer"
+)
 
 # --- an agent: the groups it owns
 
@@ -114,12 +166,19 @@ COMMIT_SECONDS = Metric(
 
 LINK_UP = _gauge("drsync_link_up", "1 if the control link to that process is up, else 0.", "to")
 
+FILES: Final = (
+    *(FILES_GENERATION, FILES_KNOWN, FILES_ENTRIES, FILES_BYTES, FILES_PENDING, FILES_HELD, FILES_BEHIND),
+    *(FILES_FORKS, FILES_SCAN, FILES_LOOKED, FILES_UNSEEN, FILES_LAG, FILES_SENT),
+)
+"""Only where groups have file sets."""
+
 AGENT: Final = (
-    *(BUILD, STATE, ROLE, SERVING, GENERATION, ERA, TERM, IN_SYNC, COMMIT, POINTS),
+    *(BUILD, STATE, ROLE, SERVING, GENERATION, ERA, TERM, IN_SYNC, COMMIT, POINTS, POINT_RATIO),
     *(JOURNAL_BYTES, JOURNAL_QUOTA, JOURNAL_FIRST, JOURNAL_TIP, JOURNAL_DURABLE, APPLIED, BROKEN),
     *(TARGET, LAG_RECORDS, LAG_BYTES, LAG_SECONDS, PEER_UP, RAW_BYTES, WIRE_BYTES, LEVEL, RATIO, LINE, STEP),
     *(PACE_RATE, PACED, PACED_SECONDS),
     *(WRITES, WRITE_BYTES, READS, READ_BYTES, FLUSHES, BATCHES, LOG_BYTES, COMMIT_SECONDS, LINK_UP),
+    *FILES,
 )
 
 # --- the coordinator
@@ -147,6 +206,20 @@ RTO_PREDICTED = _gauge(
 AVAILABILITY_TARGET = _gauge("drsync_availability_target_ratio", "The availability promised.", "group")
 BUDGET = _gauge("drsync_error_budget_seconds", "Downtime that 30 days may have.", "group")
 BUDGET_LEFT = _gauge("drsync_error_budget_left_seconds", "What is left of it; below 0 if overdrawn.", "group")
+FILES_HELD_AT = _gauge(
+    "drsync_fileset_held_at",
+    "1 if the tree stands still at that center until somebody helps, else 0.",
+    "group",
+    "fileset",
+    "center",
+)
+FILES_RPO = _gauge(
+    "drsync_fileset_rpo_seconds",
+    "Age that the tree at that center is shown not to exceed; absent if unknown.",
+    "group",
+    "fileset",
+    "center",
+)
 AGENT_UP = _gauge("drsync_agent_connected", "1 if the agent of that center is connected.", "center")
 RUNNING = _gauge("drsync_operations_running", "Operations under way, by kind.", "kind")
 DRILL_PASSED = _gauge("drsync_last_drill_passed", "1 if the last drill passed, else 0.", "group")
@@ -154,6 +227,7 @@ DRILL_AT = _gauge("drsync_last_drill_timestamp_seconds", "When the last drill en
 DRILL_RTO = _gauge("drsync_last_drill_rto_seconds", "What it took.", "group")
 
 COORDINATOR: Final = (
-    *(BUILD, READY, ELSEWHERE, TARGET, RPO_ACTUAL, RPO_PROVED, RTO_TARGET, RTO_PREDICTED),
+    *(BUILD, READY, ELSEWHERE, TARGET, RPO_ACTUAL, RPO_PROVED, FILES_HELD_AT, FILES_RPO),
+    *(RTO_TARGET, RTO_PREDICTED),
     *(AVAILABILITY_TARGET, BUDGET, BUDGET_LEFT, AGENT_UP, RUNNING, DRILL_PASSED, DRILL_AT, DRILL_RTO),
 )

@@ -60,6 +60,15 @@ def test_the_alert_rules_are_accepted() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@needs_promtool
+def test_alerts_come_when_they_should_and_only_then() -> None:
+    story = Path(__file__).with_name("alerts.yaml")
+    checked = subprocess.run(
+        ["promtool", "test", "rules", story], text=True, capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_the_alert_rules_name_metrics_that_exist() -> None:
     rules = (ROOT / "agents/prometheus/rules.yaml").read_text()
     assert set(re.findall(r"\bdrsync_[a-z_]+", rules)) <= {metric.name for metric in ALL}
