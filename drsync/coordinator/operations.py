@@ -145,13 +145,32 @@ class Operations:
         if running is not None:
             kind = running.operation.kind
             if request.kind is not IntentKind.FAILOVER or kind is OperationKind.FAILOVER:
-                raise RefusedError(
-                    f"a {kind.value} to {running.operation.target} is under way",
-                    code="in_progress",
-                    remedy="Wait for it; drsync why shows what it waits for.",
-                )
+                raise _in_progress(running.operation)
             await self._supersede(running)
+        if request.kind is not IntentKind.OPEN:  # that one serves whatever goes on
+            self._settle_postponed(charter, request)
         return self._begin(charter, request, steps=(), has_begun=False, planned=planned)
+
+    def _settle_postponed(self, charter: Charter, request: Request) -> None:
+        """A move that waits for the centers after a restart counts as under way."""
+        operation = self._waiting_run(charter, is_drill=False)
+        if operation is None:
+            return
+        if request.kind is not IntentKind.FAILOVER or operation.kind is OperationKind.FAILOVER:
+            raise _in_progress(operation)
+        del self._postponed[operation.id]
+        self._end(
+            Live(operation, charter.group.id, self._evidence, steps=list(operation.steps)),
+            _superseded(operation),
+        )
+
+    def _waiting_run(self, charter: Charter, *, is_drill: bool) -> Operation | None:
+        """A change of owner, or a drill, of an earlier process that is still to be gone on with."""
+        for operation, planned in self._postponed.values():
+            is_same_kind = (planned.run.mode is RunMode.DRILL) is is_drill
+            if planned.run.group_id == charter.group.id and is_same_kind:
+                return operation
+        return None
 
     def resume(self, charter: Charter, intent: Intent) -> Operation:
         """Go on with the intent that the charter bears; the operation's own words win if they are known."""
@@ -269,8 +288,7 @@ class Operations:
         except asyncio.CancelledError:
             # of the task; if it was ourselves, the next await says so again
             self._leave(self._moves, live)
-        fault = Fault("superseded", "A failover took its place.", "", EXIT_FAILED)
-        self._end(live, _failed(live.operation, fault))
+        self._end(live, _superseded(live.operation))
 
     # --- drills
 
@@ -279,12 +297,9 @@ class Operations:
     ) -> Operation:
         """Start one, with `planned` by the steps of a runbook. Raises RefusedError: one is under way."""
         running = self._drills.get(charter.group.id)
-        if running is not None:
-            raise RefusedError(
-                f"a drill at {running.operation.target} is under way",
-                code="in_progress",
-                remedy="Wait for it.",
-            )
+        earlier = running.operation if running is not None else self._waiting_run(charter, is_drill=True)
+        if earlier is not None:
+            raise _in_progress(earlier)
         operation = Operation(
             request.id,
             OperationKind.DRILL,
@@ -368,6 +383,15 @@ def _operation(charter: Charter, request: Request) -> Operation:
         request.reason,
         request.started_us,
     )
+
+
+def _in_progress(operation: Operation) -> RefusedError:
+    remedy = "Wait for it; drsync why shows what it waits for."
+    return RefusedError(f"a {_title(operation)} is under way", code="in_progress", remedy=remedy)
+
+
+def _superseded(operation: Operation) -> Operation:
+    return _failed(operation, Fault("superseded", "A failover took its place.", "", EXIT_FAILED))
 
 
 def _title(operation: Operation) -> str:

@@ -80,6 +80,11 @@ class Supervision:
     async def run(self) -> None:
         """Until cancelled. A bug in one round is logged; the next round starts afresh."""
         self._settle_interrupted()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tidy_up())
+            await self._watch()
+
+    async def _watch(self) -> None:
         while True:
             self._wake.clear()
             for charter in self._store.all():
@@ -88,14 +93,22 @@ class Supervision:
                     await self._look_at(charter)
                 except Exception as error:  # noqa: BLE001  # one group's bug must not stop the others
                     self._journal.bug(f"supervision of {charter.group.name}", error)
-            await self._close_left_views()
-            await self._left.clean()
             self.rounds += 1
             try:
                 async with asyncio.timeout(TICK_S):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def _tidy_up(self) -> None:
+        """What drills left is removed beside the loop: a center that hangs must not keep groups closed."""
+        while True:
+            try:
+                await self._close_left_views()
+                await self._left.clean()
+            except Exception as error:  # noqa: BLE001  # as above
+                self._journal.bug("tidying up after drills", error)
+            await asyncio.sleep(TICK_S)
 
     # --- groups
 
@@ -245,7 +258,6 @@ class Supervision:
             is_busy = self._operations.is_drilling(view.drill) or self._operations.is_postponed(view.drill)
             if is_busy or not self._sessions.is_connected(view.center):
                 continue
-            self.rounds += 1
             log = StepLog(self._world.clock, _nobody)
             cleanup = await close_view(self._world, self._evidence, view, log)
             if cleanup.is_proved:
