@@ -30,7 +30,6 @@ WINDOW_BYTES = 16 << 20  # because it covers 1 Gbit/s x 130 ms
 WANTS_PER_FRAME = 4096  # because a frame holds 256 KiB of them, and a few are enough to keep a link busy
 QUEUED_BYTES_MAX = 512 << 20  # because the entries of a million names come without being asked for
 CHECK_S = 60.0  # because a person who changes a replica's tree should not find out at the next failover
-RESERVE_BYTES = 64 << 20  # because the group's journal may lie on the same file system
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 CUT_POLL_S = 0.01  # because the record of a cut is in the log a moment after its content
 
@@ -295,11 +294,11 @@ class Sink:
             job.entry.size - sum(length for _, length in job.entry.holes) for job in self._jobs.values()
         )
         room = tree.room()
-        if needed and needed + RESERVE_BYTES > room:
+        if needed > room:
             raise RefusedError(
-                f"{needed >> 20} MiB of changed files need more room than {room >> 20} MiB",
+                f"changed files need {needed >> 20} MiB of space, {room >> 20} MiB are free for them",
                 code="no_space",
-                remedy="Make room on the file system of the tree; it goes on by itself then.",
+                remedy="Make space on the file system of the tree; it goes on by itself then.",
             )
 
     def _is_whole(self, entry: Entry, key: str) -> bool:

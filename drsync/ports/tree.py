@@ -132,7 +132,7 @@ class TreeWriter(Protocol):
         ...
 
     def room(self) -> int:
-        """Bytes that can still be staged."""
+        """Bytes that can still be staged; a little is left for others on the same file system."""
         ...
 
     def sweep(self, keep: Iterable[str]) -> None:

@@ -624,3 +624,15 @@ async def test_what_an_owner_deleted_while_nobody_looked_is_deleted(home: Rig) -
         (home.root / "a" / f"x{number}").unlink()
     await home.restart()
     assert Applier(home.files, SECOND).finish((EpochStart(FIRST, "1" * 32, 0, b""),)) == ""
+
+
+async def test_a_tree_leaves_space_for_the_journals_beside_it(
+    rig: Rig, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LinuxTree, "room", lambda _: 2000)
+    owner.cut()
+    await rig.take(owner)
+    assert "of space" in rig.files.hold
+    assert rig.files.tree().staged() == frozenset()
+    monkeypatch.undo()
+    assert 0 < rig.files.tree().room() < shutil.disk_usage(rig.root).free

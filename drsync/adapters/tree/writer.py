@@ -33,6 +33,8 @@ _UNHOLDABLE = {
     errno.EXDEV: "another file system is mounted there",
     errno.EBUSY: "it is in use as a mount point",
 }
+LEFT_BYTES = 64 << 20  # because the journals of volumes may lie on the same file system
+LEFT_SHARE = 20  # because a small one is not used by others
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY}
 
 
@@ -98,7 +100,8 @@ class Writer:
         """See the port."""
         with self._briefly() as session:
             known = os.fstatvfs(session.area.handle)
-            return known.f_bavail * known.f_frsize
+        left = min(LEFT_BYTES, known.f_blocks * known.f_frsize // LEFT_SHARE)
+        return max(0, known.f_bavail * known.f_frsize - left)
 
     def sweep(self, keep: Iterable[str]) -> None:
         """See the port."""
