@@ -135,6 +135,7 @@ class OwnerEngine:
         self._pending: deque[_Pending] = deque()
         self._waiters: deque[_Waiter] = deque()
         self._held: deque[_Held] = deque()
+        self._unpaced = 0  # bytes committed of a write that spans batches, which is answered with its last
         self._parked: WeakSet[Completion] = WeakSet()  # clients that go away are not kept
         self._times: deque[tuple[int, int]] = deque()
         self._restart_batch()
@@ -312,16 +313,18 @@ class OwnerEngine:
         try:
             while pending and pending[0].last_seq <= commit:
                 entry = pending.popleft()
+                self._unpaced += entry.size
                 took = now - entry.since
                 stats.commit_s += took
                 stats.commit_counts[bisect_left(COMMIT_BOUNDS_S, took)] += 1
                 volumes.record(entry.last_seq, entry.table, entry.payload)
                 if entry.completion is None or not entry.cookies:
                     continue
+                size, self._unpaced = self._unpaced, 0
                 if entry.fua:
-                    self._wait_durable(_Waiter(entry.last_seq, entry.completion, entry.cookies, entry.size))
+                    self._wait_durable(_Waiter(entry.last_seq, entry.completion, entry.cookies, size))
                 elif self.pacer.rate or self._held:
-                    self._hold(entry.completion, entry.cookies, entry.size)
+                    self._hold(entry.completion, entry.cookies, size)
                 elif entry.completion is answer:
                     cookies += entry.cookies
                 else:

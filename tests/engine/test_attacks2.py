@@ -7,15 +7,23 @@ from pathlib import Path
 import pytest
 
 from drsync.agent.daemon import LIMITS
+from drsync.core.pacing import BURST_S
 from drsync.engine import threads
 from drsync.engine.overlay import VolumeView
+from drsync.engine.owner import OwnerDevice
 from drsync.engine.procedure_drill import HASH_TIMEOUT_S
 from drsync.engine.views import GroupView
 from drsync.model.errors import RefusedError
+from tests.engine.test_owner import Bench
 from tests.engine.test_town import Writer
 from tests.engine.town import Town, town
 
 SOON_S = 5.0
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "journal")
 
 
 class Gate:
@@ -92,3 +100,32 @@ async def test_reading_ends_when_the_view_is_closed_or_nobody_waits(
             await threads.in_long_thread(lambda: None)
             await threads.in_long_thread(lambda: None)
         assert gate.readers == 1, "the rest of the volume was not read"
+
+
+@pytest.mark.parametrize("is_fua", [False, True])
+def test_a_write_of_many_batches_is_paced_by_all_its_bytes(bench: Bench, is_fua: bool) -> None:
+    """Else whoever writes 32 MiB at a time is held back for the last one alone, and no target is held."""
+    bench.engine.pacer.max_s = 60.0
+    bench.engine.pacer.rate = 1e6
+    size = 8 << 20
+    device = OwnerDevice(bench.engine, 0, size)
+    device.write(0, memoryview(bytes(size)), b"w", fua=is_fua)
+    device.submit(bench.client)
+    bench.sync()
+    assert bench.engine.held_until is not None
+    assert bench.engine.held_until - bench.clock.now() >= size / 1e6 - BURST_S
+    bench.clock.instant += 60.0
+    bench.engine.settle()
+    assert bench.answered == [b"w"], "and never longer than allowed"
+
+
+def test_answers_that_are_held_back_go_out_when_the_lease_comes_back(bench: Bench) -> None:
+    bench.engine.pacer.max_s, bench.engine.pacer.rate = 1.0, 1e3
+    bench.write(b"w", 0, bytes(4096))
+    bench.clock.instant = 300.0
+    bench.engine.settle()
+    assert bench.answered == [], "somebody else may own the group"
+    bench.engine.lease_until = 400.0
+    bench.engine.settle()
+    assert bench.answered == [b"w"]
+    assert bench.engine.is_drained
