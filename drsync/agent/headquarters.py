@@ -81,7 +81,8 @@ class Headquarters:
         self._compared: set[str] = set()  # groups that the store knew, or was told of, when we registered
         self._token = 0
         self._gave_up_because = ""
-        self.rounds = 0  # dials and answered heartbeats; it never stands still
+        self.rounds = 0  # dials and answered heartbeats; it stands still at most while `is_at_disk`
+        self.is_at_disk = False
         self.trouble = "not connected yet"
 
     @property
@@ -153,7 +154,11 @@ class Headquarters:
         answer = await endpoint.call("register", body, HEARTBEAT_TIMEOUT_S)
         stated = answer.get("token")
         token = stated if isinstance(stated, int) else 0
-        await self._host.keep_token(token)
+        self.is_at_disk = True
+        try:
+            await self._host.keep_token(token)
+        finally:
+            self.is_at_disk = False
         back = answer.get("went_back")
         self._gone_back = {str(group_id) for group_id in back} if isinstance(back, list) else set()
         told = self._learn(answer, token)

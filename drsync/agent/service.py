@@ -20,7 +20,7 @@ def rounds(headquarters: Headquarters, members: Iterable[Member]) -> dict[str, i
         for member in members
         if (term := member.term) is not None and not term.engine.is_closed
     }
-    return {"link to the coordinator": headquarters.rounds, **owned}
+    return owned if headquarters.is_at_disk else {"link to the coordinator": headquarters.rounds, **owned}
 
 
 def sentence(headquarters: Headquarters, members: Iterable[Member], broken: int) -> str:

@@ -31,7 +31,8 @@ LOOK_MAX_S = 5.0  # because a process that slept longer has not watched in betwe
 PRUNE_S = 3600.0
 MEASURED_S = 5.0  # because reading drills and operations takes longer than all the rest of a look
 OPERATIONS_LOOKED_AT = 50  # because more do not happen around one outage
-PERSONAL = frozenset((OperationKind.SWITCHOVER, OperationKind.DRILL))
+ANNOUNCES = OperationKind.SWITCHOVER
+"""The only kind that needs a pause. A drill needs none: an owner that fails meanwhile is an outage."""
 BY_ITSELF = "drsync"
 NO_COPY = frozenset((CopyState.BLANK, CopyState.FAILED, CopyState.FORKED))
 
@@ -336,7 +337,7 @@ def _is_current(charter: Charter, word: OwnerWord) -> bool:
 
 def _task(one: Operation, now_us: int) -> Task:
     """An operation as what may explain a pause. Its labels are of the wall clock: near enough."""
-    is_asked_for = one.kind in PERSONAL and one.actor != BY_ITSELF
+    is_asked_for = one.kind is ANNOUNCES and one.actor != BY_ITSELF
     to = "at" if one.kind in {OperationKind.OPEN, OperationKind.DRILL} else "to"
     asker = f", asked for by {one.actor}" if one.actor not in {"", BY_ITSELF} else ""
     words = f"{one.kind.value} {to} {one.target}{asker}"

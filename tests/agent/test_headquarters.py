@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.agent.headquarters import Headquarters
+from drsync.agent.service import rounds
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.epoch import NEVER
@@ -129,3 +130,27 @@ async def test_a_copy_that_went_back_or_was_lost_may_not_confirm() -> None:
     old, again = FakeMember("02" * 16), FakeMember("03" * 16)
     await beaten(FakeHost([old]), [old.group_id, again.group_id], again)
     assert (old.tokens, again.tokens) == ([], [])
+
+
+async def test_a_disk_that_hangs_is_no_loop_that_hangs() -> None:
+    """A restart mends no disk: the service manager must not take it for a daemon that stands still."""
+    host, gate = FakeHost([]), asyncio.Event()
+
+    async def slow(token: int) -> None:
+        await gate.wait()
+
+    host.keep_token = slow  # type: ignore[method-assign]
+    never: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
+    headquarters = Headquarters(
+        host, cast("Transport", NoTransport()), SystemClock(), SystemRandom(), lambda _link: never.result()
+    )
+    assert "link to the coordinator" in rounds(headquarters, [])
+    async with asyncio.TaskGroup() as tasks:
+        headquarters._tasks = tasks
+        registering = tasks.create_task(headquarters._register(cast("Endpoint", FakeEndpoint([]))))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not registering.done()
+        assert rounds(headquarters, []) == {}
+        gate.set()
+    assert "link to the coordinator" in rounds(headquarters, [])

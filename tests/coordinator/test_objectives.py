@@ -250,6 +250,22 @@ def test_a_switchover_that_a_person_asked_for_is_planned(desk: Desk) -> None:
     assert (found["planned_s"], found["used_s"]) == (2.0, 0.0)
 
 
+def test_an_owner_that_fails_during_a_drill_is_an_outage(desk: Desk) -> None:
+    """A drill may compare for hours: what breaks meanwhile was announced by nobody."""
+    desk.pass_by(10)
+    drill = Operation("op", OperationKind.DRILL, GROUP.name, C, "ada", "", desk.clock.wall_us())
+    desk.evidence.begin(drill)
+    desk.pass_by(60)
+    desk.served_since = None
+    desk.pass_by(20)
+    desk.served_since = desk.clock.at
+    desk.pass_by(3)
+    assert desk.lacks(Lack.DOWN) == [(20.0, f"drill at {C}, asked for by ada", False)]
+    found = availability_report(desk.objectives, desk.charter, 3600)["account"]
+    assert isinstance(found, dict)
+    assert (found["planned_s"], found["used_s"], found["outages"]) == (0.0, 20.0, 1)
+
+
 def test_an_owner_of_another_epoch_proves_nothing(desk: Desk) -> None:
     desk.charter = replace(desk.charter, version=2, epoch=Epoch(9))
     asyncio.run(desk.objectives._store.compare_and_set(1, desk.charter))
