@@ -111,6 +111,8 @@ class Applier:
             self._require_meant(entries)
         files.with_index(lambda index: index.begin_applying(target))
         self._carry_out(tree, lineage, entries)
+        if files.state.approved:
+            files.use_up_approval()
         if files.state.doubted:
             raise RefusedError(
                 f"the index of {files.spec.name} does not come to what the owner cut",
@@ -138,8 +140,6 @@ class Applier:
         verdict = file_halts.judge_changes(state, removed, is_emptied=removed > 1 and len(named) <= 1)
         if verdict is not None:
             raise RefusedError(f"at the owner, {verdict.what}", code="held", remedy=verdict.remedy)
-        if state.approved:
-            files.with_index(lambda index: index.approve(approved=False))
 
     def finish(self, history: History) -> str:
         """About to own the tree: finish what was interrupted, and what is staged and belongs to the log.

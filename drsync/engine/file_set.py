@@ -9,6 +9,7 @@ import errno
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from drsync.engine.threads import in_thread
@@ -162,12 +163,22 @@ class FileSet:
         ended = self._clock.now()
         self._check_from = ended + (ended - began) * CHECK_SHARE if ended - began > CHECK_FREE_S else ended
 
+    def use_up_approval(self) -> None:
+        """A person's word was about the change that was just looked at, and is no word for a later one."""
+        self.with_index(lambda index: index.approve(approved=False))
+        self.state = replace(self.state, approved=False)
+
     def reopen(self) -> None:
         """The directory is not what it was: give handles back and open it anew at the next use. Blocks."""
         self.stop_watching()
         tree, self._tree = self._tree, None
         if tree is not None:
             tree.close()
+
+    def release(self) -> None:
+        """No change is under way: give back what was held for it. Blocks."""
+        if self._tree is not None:
+            self._tree.close()
 
     def take_hints(self) -> frozenset[bytes] | None:
         """Where something changed; None: everywhere. On the loop: reads what the kernel has queued."""

@@ -138,7 +138,8 @@ class FileSets:
             await self._clock.sleep_until(self._clock.now() + FORGET_S)
             held = [self._held(source, center) for center in others]
             if all(generation is not None for generation in held):
-                await source.forget(min(g.number for g in held if g is not None))
+                with suppress(DrsyncError):  # later then: nothing depends on it
+                    await source.forget(min(g.number for g in held if g is not None))
 
     def _held(self, source: Source, center: str) -> Generation | None:
         """What a peer holds of this term's generations."""
@@ -156,7 +157,7 @@ class FileSets:
                 await self._clock.sleep_until(self._clock.now() + ROLE_POLL_S)
                 continue
             began = self._clock.now()
-            with suppress(TransientError):
+            with suppress(DrsyncError, OSError):  # one peer's trouble is not the other's
                 await self._ship_once(source, center)
             if self._clock.now() - began > RETRY_HIGH_S:
                 delay = RETRY_LOW_S
@@ -306,7 +307,18 @@ class FileSets:
         self, view_id: str, wanted: Mapping[int, tuple[Generation, str]], timeout_s: float
     ) -> dict[str, str]:
         """See Trees."""
-        deadline = self._clock.now() + timeout_s
+        try:
+            return await self._clone_all(view_id, wanted, self._clock.now() + timeout_s)
+        except BaseException as error:
+            await in_thread(lambda: self._clones.drop(view_id))  # half a copy only takes space
+            if isinstance(error, OSError):
+                reason = error.strerror or str(error)
+                raise TransientError(f"a copy of the trees could not be made: {reason}") from error
+            raise
+
+    async def _clone_all(
+        self, view_id: str, wanted: Mapping[int, tuple[Generation, str]], deadline: float
+    ) -> dict[str, str]:
         places: dict[str, str] = {}
         for files in self._sets.values():
             if files.spec.index in wanted:

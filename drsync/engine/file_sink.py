@@ -135,7 +135,7 @@ class Sink:
             if not self.is_lost:
                 self._state(StateFlags.HELD_BACK)
         finally:
-            await in_thread(self._discard)
+            await in_thread(self._let_go)
             self.close()
 
     async def _begin_tree(self) -> None:
@@ -448,6 +448,11 @@ class Sink:
         if files.with_index(lambda index: index.state()).applying is None:
             with suppress(DrsyncError, OSError):
                 files.tree().sweep(())
+
+    def _let_go(self) -> None:
+        """Nothing is held that would keep the root from being unmounted. What is sealed stays."""
+        self._discard()
+        self._files.release()
 
     def _discard(self) -> None:
         jobs, self._jobs = self._jobs, {}

@@ -371,7 +371,7 @@ class Source:
             found.changes.append((Entry(path, kind, deleted=True), None))
         files.claim(tree, identity)
         if not below and file_halts.uses_approval(state, is_partial=found.is_partial):
-            files.with_index(lambda index: index.approve(approved=False))
+            files.use_up_approval()
         return found
 
     def _is_removing(self, gone: int, *, is_hinted: bool) -> bool:

@@ -636,3 +636,67 @@ async def test_a_tree_leaves_space_for_the_journals_beside_it(
     assert rig.files.tree().staged() == frozenset()
     monkeypatch.undo()
     assert 0 < rig.files.tree().room() < shutil.disk_usage(rig.root).free
+
+
+async def test_a_persons_word_is_used_up_by_the_first_look_even_if_nothing_had_changed(home: Rig) -> None:
+    source = source_of(home.files)
+    await source.round(is_first=True)
+    home.files.with_index(lambda index: index.approve(approved=True))
+    await home.files.load()
+    await source.round()
+    shutil.rmtree(home.root / "a")
+    with pytest.raises(RefusedError, match="everything in the tree is gone"):
+        await source.round()
+
+
+async def test_a_replicas_word_is_used_up_by_the_next_generation(rig: Rig, owner: Owner) -> None:
+    owner.cut()
+    await rig.take(owner)
+    rig.files.with_index(lambda index: index.approve(approved=True))
+    (owner.root / "next").touch()
+    owner.cut()
+    await rig.take(owner, base=1)
+    assert rig.files.held.number == 2
+    assert not rig.files.with_index(lambda index: index.state()).approved
+
+
+async def test_a_lost_stream_leaves_no_handle_that_keeps_a_root_from_being_unmounted(
+    rig: Rig, owner: Owner
+) -> None:
+    owner.cut()
+    await rig.take(owner, stop_after=1)
+    assert handles_below(rig.directory / "trees") == []
+
+
+def handles_below(directory: Path) -> list[str]:
+    held = []
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            held.append(str(handle.readlink()))
+    return [name for name in held if name.startswith(str(directory))]
+
+
+async def test_a_view_whose_copy_failed_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "production" / "tree"
+    root.mkdir(parents=True)
+    (root / "one").write_text("one")
+    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, (("production", str(root)),)),))
+    clone = LinuxTree.clone
+
+    def fill_the_disk(self: LinuxTree, to: str) -> int:
+        clone(self, to)
+        raise OSError(28, "No space left on device")
+
+    async with town(tmp_path, group) as place:
+        await level(place, "production", "remote")
+        trees = place.nodes["remote"].trees
+        assert trees is not None
+        wanted = {1: (trees.find("docs").held, "")}
+        monkeypatch.setattr(LinuxTree, "clone", fill_the_disk)
+        with pytest.raises(DrsyncError, match="No space left"):
+            await trees.clone("a view", wanted, 1.0)
+        monkeypatch.undo()
+        place_of = await trees.clone("a view", wanted, 1.0)
+        assert (Path(place_of["docs"]) / "one").read_text() == "one"
