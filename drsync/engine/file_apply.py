@@ -70,7 +70,7 @@ class Applier:
             edited, gone = self._edited(files.tree())
         if edited or gone:
             paths = [*(seen.path for seen in edited), *gone]
-            files.with_index(lambda index: index.doubt(paths))
+            files.with_index(lambda index: index.doubt(paths, lost=len(gone)))
             files.learn(files.with_index(lambda index: index.state()))
 
     def _edited(self, tree: Tree) -> tuple[list[Seen], list[bytes]]:
@@ -172,7 +172,7 @@ class Applier:
         if state.followed:
             signatures = files.with_index(lambda index: index.signatures())
             changed = file_changes.compare(signatures, files.tree().scan())
-            verdict = file_halts.judge_takeover(state, len(changed.gone))
+            verdict = file_halts.judge_takeover(state, len(changed.gone) + state.lost)
             if verdict is not None:
                 raise RefusedError(verdict.what, code="held", remedy=verdict.remedy)
 

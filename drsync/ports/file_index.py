@@ -30,6 +30,7 @@ class IndexState:
         horizon: tombstones up to this generation are forgotten: a copy that holds less is sent everything.
         doubted: the entries are not those of `held`, or the tree was not what they say: everything must be
             compared with the owner's before `held` means anything again.
+        lost: names that were found gone since all was compared last.
         followed: `held` came from another center: nobody but drsync should have changed this tree since.
     """
 
@@ -43,6 +44,7 @@ class IndexState:
     approved: bool = False
     horizon: int = 0
     doubted: bool = False
+    lost: int = 0
     followed: bool = False
 
 
@@ -103,8 +105,11 @@ class FileIndex(Protocol):
 
     # --- at a replica: the incoming generation
 
-    def doubt(self, paths: Iterable[bytes]) -> None:
-        """At a replica: these names are not what the index says. It forgets them, and doubts itself."""
+    def doubt(self, paths: Iterable[bytes], *, lost: int = 0) -> None:
+        """At a replica: these names are not what the index says. It forgets them, and doubts itself.
+
+        `lost`: how many of them are gone.
+        """
         ...
 
     def begin_incoming(

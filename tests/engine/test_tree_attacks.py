@@ -615,6 +615,23 @@ async def test_a_replica_that_lost_files_does_not_delete_them_elsewhere_when_it_
     assert Applier(rig.files, SECOND).finish(history) == ""
 
 
+async def test_a_replica_that_noticed_its_loss_before_it_took_over_is_held_too(
+    rig: Rig, owner: Owner
+) -> None:
+    for number in range(300):
+        (owner.root / "a" / f"x{number}").touch()
+    owner.cut()
+    await rig.take(owner)
+    shutil.rmtree(rig.root / "a")
+    Applier(rig.files, FIRST).doubt()
+    await rig.restart()
+    with pytest.raises(RefusedError, match="gone"):
+        Applier(rig.files, SECOND).finish((EpochStart(FIRST, "1" * 32, 0, b""),))
+    await rig.take(owner)
+    assert rig.files.state.lost == 0
+    assert Applier(rig.files, SECOND).finish((EpochStart(FIRST, "1" * 32, 0, b""),)) == ""
+
+
 async def test_what_an_owner_deleted_while_nobody_looked_is_deleted(home: Rig) -> None:
     source = source_of(home.files)
     for number in range(300):

@@ -71,6 +71,7 @@ class MemoryFileIndex:
             lineage=lineage[-STARTS_MAX:],
             applying=None,
             doubted=False,
+            lost=0,
             followed=False,
         )
         return self._state
@@ -98,10 +99,10 @@ class MemoryFileIndex:
         }
         self._state = replace(self._state, horizon=max(self._state.horizon, number))
 
-    def doubt(self, paths: Iterable[bytes]) -> None:
+    def doubt(self, paths: Iterable[bytes], *, lost: int = 0) -> None:
         """See FileIndex."""
         self._put([(Entry(path, FileKind.FILE, deleted=True), None) for path in paths])
-        self._state = replace(self._state, doubted=True)
+        self._state = replace(self._state, doubted=True, lost=self._state.lost + lost)
 
     def begin_incoming(
         self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool, digest: str = ""
@@ -161,6 +162,7 @@ class MemoryFileIndex:
             applying=None,
             horizon=horizon,
             followed=True,
+            lost=0 if is_full and not is_wrong else self._state.lost,
             doubted=is_wrong or (self._state.doubted and not is_full),
         )
         return self._state

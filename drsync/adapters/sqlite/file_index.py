@@ -181,6 +181,7 @@ class SqliteFileIndex:
                     lineage=lineage[-STARTS_MAX:],
                     applying=None,
                     doubted=False,
+                    lost=0,
                     followed=False,
                 )
             )
@@ -212,11 +213,11 @@ class SqliteFileIndex:
 
     # --- the incoming generation
 
-    def doubt(self, paths: Iterable[bytes]) -> None:
+    def doubt(self, paths: Iterable[bytes], *, lost: int = 0) -> None:
         """See FileIndex."""
         with self._transaction():
             self._write([(Entry(path, FileKind.FILE, deleted=True), None) for path in paths])
-            self._change(replace(self._state, doubted=True))
+            self._change(replace(self._state, doubted=True, lost=self._state.lost + lost))
 
     def begin_incoming(
         self, target: Generation, lineage: Sequence[GenerationStart], *, is_full: bool, digest: str = ""
@@ -285,6 +286,7 @@ class SqliteFileIndex:
                     applying=None,
                     horizon=horizon,
                     followed=True,
+                    lost=0 if coming.is_full and not is_wrong else self._state.lost,
                     doubted=is_wrong or (self._state.doubted and not coming.is_full),
                 )
             )
