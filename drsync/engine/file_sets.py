@@ -93,7 +93,9 @@ class FileSets:
                 if term is not None and not term.engine.is_closed:
                     await self._own(files, term)
             except* (DrsyncError, OSError) as errors:
-                files.held_back(RefusedError(f"the tree stands still: {_first(errors)}"))
+                error = _first(errors)
+                remedy = error.remedy if isinstance(error, DrsyncError) else ""
+                files.held_back(RefusedError(f"the tree stands still: {error}", remedy=remedy))
                 await in_thread(files.close)
                 is_loaded = False
                 await self._clock.sleep_until(self._clock.now() + RETRY_HIGH_S)
@@ -112,7 +114,8 @@ class FileSets:
                 files.held_back(RefusedError(f"owned as it is: {left}") if left else None)
                 break
             except (DrsyncError, OSError) as error:
-                files.held_back(RefusedError(f"the tree cannot be made whole: {error}"))
+                told = error if isinstance(error, DrsyncError) else RefusedError(str(error))
+                files.held_back(RefusedError(f"the tree is not owned yet: {told}", remedy=told.remedy))
                 await self._clock.sleep_until(self._clock.now() + RETRY_HIGH_S)
         source = Source(files, term, self._clock)
         self._sources[files.spec.id] = source

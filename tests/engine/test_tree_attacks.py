@@ -717,3 +717,28 @@ async def test_a_view_whose_copy_failed_can_be_tried_again(
         monkeypatch.undo()
         place_of = await trees.clone("a view", wanted, 1.0)
         assert (Path(place_of["docs"]) / "one").read_text() == "one"
+
+
+async def test_a_takeover_with_lost_files_waits_for_a_persons_word_and_only_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_sets, "RETRY_HIGH_S", 0.2)
+    roots = make_roots(tmp_path, *ALL)
+    here, there, remote = (Path(root) for _, root in roots)
+    (here / "many").mkdir()
+    for number in range(150):
+        (here / "many" / f"{number}").touch()
+    (here / "kept").touch()
+    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, roots),))
+    async with town(tmp_path, group) as place:
+        await level(place, "production", "same_city", "remote")
+        await place.nodes["production"].die()
+        shutil.rmtree(there / "many")
+        outcome = await place.run(IntentKind.FAILOVER, "same_city", accept_loss=True)
+        assert outcome.state is OperationState.DONE, outcome
+        await place.until(lambda: "approve" in hold_of(place, "same_city"))
+        assert len(names(remote)) == 152
+        trees = place.nodes["same_city"].trees
+        assert trees is not None
+        await trees.approve("docs")
+        await place.until(lambda: names(remote) == ["kept"])
