@@ -19,14 +19,13 @@ from drsync.adapters.hooks.programs import (
     Allowed,
     Ended,
     Tail,
-    end_group,
     environment,
     run,
     run_tool,
     start,
     tool,
 )
-from drsync.adapters.hooks.removal import HOME, remove
+from drsync.adapters.hooks.removal import HOME, end_processes, remove
 from drsync.agent.hook_requests import HookRequest
 from drsync.agent.hook_steps import Steps
 from drsync.config.options import HookOptions
@@ -254,9 +253,10 @@ class HookDesk:
                 await service.process.wait()
         except TimeoutError:
             self._log("service_expired", f"{item.scope}/{item.id} had its {lifetime:g} s and is ended")
-            await end_group(service.process)
         finally:
             service.is_over.set()
+            if lifetime is not None:
+                await asyncio.to_thread(end_processes, item.tag)
 
     async def _service_stop(self, request: HookRequest) -> Json:
         item = await asyncio.to_thread(self._inventory.find, request.scope, request.text("service"))

@@ -254,9 +254,13 @@ class GroupCopy:
             unclean=durable.unclean,
             amnesic=durable.amnesic,
             token=self.token,
-            no_space=self.space.reason[:NO_SPACE_CHARACTERS_MAX],
+            no_space=self._lack_of_space(),
             files=self.file_words(),
         )
+
+    def _lack_of_space(self) -> str:
+        """A failed copy is not helped by space, and who reads that it is would wait for nothing."""
+        return "" if self.state is CopyState.FAILED else self.space.reason[:NO_SPACE_CHARACTERS_MAX]
 
     async def store(self, change: Callable[[Durable], Durable]) -> None:
         """Change what is durable; on return it survives a crash of the host.

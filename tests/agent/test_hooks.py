@@ -146,6 +146,18 @@ async def test_a_forgotten_drill_ends_by_itself(machine: Machine) -> None:
     assert any(said.startswith("service_expired") for said in machine.said)
 
 
+@pytest.mark.parametrize("how", ["exec sleep 60", "exec sleep 60 >/dev/null 2>&1"])
+async def test_who_leaves_the_group_of_a_forgotten_drill_ends_as_well(machine: Machine, how: str) -> None:
+    """A service that makes itself a daemon is still one of the drill."""
+    machine.program("daemon", how)
+    machine.program("serve", f"setsid {machine.programs}/daemon & sleep 0.4; echo off")
+    await machine.ask("service.start", run=["serve"], lifetime=0.6)
+    assert machine.running() != []
+    async with asyncio.timeout(10.0):
+        while machine.running():
+            await asyncio.sleep(0.05)
+
+
 async def test_a_drill_without_an_open_copy_attaches_nothing(machine: Machine) -> None:
     """The volume of the group itself is in use: mounted a second time, its file system would be destroyed."""
     machine.view = ""

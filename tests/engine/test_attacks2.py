@@ -13,7 +13,8 @@ from drsync.engine.overlay import VolumeView
 from drsync.engine.owner import OwnerDevice
 from drsync.engine.procedure_drill import HASH_TIMEOUT_S
 from drsync.engine.views import GroupView
-from drsync.model.errors import RefusedError
+from drsync.model.copy import CopyState
+from drsync.model.errors import FailedCopyError, RefusedError
 from tests.engine.test_owner import Bench
 from tests.engine.test_town import Writer
 from tests.engine.town import Town, town
@@ -129,3 +130,13 @@ def test_answers_that_are_held_back_go_out_when_the_lease_comes_back(bench: Benc
     bench.engine.settle()
     assert bench.answered == [b"w"]
     assert bench.engine.is_drained
+
+
+async def test_a_failed_copy_does_not_say_that_it_lacks_space(tmp_path: Path) -> None:
+    """Both happened to it: who reads of the disk alone frees space and waits for ever."""
+    async with town(tmp_path) as place:
+        copy = place.member("remote").copy
+        copy.space.images = "no space left on device"
+        assert copy.statement().no_space == "no space left on device"
+        copy.fail(FailedCopyError("sync: input/output error"), is_lasting=True)
+        assert (copy.statement().state, copy.statement().no_space) == (CopyState.FAILED, "")

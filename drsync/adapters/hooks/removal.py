@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from drsync.adapters.hooks.kernel import Trace, mark_of, mounts, traces
+from drsync.adapters.hooks.kernel import Trace, mark_of, mounts, processes, traces
 from drsync.adapters.hooks.programs import run_tool
 from drsync.model.errors import DrsyncError
 
@@ -66,6 +66,16 @@ async def remove(folder: Path, tag: str, grace_s: float = 0.0, *, is_copy: bool 
         await asyncio.sleep(SETTLE_S if attempt else 0)
     names = [str(trace) for trace in left]
     return Removal(tuple(name for name in removed if name not in names), tuple(names))
+
+
+def end_processes(tag: str) -> None:
+    """SIGKILL to every process whose mark begins with `tag`, but for servers of disks. Blocking.
+
+    By the mark and not by a group: a number may belong to others by now, and who wants to leaves a group.
+    """
+    for pid, _, is_server in processes(tag):
+        if not is_server:
+            _signal(pid, tag, signal.SIGKILL)
 
 
 async def _end_kindly(running: list[Trace], folder: Path, tag: str, grace_s: float) -> None:
