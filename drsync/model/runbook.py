@@ -17,7 +17,24 @@ KIND = "Runbook"
 FILESYSTEMS = ("ext4", "xfs", "btrfs")
 """What `volume.mount` mounts: file systems of one disk whose kernel code is meant for disks of others."""
 
-FORBIDDEN_VARIABLES = ("LD_", "PYTHON", "PATH", "IFS", "BASH_", "ENV", "PERL", "RUBY", "NODE_", "DRSYNC_")
+FORBIDDEN_VARIABLES = (
+    *("LD_", "GLIBC_", "GCONV_", "LOCPATH", "NLSPATH", "OPENSSL_", "DRSYNC_"),
+    *("PATH", "IFS", "BASH_", "ENV", "SHELLOPTS", "PS4", "PROMPT_COMMAND", "CDPATH", "ZDOTDIR"),
+    *(
+        "PYTHON",
+        "PERL",
+        "RUBY",
+        "NODE_",
+        "JAVA_",
+        "JDK_",
+        "_JAVA_",
+        "CLASSPATH",
+        "LUA_",
+        "PHP",
+        "GEM_",
+        "GIT_",
+    ),
+)
 """Beginnings of names by which the environment chooses the code that runs, or our own mark."""
 
 Values = Mapping[str, object]

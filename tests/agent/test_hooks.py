@@ -244,6 +244,9 @@ async def test_a_network_is_only_that_of_the_run(machine: Machine) -> None:
     "values",
     [
         {"run": "a b"}, {"run": []}, {"run": [1]}, {"run": ["serve"], "env": {"LD_PRELOAD": "/x"}},
+        {"run": ["serve"], "env": {"GCONV_PATH": "/x"}}, {"run": ["serve"], "env": {"OPENSSL_CONF": "/x"}},
+        {"run": ["serve"], "env": {"A=B": "x"}}, {"run": ["serve", "a\0b"]},
+        {"run": ["serve"], "env": {"A": "\0"}},
         {"run": ["serve"], "env": ["A"]}, {"run": ["serve"], "codes": "0"},
     ],
 )  # fmt: skip

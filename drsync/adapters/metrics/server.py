@@ -1,11 +1,14 @@
 """``GET /metrics`` over plain HTTP: no secrets, no changes, nothing else."""
 
+import asyncio
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from drsync.model.errors import TransientError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+FRESH_S = 1.0  # because reading holds the daemon up for milliseconds, and anybody who reaches it may ask
 STOP_S = 1.0  # because a scrape that is under way is repeated anyway
 
 
@@ -15,6 +18,7 @@ class MetricsServer:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._runner: web.AppRunner | None = None
+        self._body, self._read_at = b"", float("-inf")
 
     async def listen(self, host: str, port: int) -> str:
         """Serve; returns the address as ``host:port``.
@@ -43,4 +47,7 @@ class MetricsServer:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         del request
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE})
+        now = asyncio.get_running_loop().time()
+        if now - self._read_at >= FRESH_S:
+            self._body, self._read_at = generate_latest(self._registry), now
+        return web.Response(body=self._body, headers={"Content-Type": CONTENT_TYPE})

@@ -138,3 +138,27 @@ async def test_figures_are_served_on_one_path_only() -> None:
             await taken.listen("127.0.0.1", int(address.rpartition(":")[2]))
     await server.close()
     await server.close()
+
+
+async def test_who_asks_without_rest_does_not_hold_the_daemon_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, collector = make_registry((WRITES,))
+    asked: list[int] = []
+
+    def source() -> list[Reading]:
+        asked.append(1)
+        return [Reading(WRITES, ("orders",), len(asked))]
+
+    collector.add(source)
+    before = len(asked)  # a registry asks for names when a collector enters it
+    server = MetricsServer(registry)
+    address = await server.listen("127.0.0.1", 0)
+    async with ClientSession() as client:
+        text = ""
+        for _ in range(5):
+            async with client.get(f"http://{address}/metrics") as answer:
+                text = await answer.text()
+        assert len(asked) == before + 1
+        monkeypatch.setattr("drsync.adapters.metrics.server.FRESH_S", 0.0)
+        async with client.get(f"http://{address}/metrics") as answer:
+            assert await answer.text() != text
+    await server.close()
