@@ -354,7 +354,7 @@ class FileSets:
         return await in_thread(lambda: self._clones.drop(view_id))
 
     async def _reached(self, files: FileSet, generation: Generation, deadline: float) -> None:
-        while files.state.held < generation:
+        while files.held < generation:
             if self._clock.now() >= deadline:
                 raise TransientError(
                     f"file set {files.spec.name} is not at generation {generation.number} yet"
@@ -362,7 +362,7 @@ class FileSets:
             await self._clock.sleep_until(self._clock.now() + SETTLE_POLL_S)
 
     def _require_held(self, files: FileSet, generation: Generation) -> None:
-        if files.state.held != generation:
+        if files.held != generation:
             raise RefusedError(
                 f"file set {files.spec.name} is at generation {files.state.held.number}, the point needs "
                 f"{generation.number}",
