@@ -1,5 +1,7 @@
 """What is read from the body of a runbook's request; every value is checked before anything looks at it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ Json = dict[str, object]
 
 TEXT_MAX = 4096  # because arguments are paths and options
 LIST_MAX = 64
+DIGEST_DIGITS = 16  # because it tells what one person wrote from what he wrote before
 TIMEOUT_S_MAX = 290.0  # because a request is given up after 300 s
 
 
@@ -51,6 +54,12 @@ class HookRequest:
             timeout_s=float(str(timeout)),
             values=values,
         )
+
+    @property
+    def digest(self) -> str:
+        """Short, of the parameters."""
+        written = json.dumps(self.values, sort_keys=True)
+        return hashlib.sha256(written.encode(errors="surrogatepass")).hexdigest()[:DIGEST_DIGITS]
 
     def text(self, key: str) -> str:
         """A text; empty when it is missing."""

@@ -186,7 +186,7 @@ class HookDesk:
                 code="hook_not_allowed",
                 remedy="Set mounts = true in [hooks] of its configuration.",
             )
-        basis = "" if kind == "netns" else self._exports.basis(request.group, request.view)
+        basis = "" if kind == "netns" else self._basis(request)
         known = await asyncio.to_thread(self._inventory.find, request.scope, request.item)
         if known is not None:
             if known.is_ready and known.basis == basis and await self._is_alive(known):
@@ -200,6 +200,10 @@ class HookDesk:
         facts = await make(request, item)
         await asyncio.to_thread(self._inventory.ready, item, facts)
         return facts
+
+    def _basis(self, request: HookRequest) -> str:
+        """What it stands on and how it was asked for: another program or disk is another thing."""
+        return f"{self._exports.basis(request.group, request.view)}/{request.digest}"
 
     async def _is_alive(self, item: Item) -> bool:
         found = await asyncio.to_thread(traces, self._folder, item.tag)

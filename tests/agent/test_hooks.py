@@ -90,6 +90,9 @@ class Machine:
     def running(self, item: str = "it", scope: str = DRILL) -> list[int]:
         return [pid for pid, _, _ in processes(self.inventory.tag(scope, item))]
 
+    def commands(self) -> list[bytes]:
+        return [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.running()]
+
 
 @pytest.fixture
 async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
@@ -125,6 +128,15 @@ async def test_a_service_of_one_name_is_started_once(machine: Machine) -> None:
     assert machine.inventory.items() == []
     again = await machine.ask("service.stop", "stop", service="it")
     assert (again["ok"], again["detail"]) == (True, "it did not run")
+
+
+async def test_another_program_under_the_same_name_takes_the_place_of_the_first(machine: Machine) -> None:
+    """A mended runbook is run again in the same epoch: what it says now is what has to run."""
+    machine.program("serve", "exec sleep $1")
+    first = await machine.ask("service.start", run=["serve", "61"])
+    second = await machine.ask("service.start", run=["serve", "62"])
+    assert second["outputs"] != first["outputs"]
+    assert machine.commands() == [b"sleep\x0062\x00"]
 
 
 async def test_a_service_that_ends_at_once_says_why_and_is_on_the_list(machine: Machine) -> None:
