@@ -5,6 +5,7 @@ whatever happens, and counts as gone only when the agent itself answered. It mea
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -75,6 +76,7 @@ class DrillRunner:
         self._found = Found()
         self._source: OpenView | None = None
         self._copy: OpenView | None = None
+        self._tries: Counter[str] = Counter()
 
     async def run(self, charter: Charter, steps: Sequence[Step]) -> DrillReport:
         """Drill and report. `steps` is the list that the step log fills.
@@ -301,9 +303,11 @@ class DrillRunner:
     # --- views
 
     def _expect(self, charter: Charter, center: str, part: str) -> OpenView:
-        return self._remember(
-            OpenView(self._request.id, charter.group.id, center, f"drill-{self._request.id[:16]}-{part}")
-        )
+        """A name for a view; another one at a further try, since an unanswered one may have opened the first."""
+        self._tries[part] += 1
+        again = f"-{self._tries[part]}" if self._tries[part] > 1 else ""
+        name = f"drill-{self._request.id[:16]}-{part}{again}"
+        return self._remember(OpenView(self._request.id, charter.group.id, center, name))
 
     def _remember(self, view: OpenView) -> OpenView:
         """On record before it is asked for: from now on somebody will close it."""

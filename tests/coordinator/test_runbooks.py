@@ -126,6 +126,32 @@ async def test_what_cannot_be_removed_is_said_and_removed_later(world: World, ma
     await world.until(lambda: machines.things == {})
 
 
+@pytest.mark.parametrize("method", ["group_checkpoint", "view_open"])
+async def test_a_view_whose_opening_was_not_answered_is_opened_again_under_another_name(
+    world: World, machines: Machines, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The first one may be open, at an older position: comparing with that would be wrong."""
+    text = TEXT
+    for action in ("repl.checkpoint", "repl.open"):
+        text = text.replace(
+            f"action: {action}\n", f"action: {action}\n      retries: 1\n      retry_wait: 1s\n"
+        )
+    asked: list[str] = []
+    answer = getattr(world.centers, f"_on_{method}")
+
+    def unheard_once(center: str, body: Json) -> Json:
+        asked.append(str(body.get("view") or body.get("id")))
+        found: Json = answer(center, body)
+        if len(asked) == 1:
+            raise TransientError("no answer")
+        return found
+
+    monkeypatch.setattr(world.centers, f"_on_{method}", unheard_once, raising=False)
+    report = await drill(world, form(text))
+    assert (report["verdict"], len(set(asked))) == ("passed", 2), report["reasons"]
+    assert not any(world.centers.views.values())
+
+
 @pytest.mark.parametrize("calls", [1, 2, 4])
 async def test_a_drill_whose_coordinator_dies_is_taken_back(
     world: World, machines: Machines, calls: int
