@@ -303,7 +303,7 @@ class DrillRunner:
     # --- views
 
     def _expect(self, charter: Charter, center: str, part: str) -> OpenView:
-        """A name for a view; another one at a further try, since an unanswered one may have opened the first."""
+        """A name for a view; a further try has another one, since the first may be open unanswered."""
         self._tries[part] += 1
         again = f"-{self._tries[part]}" if self._tries[part] > 1 else ""
         name = f"drill-{self._request.id[:16]}-{part}{again}"

@@ -166,6 +166,9 @@ class RunbookRunner:
             found = Performed(str(error), evidence=getattr(error, "evidence", ""))
             outcome = StepOutcome.FAILED
             is_final = isinstance(error, RefusedError | UsageError)
+        except Exception as error:  # noqa: BLE001  # a bug in one step must not cut off the others half-way
+            found = Performed(f"a bug, please report it: {error!r}")
+            outcome, is_final = StepOutcome.FAILED, True
         now = self._clock.now()
         ended = Attempt(
             attempt.step,

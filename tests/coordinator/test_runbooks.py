@@ -117,6 +117,20 @@ async def test_a_step_that_fails_ends_the_drill_and_everything_is_taken_back(
     assert machines.things == {}
 
 
+async def test_a_bug_in_one_step_fails_that_step_and_everything_is_taken_back(
+    world: World, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer_of_this_kind(center: str, body: Json) -> Json:
+        raise KeyError("seq")
+
+    monkeypatch.setattr(world.centers, "_on_probe_command", no_answer_of_this_kind)
+    report = await drill(world, form())
+    assert report["verdict"] == "failed"
+    assert "a bug, please report it: KeyError('seq')" in str(report["reasons"])
+    assert machines.things == {}
+    assert not any(world.centers.views.values())
+
+
 async def test_what_cannot_be_removed_is_said_and_removed_later(world: World, machines: Machines) -> None:
     machines.is_stuck = True
     report = await drill(world, form())
