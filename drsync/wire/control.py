@@ -7,6 +7,7 @@ a critical feature of HELLO.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -68,6 +69,8 @@ def _check(value: object, depth: int) -> None:
             _check(item, depth + 1)
     elif isinstance(value, int) and not -_INTEGER_MAX <= value <= _INTEGER_MAX:
         raise MalformedError(f"control body: integer of {value.bit_length()} bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise MalformedError("control body: a number too large")  # written with digits, as 1e999
 
 
 def _hex_of_bytes(value: object) -> object:
