@@ -188,10 +188,10 @@ class HookDesk:
             )
         basis = "" if kind == "netns" else self._basis(request)
         known = await asyncio.to_thread(self._inventory.find, request.scope, request.item)
-        if known is not None:
-            if known.is_ready and known.basis == basis and await self._is_alive(known):
-                return known.facts
-            await self._take_away(known)
+        is_same = known is not None and known.is_ready and known.basis == basis
+        if known is not None and is_same and await self._is_alive(known):
+            return known.facts
+        await self._take_away(request.scope, request.item)
         item = await asyncio.to_thread(
             lambda: self._inventory.register(
                 request.scope, request.item, kind, basis, is_drill=request.is_drill
@@ -209,13 +209,14 @@ class HookDesk:
         found = await asyncio.to_thread(traces, self._folder, item.tag)
         return any(trace.kind == ALIVE[item.kind] for trace in found)
 
-    async def _take_away(self, item: Item) -> None:
-        gone = await remove(self._folder, item.tag, GRACE_S, is_copy=item.is_drill)
+    async def _take_away(self, scope: str, item_id: str) -> None:
+        """Whatever the kernel knows under that name, on the list or not."""
+        tag = self._inventory.tag(scope, item_id)
+        gone = await remove(self._folder, tag, GRACE_S, is_copy=scope.startswith(DRILL_SCOPE))
         if gone.left:
             raise RefusedError(
                 f"what was there before is still there: {', '.join(gone.left)}", code="not_clean"
             )
-        await asyncio.to_thread(self._inventory.forget, item)
 
     def _place(self, item: Item) -> Path:
         return self._folder / f"{item.tag}d"

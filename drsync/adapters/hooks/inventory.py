@@ -65,13 +65,13 @@ class Inventory:
         return f"{self.tag_of(scope)}-{item_id}."
 
     def items(self, scope: str = "") -> list[Item]:
-        """What is registered, the latest first."""
-        found = []
-        for path in self._directory.glob("*.json"):
-            raw: object = json.loads(path.read_text())
-            item = Item(**raw) if isinstance(raw, dict) else None
-            if item is not None and scope in ("", item.scope):
-                found.append(item)
+        """What is registered, the latest first.
+
+        A file that makes no sense is passed over: what it told of is still found by its name in the kernel,
+        and it must not keep everything else from being removed.
+        """
+        known = [_read(path) for path in self._directory.glob("*.json")]
+        found = [item for item in known if item is not None and scope in ("", item.scope)]
         return sorted(found, key=lambda item: item.n, reverse=True)
 
     def find(self, scope: str, item_id: str) -> Item | None:
@@ -120,3 +120,12 @@ class Inventory:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _read(path: Path) -> Item | None:
+    try:
+        raw: object = json.loads(path.read_text())
+        item = Item(**raw) if isinstance(raw, dict) else None
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return item if item is not None and path.name == f"{item.tag}json" else None

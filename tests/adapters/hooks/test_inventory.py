@@ -52,6 +52,15 @@ def test_an_item_is_on_disk_before_it_is_made(inventory: Inventory, tmp_path: Pa
     assert again.items() == []
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"scope": "drill-1"}', '{"colour": "blue"}', "\\ud800"])
+def test_one_file_that_cannot_be_read_hides_no_other(inventory: Inventory, tmp_path: Path, text: str) -> None:
+    item = inventory.register("drill-1", "tree", "mount", "s/1", is_drill=True)
+    (tmp_path / "inventory" / "0123456789ab-x.json").write_text(text)
+    assert inventory.items() == [item]
+    inventory.forget(item)
+    assert inventory.items("drill-1") == []
+
+
 def test_no_name_begins_with_another(inventory: Inventory) -> None:
     """Otherwise removing `tree` would remove `tree-2`."""
     one, two = inventory.tag("drill-1", "tree"), inventory.tag("drill-1", "tree-2")
