@@ -16,6 +16,7 @@ from drsync.model.charter import IntentKind
 from drsync.model.errors import DrsyncError
 from drsync.model.fileset import FileSetSpec
 from drsync.model.operation import OperationState
+from tests.adapters.tree.variety import grow
 from tests.engine.town import CENTERS, GROUP, Town, town
 
 SET = FileSetSpec("5e" * 16, "docs", 1)
@@ -32,8 +33,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Town]:
 
 
 def fill(roots: tuple[tuple[str, str], ...]) -> None:
-    for _, root in roots:
-        Path(root).mkdir(parents=True)
+    make(roots)
     first = Path(roots[0][1])
     (first / "a").mkdir()
     (first / "a" / "one.txt").write_text("one\n")
@@ -141,3 +141,20 @@ async def test_a_file_that_keeps_changing_is_shipped_as_it_was_cut(place: Town) 
     await level(place, "production", "same_city", "remote")
     for name in ("same_city", "remote"):
         assert (root(place, name) / "hot.log").read_bytes() == hot.read_bytes()
+
+
+@pytest.mark.timeout(300)
+async def test_ten_thousand_names_of_every_kind_converge_exactly(tmp_path: Path) -> None:
+    roots = tuple((name, str(tmp_path / name / "tree")) for name in ALL)
+    make(roots)
+    grow(tmp_path / "production" / "tree", 10_000)
+    async with town(tmp_path, replace(GROUP, filesets=(replace(SET, roots=roots),))) as place:
+        await level(place, "production", "same_city", "remote", seconds=200.0)
+        assert files(place, "remote").state.entries > 10_000
+        for name in ("same_city", "remote"):
+            assert differences(root(place, "production"), root(place, name)) == ""
+
+
+def make(roots: tuple[tuple[str, str], ...]) -> None:
+    for _, directory in roots:
+        Path(directory).mkdir(parents=True)
