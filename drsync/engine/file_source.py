@@ -31,6 +31,8 @@ RACY_S = 2.5  # because times of file systems may be two seconds coarse, and clo
 SCAN_SHARE = 10  # because a scan of a large tree must not take more than a tenth of the time
 MASS_S = 10.0  # because removing a large tree takes seconds, and each look sees a part of it only
 REMOVAL_MIN = 20  # because who deletes more at once is a program, and it may be going on
+SMALL_TREE = 200  # because of fewer names a handful is a large share, and a complete look costs nothing
+REMOVAL_SHARE = 0.1  # because a tree that loses more within `MASS_S` may be about to lose all
 REMOVAL_QUIET_S = 0.5  # because a program that removes a tree never rests so long
 SPOOL_BYTES_MAX = 64 << 20  # because it holds what keeps changing: logs and small databases
 
@@ -215,7 +217,8 @@ class Source:
                 )
                 await in_thread(files.reopen)
             self.scan_s = self._clock.now() - began
-            await self._until(began + max(SCAN_S, self.scan_s * SCAN_SHARE))
+            pause = REMOVAL_QUIET_S if self._removal else SCAN_S
+            await self._until(began + max(pause, self.scan_s * SCAN_SHARE))
 
     async def _until(self, instant: float) -> None:
         """Wait for the next full scan, and scan what hints name meanwhile."""
@@ -359,7 +362,7 @@ class Source:
             replaced=changed.replaced,
         )
         self._check(verdict)
-        if may_wait and self._is_removing(len(changed.gone), is_hinted=bool(below)):
+        if may_wait and self._is_removing(len(changed.gone), state.entries, is_hinted=bool(below)):
             return Found(is_partial=True)  # nothing is noted: a later look finds all of it
         self.unseen, self.skipped = len(scan.unseen), len(scan.skipped)
         found = Found(is_partial=bool(scan.unseen))
@@ -374,9 +377,15 @@ class Source:
             files.use_up_approval()
         return found
 
-    def _is_removing(self, gone: int, *, is_hinted: bool) -> bool:
-        """Whether names are being removed right now: it is judged when it has ended, as a whole."""
-        if gone <= REMOVAL_MIN:
+    def _is_removing(self, gone: int, entries: int, *, is_hinted: bool) -> bool:
+        """Whether names are being removed right now: it is judged when it has ended, as a whole.
+
+        Looks come faster than programs remove: a few names are cut at once only if they are few for the tree.
+        """
+        lately = self._lost_lately()
+        whole = entries + lately
+        is_few = gone <= REMOVAL_MIN and whole >= SMALL_TREE and gone + lately <= whole * REMOVAL_SHARE
+        if not gone or is_few:
             self._removal = self._removal if is_hinted else None
             return False
         now = self._clock.now()
