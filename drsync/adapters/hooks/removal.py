@@ -9,13 +9,15 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from drsync.adapters.hooks.kernel import Trace, mark_of, mounts, processes, traces
 from drsync.adapters.hooks.programs import run_tool
 from drsync.model.errors import DrsyncError
 
-ROUNDS_MAX = 8  # because each round removes one layer: process, mount, loop, fuse, directory
+ROUNDS_MIN = 8  # because each round removes one layer: process, mount, loop, fuse, directory
+PATIENCE_S = 4.0  # because a loop device is let go when its last reader is, and a busy machine takes its time
 DISKS = frozenset(("mount", "loop", "fuse"))
 """Kinds of traces that a server of a disk must outlive."""
 
@@ -53,15 +55,17 @@ async def remove(folder: Path, tag: str, grace_s: float = 0.0, *, is_copy: bool 
     removed: dict[str, None] = {}
     left = await asyncio.to_thread(traces, folder, tag)
     await _end_kindly([trace for trace in left if trace.kind == "process"], folder, tag, grace_s)
-    for attempt in range(ROUNDS_MAX):
+    loop = asyncio.get_running_loop()
+    until = loop.time() + PATIENCE_S
+    for attempt in count():
         left = await asyncio.to_thread(traces, folder, tag)
-        if not left:
+        if not left or (attempt >= ROUNDS_MIN and loop.time() >= until):
             break
         is_served = any(trace.kind in DISKS for trace in left)
         for trace in left:
             if trace.kind == "server" and (attempt < SERVER_ROUNDS or (is_served and not is_copy)):
                 continue  # it ends by itself when nothing is mounted from it any more
-            await _take(trace, tag, is_torn=is_copy and attempt >= ROUNDS_MAX // 2)
+            await _take(trace, tag, is_torn=is_copy and attempt >= ROUNDS_MIN // 2)
             removed[str(trace)] = None
         await asyncio.sleep(SETTLE_S if attempt else 0)
     names = [str(trace) for trace in left]
