@@ -4,7 +4,7 @@ Nothing is looked at or changed here: scans, signatures and entries come in, nam
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from drsync.model.fileset import Entry, FileKind, Signature
 from drsync.model.scan import Scan, Seen
@@ -180,7 +180,7 @@ def operations(own: Mapping[bytes, Known], incoming: Iterable[Entry], *, is_full
     puts = {
         path: entry
         for path, entry in wanted.items()
-        if not entry.deleted and (path not in own or not _is_same(own[path][0], entry))
+        if not entry.deleted and (path not in own or not own[path][0].says_same(entry))
     }
     removed = {path for path, entry in wanted.items() if entry.deleted and path in own}
     if is_full:
@@ -227,15 +227,7 @@ def _links_of(
 
 
 def _needs_content(known: Known | None, entry: Entry) -> bool:
-    if entry.kind is not FileKind.FILE:
-        return False
-    if known is None or known[0].kind is not FileKind.FILE:
-        return True
-    return (known[0].size, known[0].blocks) != (entry.size, entry.blocks)
-
-
-def _is_same(one: Entry, other: Entry) -> bool:
-    return replace(one, generation=other.generation) == other
+    return entry.kind is FileKind.FILE and not (known is not None and known[0].has_content_of(entry))
 
 
 def _is_swap(before: Entry, after: Entry) -> bool:

@@ -59,6 +59,14 @@ def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
     return buffer[at + header.table_start + _KIND_AT]
 
 
+def _payload(buffer: Buffer, at: int, header: Header, kind: Kind) -> bytes | None:
+    """What the mark in the batch at `at` carries; None when it holds something else."""
+    if sole_kind(buffer, at, header) != kind:
+        return None
+    start = at + header.payload_start
+    return bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
+
+
 def checkpoint_payload(
     name: str, *, is_app_consistent: bool, trees: Sequence[TreeMark] = (), ratio: float | None = None
 ) -> bytes:
@@ -103,7 +111,6 @@ class GenerationCut:
         generation: the tree's generation from here on.
         digest: of its entries (`drsync.delta.entries`), hex.
         entries, bytes: size of the tree.
-        is_kept: replicas stay at this generation for a moment, because a view of it will be asked for.
     """
 
     seq: int
@@ -113,7 +120,6 @@ class GenerationCut:
     digest: str
     entries: int
     bytes: int
-    is_kept: bool = False
 
 
 def cut_payload(cut: GenerationCut) -> bytes:
@@ -124,7 +130,6 @@ def cut_payload(cut: GenerationCut) -> bytes:
         "entries": cut.entries,
         "epoch": cut.generation.epoch,
         "fileset": cut.fileset,
-        "keep": cut.is_kept,
         "number": cut.generation.number,
     }
     return json.dumps(body, sort_keys=True).encode()
@@ -136,10 +141,9 @@ def read_cut(buffer: Buffer, at: int, header: Header) -> GenerationCut | None:
     Raises:
         MalformedError: a GEN_CUT record whose payload cannot be read.
     """
-    if sole_kind(buffer, at, header) != Kind.GEN_CUT:
+    raw = _payload(buffer, at, header, Kind.GEN_CUT)
+    if raw is None:
         return None
-    start = at + header.payload_start
-    raw = bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
     try:
         body = json.loads(raw)
         generation = Generation(Epoch(int(body["epoch"])), int(body["number"]))
@@ -151,7 +155,6 @@ def read_cut(buffer: Buffer, at: int, header: Header) -> GenerationCut | None:
             str(body["digest"])[:NAME_MAX],
             int(body["entries"]),
             int(body["bytes"]),
-            bool(body["keep"]),
         )
     except _UNREADABLE as error:
         raise MalformedError(f"generation cut at record {header.first_seq}: {error}") from error
@@ -168,10 +171,9 @@ def read_checkpoint(buffer: Buffer, at: int, header: Header) -> Checkpoint | Non
     Raises:
         MalformedError: a CHECKPOINT record whose payload cannot be read.
     """
-    if sole_kind(buffer, at, header) != Kind.CHECKPOINT:
+    raw = _payload(buffer, at, header, Kind.CHECKPOINT)
+    if raw is None:
         return None
-    start = at + header.payload_start
-    raw = bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
     try:
         body = json.loads(raw)
         name, is_app = str(body["name"])[:NAME_MAX], bool(body["app"])
@@ -192,10 +194,9 @@ def read_beat(buffer: Buffer, at: int, header: Header) -> Beat | None:
     Raises:
         MalformedError: a HEARTBEAT record whose payload cannot be read.
     """
-    if sole_kind(buffer, at, header) != Kind.HEARTBEAT:
+    raw = _payload(buffer, at, header, Kind.HEARTBEAT)
+    if raw is None:
         return None
-    start = at + header.payload_start
-    raw = bytes(buffer[start : start + min(header.payload_len, MARK_BYTES_MAX)])
     try:
         time_us = int(json.loads(raw)["time_us"])
     except _UNREADABLE as error:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from drsync.core import file_changes, file_halts, file_lineage
 from drsync.core.file_changes import Operation
-from drsync.delta import blocks
 from drsync.delta import entries as codec
 from drsync.engine.file_set import FileSet, show
 from drsync.model import epoch as epochs
@@ -201,7 +200,7 @@ class Applier:
         if known is None:
             return False
         try:
-            return blocks.is_alike(known[0], tree.entry(seen))
+            return known[0].is_alike(tree.entry(seen))
         except (InterruptedError, FileNotFoundError):
             return False
 
@@ -210,7 +209,7 @@ class Applier:
         if wanted is None or wanted.deleted:
             return False
         found = _look(tree, path)
-        return found is not None and blocks.is_alike(found, wanted)
+        return found is not None and found.is_alike(wanted)
 
     def _forget(self, paths: Sequence[bytes]) -> None:
         """The index no longer says that these are there."""
@@ -282,7 +281,7 @@ class Applier:
                 return PutResult(PutOutcome.DONE)
             return self._try(tree, operation, None)
         found = _look(tree, entry.path)
-        if found is not None and blocks.is_alike(found, entry):
+        if found is not None and found.is_alike(entry):
             return PutResult(PutOutcome.DONE, "", there)
         if found is not None and found.kind is FileKind.DIRECTORY:
             if entry.deleted or entry.kind is not FileKind.DIRECTORY:
@@ -290,7 +289,7 @@ class Applier:
             return self._retry(tree, operation, there)  # its time moves with what is put into it
         if self._is_as_known(found):
             return self._retry(tree, operation, there)  # its inode changed, as that of a hard link does
-        if not operation.is_content and blocks.is_same_content(found, entry):
+        if not operation.is_content and found is not None and found.has_content_of(entry):
             return self._retry(tree, operation, there)  # only its attributes are others
         self._files.forks += tree.set_aside([entry.path], epochs.show(self._epoch))
         if entry.deleted:
@@ -313,7 +312,7 @@ class Applier:
         if found is None:
             return False
         known = self._files.with_index(lambda index: index.find(found.path))
-        return known is not None and blocks.is_alike(known[0], found)
+        return known is not None and known[0].is_alike(found)
 
     def _refresh_directories(self, tree: Tree, entries: Sequence[Entry]) -> None:
         """Directories have their last signature only after everything in them was put."""

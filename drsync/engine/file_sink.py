@@ -65,8 +65,6 @@ class Sink:
         self, files: FileSet, copy: GroupCopy, epoch: Epoch, channel: BulkChannel, stream: int, clock: Clock
     ) -> None:
         self.is_lost = False
-        self.received_bytes = 0
-        self.is_keeping = False
         self._files = files
         self._copy = copy
         self._epoch = epoch
@@ -87,7 +85,6 @@ class Sink:
         """See StreamHandler."""
         self._frames.append(frame)
         self._queued_bytes += len(frame.body)
-        self.received_bytes += len(frame.body)
         if self._queued_bytes > QUEUED_BYTES_MAX:
             raise MalformedError(f"{self._queued_bytes} bytes of a tree came without being asked for")
         self._arrived.set()
@@ -269,12 +266,12 @@ class Sink:
         for ordinal, entry in enumerate(self._entries):
             known = files.find(entry.path)
             own = known[0] if known is not None else None
-            if own is not None and blocks.is_same(own, entry):
+            if own is not None and own.says_same(entry):
                 continue
             if own is None and entry.deleted:
                 continue
             names.append(entry.path)
-            if entry.kind is not FileKind.FILE or entry.deleted or blocks.is_same_content(own, entry):
+            if entry.deleted or entry.kind is not FileKind.FILE or (own and own.has_content_of(entry)):
                 continue
             key = codec.stage_key(entry)
             if key in have and (key in files.sealed or self._is_whole(entry, key)):

@@ -430,7 +430,7 @@ class Source:
             return
         if is_racy:
             found.racy[seen.path] = seen.signature
-        if known is not None and blocks.is_alike(known[0], entry):
+        if known is not None and known[0].is_alike(entry):
             if signature is not None:
                 found.refreshed.append((seen.path, signature))
             return

@@ -4,7 +4,7 @@ Names are bytes from end to end: no encoding is assumed anywhere (P55). A path i
 set, its components joined by ``/``; the root itself is ``b""``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -111,6 +111,19 @@ class Entry:
     target: bytes = b""
     device: int = 0
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+    def says_same(self, other: "Entry") -> bool:
+        """Whether both say the same of a name, whenever it changed."""
+        return replace(self, generation=other.generation) == other
+
+    def is_alike(self, other: "Entry") -> bool:
+        """As `says_same`, but storage may differ: where a file has holes is up to its file system."""
+        return replace(self, generation=other.generation, holes=other.holes) == other
+
+    def has_content_of(self, other: "Entry") -> bool:
+        """Whether both are files with the same bytes."""
+        are_files = self.kind is other.kind is FileKind.FILE and not self.deleted and not other.deleted
+        return are_files and self.size == other.size and self.blocks == other.blocks
 
     @property
     def parent(self) -> bytes:

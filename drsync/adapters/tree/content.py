@@ -2,13 +2,13 @@
 
 import errno
 import os
-from functools import lru_cache
 
 from blake3 import blake3
 
 from drsync.adapters.tree.attributes import read_xattrs
 from drsync.adapters.tree.beneath import Beneath, handle_path, kind_of
 from drsync.adapters.tree.walk import as_seen, device_number
+from drsync.delta.blocks import zero_hash
 from drsync.model.fileset import Entry, FileKind, block_bytes
 from drsync.ports.tree import Seen
 
@@ -146,16 +146,6 @@ def _data_after(handle: int, at: int, size: int) -> int:
         raise
 
 
-@lru_cache(maxsize=64)
-def _hash_of_zeros(length: int) -> bytes:
-    hasher = blake3()
-    piece = bytes(min(length, _BUFFER_BYTES))
-    while length:
-        hasher.update(piece[:length])
-        length -= min(length, len(piece))
-    return hasher.digest()
-
-
 def hash_blocks(handle: int, size: int, holes: Holes) -> tuple[bytes, ...]:
     """blake3-256 of each block; blocks that are all hole are not read."""
     block = block_bytes(size)
@@ -168,7 +158,7 @@ def hash_blocks(handle: int, size: int, holes: Holes) -> tuple[bytes, ...]:
     }
     buffer = memoryview(bytearray(min(block, _BUFFER_BYTES)))
     return tuple(
-        _hash_of_zeros(block)
+        zero_hash(block)
         if number in empty
         else hash_range(handle, number * block, min(block, size - number * block), buffer)
         for number in range(-(-size // block))
