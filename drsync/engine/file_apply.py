@@ -182,14 +182,11 @@ class Applier:
         files = self._files
         edited, gone = self._edited(tree)
         later = files.with_index(lambda index: [e for e in index.changed_since(common) if not e.deleted])
-        paths = {seen.path for seen in edited} | {entry.path for entry in later}
-        aside = sorted(
-            path
-            for path in paths
-            if path
-            and not self._is_there(tree, path, wanted.get(path))
-            and not _is_directory(path, edited, later)
-        )
+        # Directories are not set aside: what is in them is, name by name.
+        found: list[Seen | Entry] = [*edited, *later]
+        directories = {one.path for one in found if one.kind is FileKind.DIRECTORY}
+        paths = {one.path for one in found} - directories
+        aside = sorted(path for path in paths if not self._is_there(tree, path, wanted.get(path)))
         if aside:
             files.forks += tree.set_aside(aside, epochs.show(self._epoch))
         self._forget([*aside, *gone])
@@ -280,13 +277,13 @@ class Applier:
             if entry.deleted:
                 return PutResult(PutOutcome.DONE)
             return self._try(tree, operation, None)
-        found = _look(tree, entry.path)
-        if found is not None and found.is_alike(entry):
-            return PutResult(PutOutcome.DONE, "", there)
-        if found is not None and found.kind is FileKind.DIRECTORY:
+        if there.kind == FileKind.DIRECTORY:
             if entry.deleted or entry.kind is not FileKind.DIRECTORY:
                 self._clear(tree, entry.path)
             return self._retry(tree, operation, there)  # its time moves with what is put into it
+        found = _look(tree, entry.path)
+        if found is not None and found.is_alike(entry):
+            return PutResult(PutOutcome.DONE, "", there)
         if self._is_as_known(found):
             return self._retry(tree, operation, there)  # its inode changed, as that of a hard link does
         if not operation.is_content and found is not None and found.has_content_of(entry):
@@ -349,15 +346,8 @@ def _directories(own: Mapping[bytes, Known], entries: Sequence[Entry]) -> Iterat
             yield entry
 
 
-def _is_directory(path: bytes, edited: Sequence[Seen], later: Sequence[Entry]) -> bool:
-    """Directories are not set aside: what is in them is, name by name."""
-    return any(s.path == path and s.kind is FileKind.DIRECTORY for s in edited) or any(
-        e.path == path and e.kind is FileKind.DIRECTORY for e in later
-    )
-
-
 def _look(tree: Tree, path: bytes) -> Entry | None:
-    """What is at a path now; None when it is gone or changing."""
+    """What is at a path that is no directory now; None when it is gone or changing."""
     scan = tree.scan((path,))
     seen = next((s for s in scan.seen if s.path == path), None)
     if seen is None:

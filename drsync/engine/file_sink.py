@@ -261,10 +261,10 @@ class Sink:
     def _plan(self) -> None:
         """What must be staged, and from where. Files whose content is here are put together at once."""
         files, tree = self._files, self._files.tree()
-        have = tree.staged()
+        have, is_blank = tree.staged(), not files.state.entries
         names = []
         for ordinal, entry in enumerate(self._entries):
-            known = files.find(entry.path)
+            known = None if is_blank else files.find(entry.path)
             own = known[0] if known is not None else None
             if own is not None and own.says_same(entry):
                 continue
@@ -277,7 +277,7 @@ class Sink:
             if key in have and (key in files.sealed or self._is_whole(entry, key)):
                 continue
             job = Job(ordinal, entry, key)
-            self._sources(job, own)
+            self._sources(job, own, is_blank=is_blank)
             self._jobs[ordinal] = job
         files.note_pending(names)
         self._require_room(tree)
@@ -310,8 +310,8 @@ class Sink:
         self._files.sealed.add(key)
         return True
 
-    def _sources(self, job: Job, own: Entry | None) -> None:
-        """Where each block of a file comes from."""
+    def _sources(self, job: Job, own: Entry | None, *, is_blank: bool) -> None:
+        """Where each block of a file comes from; `is_blank`: nothing is here yet."""
         entry, size = job.entry, block_bytes(job.entry.size)
         is_alike = own is not None and own.kind is FileKind.FILE and block_bytes(own.size) == size
         for block, name in enumerate(entry.blocks):
@@ -321,7 +321,7 @@ class Sink:
             if own is not None and is_alike and block < len(own.blocks) and own.blocks[block] == name:
                 job.local.append((block, own.path, block * size))
                 continue
-            places = self._files.where(name)
+            places = [] if is_blank else self._files.where(name)
             if places:
                 path, number = places[0]
                 found = self._files.find(path)

@@ -410,7 +410,8 @@ class Source:
             raise RefusedError(verdict.what, code="held", remedy=verdict.remedy)
 
     def _read(self, seen: Seen, found: Found, *, is_racy: bool) -> None:
-        known = self.files.with_index(lambda index: index.find(seen.path))
+        # A tree that is looked at for the first time has nothing to be found.
+        known = self.files.find(seen.path) if seen.path in self._signatures else None
         try:
             entry = self._entry(seen, known[0] if known is not None else None)
         except InterruptedError:

@@ -25,6 +25,7 @@ APPLICATION_ID = 0x64725374  # "drSt", so that another program's file is recogni
 SCHEMA_VERSION = 1
 CACHE_KIB = 32 * 1024  # because the index of 100 000 names fits, and a host may have several
 WAL_BYTES_KEPT = 64 << 20  # because a first cut of a million names needs much more, once
+PAGE = 1000  # because so many packed entries take some hundred KiB, and a query costs nothing beside them
 PLACES_MAX = 4  # because a second place is of use only if the first has just changed
 CANDIDATES_MAX = 16  # because two hashes with equal first 8 bytes are a curiosity
 
@@ -127,9 +128,8 @@ class SqliteFileIndex:
 
     def entries(self) -> Iterator[Known]:
         """See FileIndex."""
-        for number in self._ids("SELECT id FROM entries WHERE NOT deleted ORDER BY path"):
-            for body, signature in self._rows("SELECT body, signature FROM entries WHERE id = ?", number):
-                yield decode(body)[0], _signature(signature)
+        for _, body, signature in self._pages("path, body, signature FROM entries WHERE NOT deleted AND"):
+            yield decode(body)[0], _signature(signature)
 
     def signatures(self) -> dict[bytes, Signature | None]:
         """See FileIndex."""
@@ -245,9 +245,8 @@ class SqliteFileIndex:
 
     def incoming_entries(self) -> Iterator[Entry]:
         """See FileIndex."""
-        for (path,) in self._rows("SELECT path FROM incoming ORDER BY path"):
-            for (body,) in self._rows("SELECT body FROM incoming WHERE path = ?", path):
-                yield decode(body)[0]
+        for _, body in self._pages("path, body FROM incoming WHERE"):
+            yield decode(body)[0]
 
     def begin_applying(self, target: Generation) -> None:
         """See FileIndex."""
@@ -331,6 +330,13 @@ class SqliteFileIndex:
         self._db.executemany("INSERT INTO blocks VALUES (?, ?, ?)", sorted(blocks))
         self._db.execute("DELETE FROM entries WHERE number = 0 AND deleted")
         self._state = replace(state, digest=digest.hex(), entries=count, bytes=size)
+
+    def _pages(self, what: str) -> Iterator[tuple[bytes, ...]]:
+        """Rows by path, the first column; a page at a time, so that the index may change in between."""
+        rows = self._rows(f"SELECT {what} path >= ? ORDER BY path LIMIT {PAGE}", b"")
+        while rows:
+            yield from rows
+            rows = self._rows(f"SELECT {what} path > ? ORDER BY path LIMIT {PAGE}", rows[-1][0])
 
     def _ids(self, query: str, *values: int) -> list[int]:
         with self._reading():
