@@ -14,7 +14,7 @@ from drsync.config.problems import nearest
 from drsync.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from drsync.sim.runner import Report
+    from drsync.sim.miniature.runner import Report
 
 SEEDS = 100  # because they take some seconds, and most wrong rules are caught within them
 SEED_MAX = (1 << 63) - 1
@@ -40,7 +40,7 @@ def sim(seeds: int | None, seed: int | None, mutant: str | None, is_list: bool) 
       drsync sim --list-mutants
       drsync sim --seeds 50 --mutant ack_before_shrink
     """
-    from drsync.sim.runner import list_mutants
+    from drsync.sim.miniature.runner import list_mutants
 
     known = list_mutants()
     if is_list:
@@ -54,7 +54,7 @@ def sim(seeds: int | None, seed: int | None, mutant: str | None, is_list: bool) 
 
 
 def _run(first: int, number: int, mutant: str | None) -> None:
-    from drsync.sim.runner import run_seeds
+    from drsync.sim.miniature.runner import run_seeds
 
     as_json = Talk.here().as_json
     is_shown = console().is_terminal and not as_json

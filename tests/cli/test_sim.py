@@ -4,7 +4,7 @@ from typing import Protocol
 
 import pytest
 
-from drsync.sim import runner
+from drsync.sim.miniature import runner
 
 
 class Ended(Protocol):

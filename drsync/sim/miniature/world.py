@@ -14,11 +14,11 @@ from drsync.model.epoch import make
 from drsync.model.group import GroupPolicy, GroupSpec, Mode
 from drsync.model.position import NO_CHAIN, EpochStart
 from drsync.model.topology import Center, Designation
-from drsync.sim.checker import Checker
-from drsync.sim.member import Disk, Member
-from drsync.sim.messages import Message
-from drsync.sim.rules import Rules
-from drsync.sim.store import NAMES, Store
+from drsync.sim.miniature.checker import Checker
+from drsync.sim.miniature.member import Disk, Member
+from drsync.sim.miniature.messages import Message
+from drsync.sim.miniature.rules import Rules
+from drsync.sim.miniature.store import NAMES, Store
 
 LEASE = 80  # ticks
 DELAYED_RATE = 0.1  # of compare-and-sets that are done later, or never

@@ -14,8 +14,8 @@ from drsync.core.compare import DirtyResync, Identity, OwnerView, Stream, compar
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import Epoch
 from drsync.model.position import NO_CHAIN, EpochRun, EpochStart, Position
-from drsync.sim.checker import ViolationError
-from drsync.sim.member import record
+from drsync.sim.miniature.checker import ViolationError
+from drsync.sim.miniature.member import record
 
 BLOCKS = 12
 STEPS = 800  # because most mistakes show within a hundred, and a few need a second session

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
 from drsync.model.position import NO_CHAIN, EpochRun, EpochStart, Loss
-from drsync.sim.checker import Acknowledged, Checker, ViolationError, covering
-from drsync.sim.member import Log, Member, Rec, record
-from drsync.sim.rules import Rules
-from drsync.sim.simulation import Simulation
+from drsync.sim.miniature.checker import Acknowledged, Checker, ViolationError, covering
+from drsync.sim.miniature.member import Log, Member, Rec, record
+from drsync.sim.miniature.rules import Rules
+from drsync.sim.miniature.simulation import Simulation
 
 E1, E2 = Epoch(1), Epoch(2)
 

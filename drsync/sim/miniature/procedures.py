@@ -30,11 +30,11 @@ from drsync.core.store_trust import TokenWord
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState, Statement
 from drsync.model.position import EpochStart, History, Loss
-from drsync.sim import protocol
-from drsync.sim.checker import ViolationError
-from drsync.sim.member import Member
-from drsync.sim.store import NAMES, Store
-from drsync.sim.world import World
+from drsync.sim.miniature import protocol
+from drsync.sim.miniature.checker import ViolationError
+from drsync.sim.miniature.member import Member
+from drsync.sim.miniature.store import NAMES, Store
+from drsync.sim.miniature.world import World
 
 PATIENCE = 60  # rounds that a coordinator waits for the same procedure before it gives up
 

@@ -13,11 +13,11 @@ from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
 from drsync.model.group import Durability
 from drsync.model.position import History
-from drsync.sim.checker import ViolationError
-from drsync.sim.member import Member, Rec, record
-from drsync.sim.messages import Acknowledge, Append, Connect, LeaseReply, Message, Reject, Renew
-from drsync.sim.store import NAMES, Store
-from drsync.sim.world import LEASE, World
+from drsync.sim.miniature.checker import ViolationError
+from drsync.sim.miniature.member import Member, Rec, record
+from drsync.sim.miniature.messages import Acknowledge, Append, Connect, LeaseReply, Message, Reject, Renew
+from drsync.sim.miniature.store import NAMES, Store
+from drsync.sim.miniature.world import LEASE, World
 
 IN_FLIGHT_MAX = 12  # because a client has a queue depth
 WINDOW = 8  # because a message holds a few records

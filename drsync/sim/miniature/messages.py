@@ -7,7 +7,7 @@ from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
 from drsync.model.position import History
-from drsync.sim.member import Rec
+from drsync.sim.miniature.member import Rec
 
 
 class Connect(NamedTuple):

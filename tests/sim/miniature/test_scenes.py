@@ -2,11 +2,11 @@
 
 import pytest
 
-from drsync.sim import scenes
-from drsync.sim.rules import Rules
-from drsync.sim.runner import run_seeds
-from drsync.sim.simulation import Simulation
-from drsync.sim.world import FAULTS, World
+from drsync.sim.miniature import scenes
+from drsync.sim.miniature.rules import Rules
+from drsync.sim.miniature.runner import run_seeds
+from drsync.sim.miniature.simulation import Simulation
+from drsync.sim.miniature.world import FAULTS, World
 
 UNSAFE = {
     "acknowledged write lost",

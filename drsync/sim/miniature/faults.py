@@ -6,11 +6,11 @@ Only faults and restarts live here; how likely each is belongs to the world's ch
 from collections.abc import Callable
 
 from drsync.model.charter import Charter, IntentKind
-from drsync.sim import procedures
-from drsync.sim.member import Log, Member
-from drsync.sim.procedures import Coordinator
-from drsync.sim.store import NAMES, Store
-from drsync.sim.world import FAULTS, LEASE, World, link
+from drsync.sim.miniature import procedures
+from drsync.sim.miniature.member import Log, Member
+from drsync.sim.miniature.procedures import Coordinator
+from drsync.sim.miniature.store import NAMES, Store
+from drsync.sim.miniature.world import FAULTS, LEASE, World, link
 
 
 def strike(world: World) -> Coordinator | None:

@@ -6,11 +6,11 @@ Only the loop and the report live here. No clock is read: the caller hands one i
 from collections.abc import Callable
 from typing import TypedDict
 
-from drsync.sim import resync
-from drsync.sim.checker import ViolationError
-from drsync.sim.mutants import MUTANTS
-from drsync.sim.rules import Rules
-from drsync.sim.simulation import Simulation
+from drsync.sim.miniature import resync
+from drsync.sim.miniature.checker import ViolationError
+from drsync.sim.miniature.mutants import MUTANTS
+from drsync.sim.miniature.rules import Rules
+from drsync.sim.miniature.simulation import Simulation
 
 RESYNC = "resync_"
 """Prefix of the mutants of the resync world."""

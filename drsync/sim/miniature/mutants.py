@@ -24,7 +24,7 @@ from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
 from drsync.model.position import EpochStart, History, Loss, Runs
-from drsync.sim.rules import Rules
+from drsync.sim.miniature.rules import Rules
 
 
 @dataclass(frozen=True)

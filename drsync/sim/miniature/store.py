@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from drsync.core.lease import LeaseBook
 from drsync.core.store_trust import Heard
 from drsync.model.charter import Charter
-from drsync.sim.rules import Rules
+from drsync.sim.miniature.rules import Rules
 
 if TYPE_CHECKING:
     from drsync.core.observation import LastKnown

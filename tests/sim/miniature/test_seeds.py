@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from drsync.sim.runner import list_mutants, run_seeds
+from drsync.sim.miniature.runner import list_mutants, run_seeds
 
 CHUNK = 50
 
@@ -91,7 +91,7 @@ def test_no_wrong_rule_is_forgotten() -> None:
 
 
 def test_a_seed_is_the_same_in_every_process() -> None:
-    script = "from drsync.sim.runner import run_seeds; print(run_seeds(20, 6))"
+    script = "from drsync.sim.miniature.runner import run_seeds; print(run_seeds(20, 6))"
     answers = [
         subprocess.run(
             [sys.executable, "-c", script],

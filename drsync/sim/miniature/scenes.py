@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Generator
 
 from drsync.model.charter import IntentKind
-from drsync.sim import faults, procedures, protocol
-from drsync.sim.member import Member
-from drsync.sim.procedures import Coordinator
-from drsync.sim.store import NAMES, Store
-from drsync.sim.world import LEASE, World, link
+from drsync.sim.miniature import faults, procedures, protocol
+from drsync.sim.miniature.member import Member
+from drsync.sim.miniature.procedures import Coordinator
+from drsync.sim.miniature.store import NAMES, Store
+from drsync.sim.miniature.world import LEASE, World, link
 
 SCENE_RATE = 0.4  # of the seeds have a scene
 BEGIN = (50, 400)  # ticks, because a scene needs a group that has settled, and time to go on after it

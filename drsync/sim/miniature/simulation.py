@@ -5,14 +5,14 @@ Only the order of what happens lives here.
 
 from drsync.model.charter import IntentKind
 from drsync.model.epoch import generation
-from drsync.sim import faults, procedures, protocol, scenes
-from drsync.sim.checker import ViolationError
-from drsync.sim.member import Member
-from drsync.sim.messages import Renew
-from drsync.sim.procedures import Coordinator
-from drsync.sim.rules import Rules
-from drsync.sim.store import NAMES
-from drsync.sim.world import IN_NET_MAX, World
+from drsync.sim.miniature import faults, procedures, protocol, scenes
+from drsync.sim.miniature.checker import ViolationError
+from drsync.sim.miniature.member import Member
+from drsync.sim.miniature.messages import Renew
+from drsync.sim.miniature.procedures import Coordinator
+from drsync.sim.miniature.rules import Rules
+from drsync.sim.miniature.store import NAMES
+from drsync.sim.miniature.world import IN_NET_MAX, World
 
 COORDINATORS_MAX = 3
 DEATH_RATE = 0.005  # of a coordinator in one tick

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drsync.model.epoch import TERM_BITS, Epoch
 from drsync.model.position import History, Loss
-from drsync.sim.member import Member, Rec
+from drsync.sim.miniature.member import Member, Rec
 
 
 class ViolationError(Exception):
