@@ -7,6 +7,7 @@ from typing import Protocol
 
 from drsync.core.lease import LeaseBook
 from drsync.core.observation import LastKnown
+from drsync.engine.decisions import NO_DECISIONS, Decisions
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, MalformedError
@@ -64,13 +65,14 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProcedureWorld:
-    """Everything a procedure touches."""
+    """Everything a procedure touches, and who is told what it decides."""
 
     store: CharterStore
     members: Members
     desk: Desk
     clock: Clock
     random: Random
+    decisions: Decisions = NO_DECISIONS
 
 
 def statement_in(body: Json) -> Statement:

@@ -5,10 +5,9 @@ round starts from what is there. What is its own: deadlines, the record of steps
 unknown outcome is read back before anything else is done.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from drsync.core import failover, switchover
 from drsync.core.lease import LeaseBook
 from drsync.core.loss import loss
 from drsync.core.observation import Observation
@@ -29,7 +28,9 @@ from drsync.core.plan import (
     VoidIntent,
     Wait,
 )
+from drsync.core.procedure import Way, decide, forward
 from drsync.core.safety import Reason
+from drsync.engine.decisions import Decision
 from drsync.engine.procedure_steps import Note, Progress, StepLog
 from drsync.engine.procedure_world import Json, ProcedureWorld, ask_all, statement_in
 from drsync.model import epoch as epochs
@@ -48,7 +49,6 @@ PREPARE_TIMEOUT_S = 60.0  # because the tail of a donor is fetched and synced
 PROCEDURE_S = 120.0  # because a lease and a tail fit several times, and a person is waiting
 GIVING_UP_S = 30.0  # because the way back is an opening of a copy that served a moment ago
 ANSWERING = frozenset((CopyState.OWNER, CopyState.FROZEN))
-Planner = Callable[[Observation], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ class ProcedureRunner:
         self._store = world.store
         self._members = world.members
         self._desk = world.desk
+        self._decisions = world.decisions
         self._clock = world.clock
         self._random = world.random
         self._progress = progress
@@ -121,7 +122,7 @@ class ProcedureRunner:
 
     async def run(self, seconds: float = PROCEDURE_S) -> Outcome:
         """Go on until it is done, refused, or `seconds` have passed; then take it back as far as possible."""
-        outcome = await self._drive(self._plan, self._clock.now() + seconds)
+        outcome = await self._drive(Way.FORWARD, self._clock.now() + seconds)
         if outcome.state is OperationState.DONE:
             return outcome
         return await self._take_back(outcome)
@@ -130,17 +131,18 @@ class ProcedureRunner:
         """What would happen first, with the loss stated; nothing is changed. For a dry run."""
         seen = await self._observe()
         self._progress.stated(loss(seen))
-        return self._plan(seen), seen
+        return forward(seen), seen
 
     # --- rounds
 
-    async def _drive(self, plan: Planner, deadline: float) -> Outcome:
+    async def _drive(self, way: Way, deadline: float) -> Outcome:
         waits_for = "the charter store cannot be reached"
         seen: Observation | None = None
         while True:
             try:
                 seen = await self._observe()
-                step = plan(seen)
+                step = decide(way, seen)
+                self._decisions.decided(Decision(way, seen, step))
                 if isinstance(step, Act):
                     await self._act(step, seen)
                     continue
@@ -170,30 +172,13 @@ class ProcedureRunner:
         text = " ".join(str(reason) for reason in step.reasons)
         return Outcome(OperationState.REFUSED, text, step.reasons, seen.charter)
 
-    def _plan(self, seen: Observation) -> Plan:
-        if seen.kind is IntentKind.SWITCHOVER:
-            return switchover.plan(seen)
-        return failover.plan(seen)
-
     async def _take_back(self, outcome: Outcome) -> Outcome:
         """Leave no intent behind, and an owner that serves if one can."""
-        back = await self._drive(self._back, self._clock.now() + GIVING_UP_S)
+        back = await self._drive(Way.BACK, self._clock.now() + GIVING_UP_S)
         if back.state is OperationState.FAILED:
             text = f"{outcome.text} Taking it back waits: {back.text}"
             return replace(outcome, state=OperationState.FAILED, text=text, charter=back.charter)
         return replace(outcome, charter=back.charter)
-
-    def _back(self, seen: Observation) -> Plan:
-        """The way back: void the intent if the owner serves or cannot be asked, else let it open again."""
-        if not seen.is_recorded:
-            return Done("nothing is left of it")
-        charter = seen.charter
-        word = seen.statements.get(charter.owner)
-        is_serving = word is not None and word.state is CopyState.OWNER and word.promised == charter.epoch
-        if word is None or is_serving:
-            return failover.give_up(seen)
-        step = switchover.abort(seen)
-        return failover.give_up(seen) if isinstance(step, Refuse) else step
 
     # --- observing
 
