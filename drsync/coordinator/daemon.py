@@ -8,13 +8,12 @@ import structlog
 from aiohttp import web
 
 from drsync import __version__
-from drsync.adapters.sqlite.database import Database
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
 from drsync.config.options import CoordinatorOptions, HttpOptions
 from drsync.coordinator.http_log import calm
-from drsync.coordinator.office import Office
+from drsync.coordinator.office import Office, Storage
 from drsync.engine.rpc import Endpoint, Me
 from drsync.model.errors import DrsyncError, PermanentError, TransientError
 from drsync.ports.transport import Link, LinkKind
@@ -52,9 +51,7 @@ class Coordinator:
             },
         )
         self.office = Office(
-            database=Database(options.state_dir / "coordinator.db"),
-            run_dir=options.run_dir,
-            boot_id=boot_id(),
+            storage=Storage.in_directories(options.state_dir, options.run_dir, boot_id()),
             cluster_id=options.cluster_id,
             centers=tuple(agent.center for agent in options.agents),
             clock=self._clock,

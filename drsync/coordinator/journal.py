@@ -1,5 +1,7 @@
 """What happened, told twice: as an event that is kept, and as a line in the log."""
 
+from typing import Protocol
+
 import structlog
 
 from drsync.model import epoch as epochs
@@ -8,19 +10,31 @@ from drsync.model.epoch import NEVER, Epoch
 from drsync.model.operation import Event
 from drsync.ports.evidence import Evidence
 
-log = structlog.get_logger()
+
+class Log(Protocol):
+    """Lines for people, as `structlog` writes them."""
+
+    def info(self, event: str, **facts: object) -> object:
+        """Something that is as it should be."""
+        ...
+
+    def error(self, event: str, **facts: object) -> object:
+        """Something that is not."""
+        ...
 
 
 class Journal:
     """The coordinator's voice."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, log: Log | None = None) -> None:
+        """Without `log` lines go where the process writes its own."""
         self._evidence = evidence
+        self._log: Log = structlog.get_logger() if log is None else log
 
     def event(self, kind: str, text: str, *, group: str = "", center: str = "", epoch: Epoch = NEVER) -> None:
         """Keep it and log it."""
         self._evidence.record(Event(kind, text, group, center, epoch))
-        log.info(kind, group=group, center=center, epoch=epochs.show(epoch), reason=text)
+        self._log.info(kind, group=group, center=center, epoch=epochs.show(epoch), reason=text)
 
     def about(self, charter: Charter, kind: str, text: str, center: str = "") -> None:
         """As `event`, about a group."""
@@ -35,4 +49,4 @@ class Journal:
 
     def bug(self, where: str, error: BaseException) -> None:
         """Something escaped that should not."""
-        log.error("bug", reason=f"{where}: {error!r}", exc_info=error)
+        self._log.error("bug", reason=f"{where}: {error!r}", exc_info=error)

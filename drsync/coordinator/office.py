@@ -1,12 +1,15 @@
 """The coordinator's parts, put together: everything but sockets, keys and signals."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import History
+from drsync.adapters.sqlite.mark import FileMarkNote, MarkNote
 from drsync.adapters.sqlite.members import MemberMemory
 from drsync.adapters.sqlite.runs import SqliteRuns
 from drsync.coordinator import metrics
@@ -14,7 +17,7 @@ from drsync.coordinator.agents import AgentDesk
 from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.groups import Groups
-from drsync.coordinator.journal import Journal
+from drsync.coordinator.journal import Journal, Log
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.operations import Operations, Spawn
 from drsync.coordinator.runbook_operations import RunbookDesk
@@ -24,6 +27,35 @@ from drsync.coordinator.supervision import Supervision
 from drsync.engine.procedure_world import ProcedureWorld
 from drsync.model.topology import Center
 from drsync.ports.clock import Clock, Random
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What a coordinator keeps, open.
+
+    Attributes:
+        database: charters, evidence, memory of members.
+        history: of objectives.
+        note: the mark of the store, outside it.
+    """
+
+    database: Database
+    history: History
+    note: MarkNote
+
+    @classmethod
+    def in_directories(cls, state_dir: Path, run_dir: Path, boot_id: str) -> Self:
+        """The files of the usual names.
+
+        Raises:
+            RefusedError: another process uses them.
+            PermanentError: one is not ours, of a newer drsync, or damaged.
+        """
+        return cls(
+            Database(state_dir / "coordinator.db"),
+            History(state_dir / "history.db"),
+            FileMarkNote(run_dir, boot_id),
+        )
 
 
 class Office:
@@ -42,20 +74,30 @@ class Office:
     def __init__(
         self,
         *,
-        database: Database,
-        run_dir: Path,
-        boot_id: str,
+        storage: Storage,
         cluster_id: str,
         centers: Sequence[Center],
         clock: Clock,
         random: Random,
         spawn: Spawn,
+        log: Log | None = None,
     ) -> None:
-        """Wire the parts. `spawn` starts a task that lives as long as the process."""
-        self._database = database
-        self.store = store = SqliteCharterStore(database, run_dir, boot_id, clock, random)
+        """Wire the parts.
+
+        Args:
+            storage: what outlives the process; closed with this.
+            cluster_id: of the cluster, for the status.
+            centers: all that may be members of groups.
+            clock: time.
+            random: ids.
+            spawn: starts a task that lives as long as the process.
+            log: lines for people; None: where the process writes its own.
+        """
+        self._storage = storage
+        database = storage.database
+        self.store = store = SqliteCharterStore(database, storage.note, clock, random)
         evidence = SqliteEvidence(database, clock)
-        self.journal = journal = Journal(evidence)
+        self.journal = journal = Journal(evidence, log)
         self._memory = MemberMemory(database, clock)
         self.sessions = sessions = SessionTable()
         authority = Authority(store, self._memory, sessions, clock, self._told)
@@ -75,8 +117,7 @@ class Office:
         wake = self.supervision.wake
         self.desk = AgentDesk(store, authority, sessions, journal, clock, wake)
         by_name = {center.name: center for center in centers}
-        self._history = History(database.path.with_name("history.db"))
-        self.objectives = Objectives(store, evidence, sessions, self._history, journal, clock)
+        self.objectives = Objectives(store, evidence, sessions, storage.history, journal, clock)
         picture = Picture(
             store=store,
             sessions=sessions,
@@ -104,5 +145,5 @@ class Office:
         """Keep what is only in memory, and release the store."""
         self._memory.flush()
         self.objectives.keep()
-        self._history.close()
-        self._database.close()
+        self._storage.history.close()
+        self._storage.database.close()

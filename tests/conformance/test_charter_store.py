@@ -9,6 +9,7 @@ import pytest
 from drsync.adapters.memory.charter_store import MemoryCharterStore
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.mark import FileMarkNote
 from drsync.model.charter import Charter, Intent, IntentKind
 from drsync.model.epoch import make
 from drsync.model.position import NO_CHAIN, EpochStart, Loss
@@ -24,7 +25,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield MemoryCharterStore()
         return
     database = Database(tmp_path / "state" / "coordinator.db")
-    yield SqliteCharterStore(database, tmp_path / "run", "boot", FakeClock(), FakeRandom())
+    yield SqliteCharterStore(database, FileMarkNote(tmp_path / "run", "boot"), FakeClock(), FakeRandom())
     database.close()
 
 

@@ -9,9 +9,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 from typing_extensions import override
 
-from drsync.adapters.sqlite.database import Database
 from drsync.adapters.system.clock import SystemClock, SystemRandom
-from drsync.coordinator.office import Office
+from drsync.coordinator.office import Office, Storage
 from drsync.coordinator.sessions import AgentSession
 from drsync.model.copy import CopyState, Statement
 from drsync.model.errors import RefusedError, TransientError, UsageError
@@ -152,9 +151,7 @@ class World:
     async def start(self) -> None:
         """A coordinator process starts; the agents come back to it."""
         self.office = Office(
-            database=Database(self.root / "coordinator.db"),
-            run_dir=self.root / "run",
-            boot_id="boot",
+            storage=Storage.in_directories(self.root, self.root / "run", "boot"),
             cluster_id="c" * 32,
             centers=spec().members,
             clock=HastyClock(),
@@ -183,7 +180,7 @@ class World:
         await asyncio.gather(*self.running, return_exceptions=True)
         self.running.clear()
         await self.client.close()
-        self.office._database.close()
+        self.office._storage.database.close()
 
     async def connect(self, name: str, session: str = "") -> None:
         """The agent of a center registers; with a session: as a new process, its copy not served."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.mark import FileMarkNote
 from drsync.adapters.sqlite.members import MemberMemory
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.coordinator.authority import Authority
@@ -25,7 +26,7 @@ async def test_an_in_sync_member_restored_from_a_snapshot_counts_only_when_it_ha
 ) -> None:
     clock = SystemClock()
     database = Database(tmp_path / "c.db")
-    store = SqliteCharterStore(database, tmp_path / "run", "boot", clock, SystemRandom())
+    store = SqliteCharterStore(database, FileMarkNote(tmp_path / "run", "boot"), clock, SystemRandom())
     authority = Authority(store, MemberMemory(database, clock), SessionTable(), clock, _untold)
     charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production", "same_city")))
     await store.compare_and_set(0, charter)
@@ -66,7 +67,7 @@ async def test_a_center_that_never_had_a_copy_has_not_lost_one(tmp_path: Path) -
 async def _authority(directory: Path) -> Authority:
     clock = SystemClock()
     database = Database(directory / "c.db")
-    store = SqliteCharterStore(database, directory / "run", "boot", clock, SystemRandom())
+    store = SqliteCharterStore(database, FileMarkNote(directory / "run", "boot"), clock, SystemRandom())
     authority = Authority(store, MemberMemory(database, clock), SessionTable(), clock, _untold)
     charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production", "same_city")))
     await store.compare_and_set(0, charter)
@@ -77,7 +78,7 @@ async def test_a_report_of_an_epoch_that_is_over_says_nothing_of_what_would_be_l
     """The old owner may have heard of commits that a forced failover gave up."""
     clock = SystemClock()
     database = Database(tmp_path / "c.db")
-    store = SqliteCharterStore(database, tmp_path / "run", "boot", clock, SystemRandom())
+    store = SqliteCharterStore(database, FileMarkNote(tmp_path / "run", "boot"), clock, SystemRandom())
     sessions = SessionTable()
     authority = Authority(store, MemberMemory(database, clock), sessions, clock, _untold)
     charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production",)))

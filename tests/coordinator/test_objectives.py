@@ -12,6 +12,7 @@ from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import FINE_KEPT_S, Figures, History, WatchRow
+from drsync.adapters.sqlite.mark import FileMarkNote
 from drsync.adapters.system.clock import SystemRandom
 from drsync.coordinator.forms import OwnerReport
 from drsync.coordinator.journal import Journal
@@ -73,7 +74,9 @@ class Desk:
         """A coordinator process starts."""
         database = Database(self.root / "coordinator.db")
         self.database = database
-        store = SqliteCharterStore(database, self.root / "run", "boot", self.clock, SystemRandom())
+        store = SqliteCharterStore(
+            database, FileMarkNote(self.root / "run", "boot"), self.clock, SystemRandom()
+        )
         self.evidence = SqliteEvidence(database, self.clock)
         self.sessions = SessionTable()
         self.history = History(self.root / "history.db")

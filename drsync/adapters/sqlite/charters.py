@@ -1,16 +1,16 @@
 """Charters in SQLite: compare-and-set, full history, and the mark that tells this store from an old copy.
 
 The mark is ``<random of the process>:<count of changes>``. It is committed with every change and, after
-the commit, written to a file in the run directory, which does not survive a boot. A store that starts and
+the commit, noted outside it, in the run directory, which does not survive a boot. A store that starts and
 finds its own mark there (or an older count of the same process) is the one that was used last; any other
 store, such as a restored backup, has to hear from the members first (`core.store_trust`).
 """
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.mark import Mark, MarkNote
 from drsync.model.charter import CHARTER_BYTES_MAX, Charter
 from drsync.model.errors import TransientError
 from drsync.ports.charter_store import CasOutcome, CasResult
@@ -29,20 +29,18 @@ def allow(_current: Charter | None, _new: Charter) -> str | None:
 class SqliteCharterStore:
     """Implements `ports.charter_store.CharterStore` for the process that has the file open."""
 
-    def __init__(self, database: Database, run_dir: Path, boot_id: str, clock: Clock, random: Random) -> None:
+    def __init__(self, database: Database, note: MarkNote, clock: Clock, random: Random) -> None:
         """Take the store over for this process.
 
         Args:
             database: the open file.
-            run_dir: where the mark is left for the next process; should not survive a boot.
-            boot_id: of the host; a mark left before the last boot is not believed.
+            note: where the mark is left for the next process; must not survive a boot.
             clock: for labels in the history.
             random: for the mark.
         """
         self._database = database
         self._clock = clock
-        self._mark_file = run_dir / "store-mark"
-        self._boot_id = boot_id
+        self._note = note
         self.guard: Guard = allow
         self.is_same_store = self._recognise()
         """Whether this is the store that the last process on this host used, unchanged since."""
@@ -53,12 +51,9 @@ class SqliteCharterStore:
         self._leave_mark()
 
     def _recognise(self) -> bool:
-        try:
-            boot_id, process, changes = self._mark_file.read_text().strip().split(":")
-        except (OSError, ValueError):
-            return False
-        known = (self._database.get_meta("mark") or ":-1").split(":")
-        return (boot_id, process) == (self._boot_id, known[0]) and int(known[1]) >= int(changes)
+        noted = self._note.read()
+        process, _, changes = (self._database.get_meta("mark") or ":-1").partition(":")
+        return noted is not None and noted.process == process and int(changes) >= noted.changes
 
     def _stamp(self) -> None:
         self._changes += 1
@@ -66,10 +61,7 @@ class SqliteCharterStore:
 
     def _leave_mark(self) -> None:
         """Only after the commit: a mark ahead of the file would make a good store look old."""
-        temporary = self._mark_file.with_suffix(".new")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(f"{self._boot_id}:{self._process}:{self._changes}\n")
-        temporary.replace(self._mark_file)
+        self._note.write(Mark(self._process, self._changes))
 
     async def read(self, group_id: str) -> Charter | None:
         """The charter in force."""

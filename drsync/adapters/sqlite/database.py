@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from drsync.model.errors import PermanentError, RefusedError, TransientError
+from drsync.adapters.sqlite.opening import Format, open_database
+from drsync.adapters.sqlite.place import FilePlace, Place
+from drsync.model.errors import TransientError
 
 APPLICATION_ID = 0x64725379  # "drSy", so that another program's file is recognised
 SCHEMA_VERSION = 1
@@ -53,103 +55,72 @@ CREATE TABLE drill_views (
 """Epochs are unsigned 64-bit and SQLite's integers signed, so they are kept as decimal text."""
 
 
+FORMAT = Format(
+    application=APPLICATION_ID,
+    version=SCHEMA_VERSION,
+    schema=SCHEMA,
+    what="a charter store",
+    code="store",
+    user="coordinator",
+    remedy="Put back the newest copy of the file, or start a new store generation.",
+)
+
+
 class Database:
     """The open file. Exclusive: a second process is refused, so that there is one writer by construction."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, where: Path | Place) -> None:
         """Open or create.
 
         Raises:
             RefusedError: another process uses it.
             PermanentError: it is not ours, of a newer drsync, or damaged.
         """
-        self.path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=0, cached_statements=256)
-        try:
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            self._connection.close()
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise RefusedError(
-                    f"{path} is used by another process", code="in_use", remedy="Stop the other coordinator."
-                ) from error
-            raise PermanentError(
-                f"{path} cannot be used as a charter store: {error}",
-                code="store_damaged",
-                remedy="Put back the newest copy of the file, or start a new store generation.",
-            ) from error
-        except PermanentError:
-            self._connection.close()
-            raise
-        path.chmod(0o600)
-
-    def _prepare(self) -> None:
-        run = self._connection.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        run("PRAGMA foreign_keys = ON")
-        run("BEGIN IMMEDIATE")  # takes the lock now rather than at the first change
-        application, version = self._pragma("application_id"), self._pragma("user_version")
-        run("COMMIT")
-        if (application, version) == (0, 0) and not self.rows("SELECT name FROM sqlite_master"):
-            self._create()
-        elif application != APPLICATION_ID:
-            raise PermanentError(f"{self.path} is a database of another program", code="store_foreign")
-        elif version != SCHEMA_VERSION:
-            raise PermanentError(
-                f"{self.path} has schema {version}, this drsync knows {SCHEMA_VERSION}",
-                code="version",
-                remedy="Use the drsync that wrote it, or a newer one.",
-            )
-        [(verdict,)] = self._connection.execute("PRAGMA quick_check(1)").fetchall()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(str(verdict))
-
-    def _pragma(self, name: str) -> int:
-        [(value,)] = self._connection.execute(f"PRAGMA {name}").fetchall()
-        return int(value)
-
-    def _create(self) -> None:
-        with self.transaction():
-            for statement in SCHEMA.split(";\n"):
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        place = FilePlace(where) if isinstance(where, Path) else where
+        self._name = place.name
+        self._connection = open_database(place, FORMAT)
+        self._connection.execute("PRAGMA foreign_keys = ON")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of it durable when the block ends, or none of it.
 
         Raises:
-            TransientError: the commit itself failed (full disk, I/O error). Whether it is in force is
+            TransientError: the disk is full or says no. If that was at the commit, whether it is in force is
                 unknown until read back.
         """
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._run("BEGIN IMMEDIATE", ())
         try:
             yield
+            self._run("COMMIT", ())
         except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        try:
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise TransientError(f"{self.path}: commit failed: {error}", code="store_failed") from error
+            raise
 
     def execute(self, statement: str, *values: str | float | None) -> int:
         """Run one statement, in the present transaction or one of its own; returns the rows touched."""
-        return self._connection.execute(statement, values).rowcount
+        return self._run(statement, values).rowcount
 
     def insert(self, statement: str, *values: str | float | None) -> int:
         """Like `execute`; returns the number of the new row."""
-        return self._connection.execute(statement, values).lastrowid or 0
+        return self._run(statement, values).lastrowid or 0
 
     def rows(self, statement: str, *values: str | float | None) -> list[tuple[object, ...]]:
         """All rows of a query."""
-        return self._connection.execute(statement, values).fetchall()
+        return self._run(statement, values).fetchall()
+
+    def _run(self, statement: str, values: tuple[str | float | None, ...]) -> sqlite3.Cursor:
+        """Raises TransientError: the disk is full or says no; what it said may be in force nevertheless."""
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise TransientError(f"{self._name}: {error}", code="store_failed") from error
+
+    def snapshot(self) -> bytes:
+        """All that is committed, as the bytes of a database file: a backup."""
+        assert not self._connection.in_transaction
+        return self._connection.serialize()
 
     def get_meta(self, key: str) -> str | None:
         """A value of the small key table."""

@@ -14,9 +14,11 @@ from struct import Struct
 
 from pydantic import TypeAdapter, ValidationError
 
+from drsync.adapters.sqlite.opening import Format, open_database, trouble
+from drsync.adapters.sqlite.place import FilePlace
 from drsync.core.file_lineage import STARTS_MAX
 from drsync.delta.entries import HASHED_FROM, KIND_AT, Digest, decode, encode, hash_packed
-from drsync.model.errors import PermanentError, RefusedError, TransientError
+from drsync.model.errors import TransientError
 from drsync.model.fileset import Entry, FileKind, Generation, GenerationStart, Signature
 from drsync.model.scan import RootIdentity
 from drsync.ports.file_index import IndexState, Known
@@ -72,6 +74,17 @@ UNNAMED = "SELECT path FROM entries WHERE path NOT IN (SELECT path FROM incoming
 
 Row = tuple[int, bytes, int, int, int, bytes | None, bytes]
 
+FORMAT = Format(
+    application=APPLICATION_ID,
+    version=SCHEMA_VERSION,
+    schema=SCHEMA,
+    what="an index",
+    code="index",
+    user="agent",
+    remedy="Move it away: the tree is compared with the owner's again.",
+    is_checked=False,  # because it may be gigabytes, and what it says wrongly is found by comparing
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Incoming:
@@ -101,24 +114,19 @@ class SqliteFileIndex:
             PermanentError: it is not ours, of a newer drsync, or damaged.
         """
         self.path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._db = sqlite3.connect(
-            path, isolation_level=None, timeout=0, cached_statements=64, check_same_thread=False
+        self._place = FilePlace(
+            path,
+            is_for_threads=True,
+            statements=64,
+            cache_kib=CACHE_KIB,
+            log_bytes_kept=WAL_BYTES_KEPT,
         )
+        self._db = open_database(self._place, FORMAT, _first_state)
         try:
-            self._prepare()
             self._state, self._incoming = self._load()
         except sqlite3.DatabaseError as error:
             self._db.close()
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise RefusedError(
-                    f"{path} is used by another process", code="in_use", remedy="Stop the other agent."
-                ) from error
-            raise _damaged(path, error) from error
-        except PermanentError:
-            self._db.close()
-            raise
-        path.chmod(0o600)
+            raise trouble(self._place, FORMAT, error) from error
 
     # --- reading
 
@@ -352,7 +360,7 @@ class SqliteFileIndex:
         try:
             yield
         except sqlite3.Error as error:
-            raise _damaged(self.path, error) from error
+            raise trouble(self._place, FORMAT, error) from error
 
     def _change(self, state: IndexState) -> None:
         self._state = state
@@ -379,41 +387,6 @@ class SqliteFileIndex:
                 raise TransientError(f"{self.path}: {error}", code="index_failed") from error
             raise
 
-    def _prepare(self) -> None:
-        run = self._db.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")
-        run("PRAGMA journal_mode = WAL")
-        run(f"PRAGMA cache_size = -{CACHE_KIB}")
-        run(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-        run("BEGIN IMMEDIATE")  # takes the lock now rather than at the first change
-        run("COMMIT")
-        application, version = self._pragma("application_id"), self._pragma("user_version")
-        if (application, version) == (0, 0) and not run("SELECT name FROM sqlite_master").fetchall():
-            self._create()
-        elif application != APPLICATION_ID:
-            raise PermanentError(f"{self.path} is a database of another program", code="index_foreign")
-        elif version != SCHEMA_VERSION:
-            raise PermanentError(
-                f"{self.path} has schema {version}, this drsync knows {SCHEMA_VERSION}",
-                code="version",
-                remedy="Use the drsync that wrote it, or a newer one.",
-            )
-
-    def _pragma(self, name: str) -> int:
-        [(value,)] = self._db.execute(f"PRAGMA {name}").fetchall()
-        return int(value)
-
-    def _create(self) -> None:
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("BEGIN IMMEDIATE")
-        for statement in SCHEMA.split(";\n"):
-            self._db.execute(statement)
-        first = IndexState(digest=Digest().hex())
-        self._db.execute("INSERT INTO state VALUES (1, ?)", (_form(first, None),))
-        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._db.execute("COMMIT")
-
     def _load(self) -> tuple[IndexState, _Incoming | None]:
         [(body,)] = self._db.execute("SELECT body FROM state").fetchall()
         try:
@@ -426,12 +399,9 @@ class SqliteFileIndex:
 # --- forms
 
 
-def _damaged(path: Path, error: sqlite3.Error) -> PermanentError:
-    return PermanentError(
-        f"{path} cannot be used as an index: {error}",
-        code="index_damaged",
-        remedy="Move it away: the tree is compared with the owner's again.",
-    )
+def _first_state(connection: sqlite3.Connection) -> None:
+    first = IndexState(digest=Digest().hex())
+    connection.execute("INSERT INTO state VALUES (1, ?)", (_form(first, None),))
 
 
 def _key(block: bytes) -> int:

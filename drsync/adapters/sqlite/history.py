@@ -5,10 +5,14 @@ begun, and a write that fails costs that piece of history alone. Labels are micr
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from drsync.adapters.sqlite.opening import Format, open_database
+from drsync.adapters.sqlite.place import FilePlace, Place
+from drsync.model.errors import DrsyncError
 from drsync.model.objectives import Lack, Stretch
 
 FINE_S = 10  # because the shortest burn window is five minutes, and one row is then 3 % of it
@@ -89,28 +93,51 @@ class WatchRow:
     alive_us: int
 
 
+FORMAT = Format(
+    application=APPLICATION_ID,
+    version=SCHEMA_VERSION,
+    schema=SCHEMA,
+    what="a history of objectives",
+    code="history",
+    user="coordinator",
+    remedy="Move it away.",
+)
+
+
+def history_file(path: Path) -> FilePlace:
+    """The usual place. The last seconds may be lost with the power: nothing is decided by them."""
+    return FilePlace(path, is_exclusive=False, is_always_synced=False)
+
+
 class History:
     """The open file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, where: Path | Place) -> None:
         """Open or create. A file that cannot be used is renamed to ``<name>.damaged`` first.
 
         Attributes:
             trouble: why history is not kept, or was begun anew; empty when all is well.
         """
         self.trouble = ""
-        self._connection = self._opened(path)
-
-    def _opened(self, path: Path) -> sqlite3.Connection:
+        place = history_file(where) if isinstance(where, Path) else where
         try:
-            return _open(path)
-        except (sqlite3.Error, ValueError) as error:
-            self.trouble = f"the history of objectives was begun anew, {path} cannot be used: {error}"
-        for end in ("", "-wal", "-shm"):
-            old = path.with_name(path.name + end)
-            if old.exists():
-                old.replace(path.with_name(f"{path.name}.damaged{end}"))
-        return _open(path)
+            self._connection = open_database(place, FORMAT)
+        except DrsyncError as error:
+            self.trouble = f"the history of objectives was begun anew: {error}"
+            place.set_aside()
+            self._connection = open_database(place, FORMAT)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection
+        connection.execute("BEGIN")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
     def keep(
         self,
@@ -128,15 +155,15 @@ class History:
             watches: by group id.
         """
         try:
-            with self._connection:
+            with self._transaction() as connection:
                 for group, center, one in figures:
                     self._add(now_us // 1_000_000, group, center, one)
-                self._connection.executemany(
+                connection.executemany(
                     "INSERT OR REPLACE INTO stretches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     [(group, one.lack.value, one.center, one.from_us, one.to_us, one.cause, one.operation,
                       int(one.is_planned)) for group, one in stretches],
                 )  # fmt: skip
-                self._connection.executemany(
+                connection.executemany(
                     "INSERT OR REPLACE INTO watches VALUES (?, ?, ?, ?)",
                     [(group, row.first_us, row.up_until_us, row.alive_us) for group, row in watches],
                 )
@@ -155,8 +182,8 @@ class History:
         """Forget what is older than it is kept for, and the oldest stretches beyond `STRETCHES_MAX`."""
         now_s = now_us // 1_000_000
         try:
-            with self._connection:
-                run = self._connection.execute
+            with self._transaction() as connection:
+                run = connection.execute
                 run("DELETE FROM fine WHERE at_s < ?", (now_s - FINE_KEPT_S,))
                 run("DELETE FROM coarse WHERE at_s < ?", (now_s - COARSE_KEPT_S,))
                 run("DELETE FROM stretches WHERE to_us < ?", (now_us - STRETCHES_KEPT_S * 1_000_000,))
@@ -223,31 +250,3 @@ class History:
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=1)
-    try:
-        _prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
-    path.chmod(0o600)
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    run = connection.execute
-    run("PRAGMA journal_mode = WAL")
-    run("PRAGMA synchronous = NORMAL")  # because the last seconds may be lost with the power: no decision
-    [(application,)] = run("PRAGMA application_id").fetchall()
-    [(version,)] = run("PRAGMA user_version").fetchall()
-    if (application, version) == (0, 0) and not run("SELECT name FROM sqlite_master").fetchall():
-        connection.executescript(SCHEMA)
-        run(f"PRAGMA application_id = {APPLICATION_ID}")
-        run(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
-        raise ValueError(f"application {application:#x}, schema {version}")
-    [(verdict,)] = run("PRAGMA quick_check(1)").fetchall()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(str(verdict))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
 from drsync.adapters.sqlite.evidence import SqliteEvidence
+from drsync.adapters.sqlite.mark import FileMarkNote
 from drsync.adapters.sqlite.members import MemberMemory
 from drsync.core.store_trust import TokenWord
 from drsync.model.charter import CHARTER_BYTES_MAX, Charter
@@ -42,7 +43,9 @@ class Dice(FakeRandom):
 
 def start(tmp_path: Path, process: int, boot: str = "boot-1") -> tuple[Database, SqliteCharterStore]:
     database = Database(tmp_path / "coordinator.db")
-    return database, SqliteCharterStore(database, tmp_path / "run", boot, FakeClock(), Dice(process))
+    return database, SqliteCharterStore(
+        database, FileMarkNote(tmp_path / "run", boot), FakeClock(), Dice(process)
+    )
 
 
 def copy_of(tmp_path: Path, name: str) -> Path:
