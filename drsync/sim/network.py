@@ -1,0 +1,328 @@
+"""The simulated network: lines between places, and streams over them as TCP would carry them.
+
+A stream loses, duplicates and reorders nothing inside itself; what the network does to it shows as delay, as
+a break that only one side notices, or as silence. Streams of the same pair overtake each other freely.
+"""
+
+import asyncio
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drsync.model.errors import TransientError
+from drsync.ports.transport import Accept, Link, LinkHandler, LinkKind
+from drsync.sim.process import Process
+from drsync.sim.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+QUEUE_HIGH = 256 << 10  # bytes on their way, because a socket's buffers hold about that
+QUEUE_LOW = 64 << 10
+RETRANSMIT_S = 0.2  # because TCP waits at least that long for a lost segment
+RETRANSMIT_MAX_S = 3.0  # because its waits double; a line that is mended is found again within them
+CONNECT_TIMEOUT_S = 10.0  # because the real transport has this deadline
+HANDSHAKE_TRIPS = 4  # because TCP and SSH take about that many round trips
+
+
+@dataclass(slots=True)
+class Line:
+    """One direction between two places.
+
+    Attributes:
+        latency, jitter: seconds; the delay is latency + uniform(0, jitter).
+        rate: bytes a second; 0 is unlimited.
+        loss: share of writes that have to be sent again.
+        is_cut: nothing passes, and nobody is told.
+    """
+
+    latency: float = 0.001
+    jitter: float = 0.001
+    rate: float = 0.0
+    loss: float = 0.0
+    is_cut: bool = False
+
+
+class Network:
+    """All lines and streams of a world.
+
+    Attributes:
+        lines: (from, to) -> line; made on first use.
+        bytes: carried so far.
+    """
+
+    def __init__(self, timeline: Timeline, dice: random.Random) -> None:
+        self.timeline = timeline
+        self.dice = dice
+        self.lines: dict[tuple[str, str], Line] = {}
+        self.bytes = 0
+        self._listeners: dict[str, tuple[Process, Accept]] = {}
+        self._streams: dict[int, SimLink] = {}
+        self.is_host_up: Callable[[str], bool] = lambda _place: True
+
+    def line(self, source: str, target: str) -> Line:
+        """The line from one place to another."""
+        found = self.lines.get((source, target))
+        if found is None:
+            found = self.lines[source, target] = Line()
+        return found
+
+    # --- what breaks
+
+    def cut(self, source: str, target: str) -> None:
+        """Nothing passes in this direction any more; what was sent waits for the line to be mended."""
+        self.line(source, target).is_cut = True
+
+    def mend(self, source: str, target: str) -> None:
+        """It passes again, as soon as the senders try again."""
+        line = self.line(source, target)
+        if line.is_cut:
+            line.is_cut = False
+            for link in list(self._streams.values()):
+                if (link.me, link.peer) == (source, target):
+                    link.try_again_later()
+
+    def mend_all(self) -> None:
+        """Every line passes again and loses nothing."""
+        for source, target in sorted(self.lines):
+            self.lines[source, target].loss = 0.0
+            self.mend(source, target)
+
+    def reset(self, one: str, other: str) -> None:
+        """Every stream between two places breaks, and both sides are told."""
+        for link in list(self._streams.values()):
+            if (link.me, link.peer) == (one, other):
+                link.broken("connection reset")
+                if link.other is not None:
+                    link.other.broken("connection reset")
+
+    # --- streams
+
+    def listen(self, place: str, process: Process, accept: Accept) -> None:
+        """Accept streams at a place, for as long as the process lives."""
+        self._listeners[place] = (process, accept)
+        process.at_end.append(lambda: self._unlisten(place, process))
+
+    def _unlisten(self, place: str, process: Process) -> None:
+        if place in self._listeners and self._listeners[place][0] is process:
+            del self._listeners[place]
+
+    def listener(self, place: str) -> tuple[Process, Accept] | None:
+        """Who accepts streams there."""
+        return self._listeners.get(place)
+
+    def passes(self, one: str, other: str) -> bool:
+        """Whether both directions pass."""
+        return not (self.line(one, other).is_cut or self.line(other, one).is_cut)
+
+    def trip(self, source: str, target: str, size: int = 0) -> float:
+        """Seconds that some bytes need from place to place now."""
+        line, dice = self.line(source, target), self.dice
+        delay = line.latency + line.jitter * dice.random()
+        if line.loss and dice.random() < line.loss:
+            delay += RETRANSMIT_S * 2 ** dice.randrange(3)
+        return delay + (size / line.rate if line.rate else 0.0)
+
+    def pair(
+        self, one: Process, me: str, other: Process, peer: str, kind: LinkKind
+    ) -> tuple["SimLink", "SimLink"]:
+        """Two ends of a new stream."""
+        near = SimLink(self, one, me, peer, kind)
+        far = SimLink(self, other, peer, me, kind)
+        near.other, far.other = far, near
+        self._streams[near.number] = near
+        self._streams[far.number] = far
+        return near, far
+
+    def forget(self, link: "SimLink") -> None:
+        """It is closed."""
+        self._streams.pop(link.number, None)
+
+
+class SimLink:
+    """One end of a stream: `ports.transport.Link`."""
+
+    def __init__(self, network: Network, process: Process, me: str, peer: str, kind: LinkKind) -> None:
+        self.me = me
+        self.number = network.timeline.number()
+        self.other: SimLink | None = None
+        self._peer, self._kind = peer, kind
+        self._network = network
+        self._process = process
+        self._handler: LinkHandler | None = None
+        self._early: list[bytes] = []
+        self._lost = ""  # why, when it was lost before there was a handler
+        self._is_closed = False  # for us: nothing is written or delivered any more
+        self._waiting: deque[bytes] = deque()  # what a cut line did not take; b"" is our goodbye
+        self._queued = 0
+        self._is_paused = False
+        self._free_at = 0.0
+        self._last_arrival = 0.0
+        process.at_end.append(self._process_ended)
+
+    @property
+    def peer(self) -> str:
+        """See Link."""
+        return self._peer
+
+    @property
+    def kind(self) -> LinkKind:
+        """See Link."""
+        return self._kind
+
+    # --- the process's side
+
+    def set_handler(self, handler: LinkHandler) -> None:
+        """See Link."""
+        self._handler = handler
+        early, self._early = self._early, []
+        for data in early:
+            handler.data_received(data)
+        if self._lost:
+            self._process.run_soon(handler.connection_lost, self._lost)
+
+    def write(self, data: bytes) -> None:
+        """See Link."""
+        if self._is_closed or not data or not self._process.is_alive:
+            return
+        self._queued += len(data)
+        self._network.bytes += len(data)
+        self._send(bytes(data))
+        if self._queued > QUEUE_HIGH and not self._is_paused and self._handler is not None:
+            self._is_paused = True
+            self._handler.pause_writing()
+
+    def close(self, reason: str) -> None:
+        """See Link."""
+        if self._is_closed or not self._process.is_alive:
+            return
+        self._end(reason)
+        self._send(b"")
+
+    # --- the network's side
+
+    def _send(self, data: bytes) -> None:
+        """On its way; an empty one says goodbye."""
+        network = self._network
+        line = network.line(self.me, self._peer)
+        if line.is_cut or self._waiting:
+            self._waiting.append(data)
+            return
+        timeline = network.timeline
+        start = max(timeline.now, self._free_at)
+        if line.rate:
+            self._free_at = start = start + len(data) / line.rate
+        arrival = max(self._last_arrival, start + network.trip(self.me, self._peer))
+        self._last_arrival = arrival
+        timeline.at(arrival, lambda: self._arrive(data))
+
+    def _arrive(self, data: bytes) -> None:
+        """At the other end's machine."""
+        network, other = self._network, self.other
+        assert other is not None
+        if network.line(self.me, self._peer).is_cut:
+            self._waiting.append(data)
+            return
+        self._queued -= len(data)
+        if self._is_paused and self._queued < QUEUE_LOW and self._handler is not None:
+            self._is_paused = False
+            if not self._is_closed:
+                self._process.run_soon(self._handler.resume_writing)
+        if not data:
+            other.broken("closed by the other side")
+        elif not other.take(data):
+            self._answer_of_nobody()
+
+    def _answer_of_nobody(self) -> None:
+        """A machine that is up refuses data of a stream it does not know; one that is down says nothing."""
+        if self._network.is_host_up(self._peer):
+            network = self._network
+            if not network.line(self._peer, self.me).is_cut:
+                network.timeline.after(
+                    network.trip(self._peer, self.me), lambda: self.broken("connection reset by peer")
+                )
+
+    def take(self, data: bytes) -> bool:
+        """Data has come to this end's machine; whether anybody knows the stream."""
+        if self._is_closed or not self._process.is_alive:
+            return False
+        self._process.run_soon(self._deliver, data)
+        return True
+
+    def _deliver(self, data: bytes) -> None:
+        if self._is_closed:
+            return
+        if self._handler is None:
+            self._early.append(data)
+        else:
+            self._handler.data_received(data)
+
+    def try_again_later(self) -> None:
+        """The line was mended: what waited is sent again after a while."""
+        if self._waiting:
+            network = self._network
+            delay = network.dice.uniform(RETRANSMIT_S, RETRANSMIT_MAX_S)
+            network.timeline.after(delay, self._send_waiting)
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for data in waiting:
+            self._send(data)
+
+    def broken(self, reason: str) -> None:
+        """The stream has ended for this side, which is told."""
+        if not self._is_closed and self._process.is_alive:
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self._is_closed = True
+        self._network.forget(self)
+        if self._handler is not None:
+            self._process.run_soon(self._handler.connection_lost, reason)
+        else:
+            self._lost = reason
+
+    def _process_ended(self) -> None:
+        """The kernel closes what a dead process left; a machine without power closes nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._network.forget(self)
+        if self._network.is_host_up(self.me):
+            self._send(b"")
+
+
+class SimTransport:
+    """`ports.transport.Transport` of one process at one place."""
+
+    def __init__(self, network: Network, process: Process, place: str) -> None:
+        self._network, self._process, self._place = network, process, place
+
+    async def connect(self, peer: str, kind: LinkKind) -> Link:
+        """See Transport."""
+        network, process, me = self._network, self._process, self._place
+        trip = sum(network.trip(me, peer) + network.trip(peer, me) for _ in range(HANDSHAKE_TRIPS))
+        await asyncio.sleep(trip / 2)
+        if not network.passes(me, peer) or not network.is_host_up(peer):
+            await asyncio.sleep(CONNECT_TIMEOUT_S)
+            raise TransientError(f"{peer} is not reached: timed out")
+        found = network.listener(peer)
+        if found is None:
+            raise TransientError(f"{peer} is not reached: connection refused")
+        await asyncio.sleep(trip / 2)
+        other, accept = found
+        if not other.is_alive or not network.passes(me, peer):
+            raise TransientError(f"{peer} is not reached: lost in the handshake")
+        near, far = network.pair(process, me, other, peer, kind)
+        other.run_soon(accept, far)
+        return near
+
+    async def listen(self, accept: Accept) -> str:
+        """See Transport."""
+        self._network.listen(self._place, self._process, accept)
+        return f"{self._place}:0"
+
+    async def close(self) -> None:
+        """See Transport: the links go with the process."""
