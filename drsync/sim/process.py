@@ -187,7 +187,7 @@ class Process:
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Start work in it from outside."""
-        self.create_task(work)
+        _ = self.create_task(work)
 
     def run_soon(self, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """Have it called in the process; kept while it is stopped, ignored when it is dead."""
