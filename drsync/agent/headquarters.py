@@ -42,6 +42,10 @@ class Host(Protocol):
         """What the owner tells beside its statement; None at a replica."""
         ...
 
+    def silent_s(self) -> dict[str, float]:
+        """For how long each other center was not heard: what the coordinator asks before it suspects one."""
+        ...
+
     def registration(self) -> Json:
         """Who this process is, with its start token."""
         ...
@@ -178,6 +182,7 @@ class Headquarters:
                 "statement": control.to_json(member.statement()),
                 "report": self._host.report(member),
                 "beat": asdict(member.copy.beat()),
+                "bound_s": member.bound_s(),
                 "version": member.charter.version if member.charter else 0,
             }
         for broken in self._host.broken():
@@ -186,7 +191,8 @@ class Headquarters:
                 "report": None,
                 "version": broken.charter.version,
             }
-        answer = await endpoint.call("heartbeat", {"sent_at": sent_at, "groups": groups}, HEARTBEAT_TIMEOUT_S)
+        body: Json = {"sent_at": sent_at, "groups": groups, "silent_s": self._host.silent_s()}
+        answer = await endpoint.call("heartbeat", body, HEARTBEAT_TIMEOUT_S)
         leases = answer.get("leases")
         for member in self._host.members():
             grant = leases.get(member.copy.spec.id) if isinstance(leases, dict) else None

@@ -9,6 +9,7 @@ from drsync.model.errors import UsageError
 Name = Annotated[str, Field(max_length=255)]
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=0, le=(1 << 64) - 1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Json = dict[str, object]
 
 
@@ -80,7 +81,7 @@ class OwnerReport(Form):
 
     `now_us`: the present instant in labels of its heartbeat records. `serving_s`: for how long it has taken
     writes without a break; None while it takes none. `served`: earlier stretches of that in its term, from
-    and to in seconds ago, oldest first.
+    and to in seconds ago, oldest first. `commit_counts`: commits since its opening, by how long they took.
     """
 
     epoch: Count
@@ -89,6 +90,7 @@ class OwnerReport(Form):
     commit: Count = 0
     time_us: Count = 0
     serving: bool = False
+    commit_counts: Annotated[tuple[Count, ...], Field(max_length=64)] = ()
     now_us: Count = 0
     serving_s: Annotated[float, Field(ge=0)] | None = None
     served: Annotated[tuple[tuple[float, float], ...], Field(max_length=64)] = ()
@@ -108,18 +110,20 @@ class BeatWord(Form):
 
 
 class GroupBeat(Form):
-    """One group in a heartbeat."""
+    """One group in a heartbeat. `bound_s`: for so long a confirmation to an owner still binds it."""
 
     statement: Json
     beat: BeatWord = BeatWord()
     report: OwnerReport | None = None
     version: Count = 0
+    bound_s: Seconds = 0.0
 
 
 class Heartbeat(Form):
-    """``heartbeat``."""
+    """``heartbeat``. `silent_s`: for how long the agent has not heard each other center."""
 
     groups: dict[Name, GroupBeat] = {}
+    silent_s: Annotated[dict[Name, Seconds], Field(max_length=16)] = {}
 
 
 class Registration(Form):

@@ -127,6 +127,10 @@ class Member:
         """The newest charter this member has seen."""
         return self.copy.durable.charter
 
+    def bound_s(self) -> float:
+        """For how long a confirmation to an owner without the store still binds this member; 0: none does."""
+        return max(0.0, self.copy.durable.bound_until - self._world.clock.now())
+
     def statement(self) -> Statement:
         """This member's word."""
         return self.copy.statement()

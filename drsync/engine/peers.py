@@ -31,7 +31,7 @@ class _Peer:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     files_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     trouble: str = "not connected yet"
-    since: float = 0.0
+    heard_at: float = 0.0  # on the last control link, or when we began to dial
 
 
 class Peers:
@@ -46,7 +46,7 @@ class Peers:
         make_endpoint: MakeEndpoint,
         make_channel: MakeChannel,
     ) -> None:
-        self._peers = {name: _Peer() for name in names}
+        self._peers = {name: _Peer(heard_at=clock.now()) for name in names}
         self._transport = transport
         self._clock = clock
         self._dice = dice
@@ -100,6 +100,15 @@ class Peers:
         """Per peer: whether control is up, and the last trouble."""
         return {name: (peer.endpoint is not None, peer.trouble) for name, peer in self._peers.items()}
 
+    def silent_s(self) -> dict[str, float]:
+        """Per peer: for how long nothing was heard of it on the control link that we dial."""
+        now = self._clock.now()
+        heard = {
+            name: peer.endpoint.heard_at if peer.endpoint is not None else peer.heard_at
+            for name, peer in self._peers.items()
+        }
+        return {name: max(0.0, now - at) for name, at in heard.items()}
+
     async def _keep_control(self, name: str, peer: _Peer) -> None:
         delay = RETRY_LOW_S
         while True:
@@ -110,6 +119,8 @@ class Peers:
             except DrsyncError as error:
                 peer.trouble = str(error)
             finally:
+                if peer.endpoint is not None:
+                    peer.heard_at = peer.endpoint.heard_at
                 peer.endpoint = None
             delay = await self._pause(delay)
 

@@ -111,6 +111,11 @@ class Endpoint:
         """Whether both sides agreed and the link has not ended."""
         return self._settled.is_set() and self._ended is None
 
+    @property
+    def heard_at(self) -> float:
+        """When the other side was last heard, by our clock; not counting while this process stood still."""
+        return self._heard_at
+
     async def run(self) -> None:
         """Serve the link until it ends, then raise why. Handlers run inside and are cancelled at the end.
 

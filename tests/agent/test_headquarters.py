@@ -42,6 +42,9 @@ class FakeMember:
     def statement(self) -> Statement:
         return Statement("same_city", "session", "incarnation")
 
+    def bound_s(self) -> float:
+        return 0.0
+
     def checked(self, token: int) -> None:
         self.tokens.append(token)
 
@@ -64,6 +67,9 @@ class FakeHost:
     def report(self, member: "Member") -> Json | None:
         del member
         return None
+
+    def silent_s(self) -> dict[str, float]:
+        return {}
 
     def registration(self) -> Json:
         return {}
