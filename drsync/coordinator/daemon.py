@@ -7,20 +7,17 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from drsync import __version__
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
 from drsync.config.options import CoordinatorOptions, HttpOptions
+from drsync.coordinator.door import COORDINATOR, Door
 from drsync.coordinator.http_log import calm
 from drsync.coordinator.office import Office, Storage
-from drsync.engine.rpc import Endpoint, Me
-from drsync.model.errors import DrsyncError, PermanentError, TransientError
-from drsync.ports.transport import Link, LinkKind
+from drsync.model.errors import PermanentError, TransientError
 
 log = structlog.get_logger()
 
-COORDINATOR = "coordinator"
 STOP_S = 1.0  # because a long poll is cut anyway when the process ends
 SOCKET_MODE = 0o660  # owner and group of the run directory may ask; nobody else
 
@@ -35,11 +32,7 @@ class Coordinator:
             RefusedError: another process uses the store.
             PermanentError: the store or a key cannot be used.
         """
-        self._options = options
-        self._tasks = tasks
-        self._clock = SystemClock()
-        random = SystemRandom()
-        self._session = random.hex128()
+        clock, random = SystemClock(), SystemRandom()
         self.transport = SshTransport(
             me=COORDINATOR,
             host_key=options.ssh.host_key,
@@ -54,31 +47,18 @@ class Coordinator:
             storage=Storage.in_directories(options.state_dir, options.run_dir, boot_id()),
             cluster_id=options.cluster_id,
             centers=tuple(agent.center for agent in options.agents),
-            clock=self._clock,
+            clock=clock,
             random=random,
             spawn=tasks.create_task,
         )
-
-    def accept(self, link: Link) -> None:
-        """An agent dialed."""
-        if link.kind is not LinkKind.CONTROL:
-            link.close("the coordinator takes control links only")
-            return
-        self._tasks.create_task(self._serve(link))
-
-    async def _serve(self, link: Link) -> None:
-        line: list[Endpoint] = []
-        me = Me(self._options.cluster_id, COORDINATOR, self._session, "", __version__)
-        handlers = self.office.desk.handlers(link.peer, lambda: line[0])
-        endpoint = Endpoint(link, self._clock, handlers, me, on_bug=self.office.journal.bug)
-        line.append(endpoint)
-        try:
-            await endpoint.run()
-        except DrsyncError as error:
-            self.office.desk.lost(link.peer, endpoint, str(error))
-        except Exception as error:  # noqa: BLE001  # a bug costs this link, not the coordinator
-            self.office.journal.bug(f"link of {link.peer}", error)
-            self.office.desk.lost(link.peer, endpoint, "a bug")
+        self.door = Door(
+            desk=self.office.desk,
+            journal=self.office.journal,
+            cluster_id=options.cluster_id,
+            session=random.hex128(),
+            clock=clock,
+            spawn=tasks.create_task,
+        )
 
 
 async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
@@ -104,7 +84,7 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
             )
             await runner.setup()
             await _listen(runner, options)
-            address = await coordinator.transport.listen(coordinator.accept)
+            address = await coordinator.transport.listen(coordinator.door.accept)
             log.info("listening", center=COORDINATOR, reason=f"agents at {address}")
             if options.metrics is not None:
                 address = await coordinator.office.metrics.listen(*options.metrics)

@@ -1,12 +1,13 @@
 """What procedures ask of their surroundings, and how members are asked."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from drsync.core.lease import LeaseBook
 from drsync.core.observation import LastKnown
+from drsync.core.plan import Command
 from drsync.engine.decisions import NO_DECISIONS, Decisions
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
@@ -63,6 +64,10 @@ class Desk(Protocol):
         ...
 
 
+def _nobody(_group_id: str, _command: Command) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProcedureWorld:
     """Everything a procedure touches, and who is told what it decides."""
@@ -73,6 +78,8 @@ class ProcedureWorld:
     clock: Clock
     random: Random
     decisions: Decisions = NO_DECISIONS
+    performed: Callable[[str, Command], None] = _nobody
+    """Is told the group id and each command that was carried out, before anything else is done."""
 
 
 def statement_in(body: Json) -> Statement:

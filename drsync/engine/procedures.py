@@ -112,6 +112,7 @@ class ProcedureRunner:
         self._members = world.members
         self._desk = world.desk
         self._decisions = world.decisions
+        self._performed = world.performed
         self._clock = world.clock
         self._random = world.random
         self._progress = progress
@@ -243,6 +244,7 @@ class ProcedureRunner:
                 await self._perform(command, seen)
             except DrsyncError as error:
                 raise RoundEndedError(str(error)) from error
+            self._performed(seen.charter.group.id, command)
 
     async def _perform(self, command: Command, seen: Observation) -> None:
         group, intent = seen.charter.group.id, seen.intent_id
