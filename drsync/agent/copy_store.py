@@ -2,47 +2,76 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from drsync.adapters.images.file_image import FileImage
-from drsync.adapters.segments.journal import SegmentJournal
+from drsync.adapters.images.files import Files as ImageFiles
+from drsync.adapters.segments.files import Files as SegmentFiles
+from drsync.adapters.segments.files import OsFiles, ensure_directory
+from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.ports.journal import Image, Journal, Superblock
 
 
+class CopyFiles(SegmentFiles, ImageFiles, Protocol):
+    """Every system call that a copy makes, for a disk that is not the real one."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileCopyStore:
-    """A copy on real files.
+    """A copy on files.
 
     Attributes:
         directory: of the copy; created when missing.
         cluster: cluster id, written into every segment.
         center: this center, likewise.
+        files: system calls; None for the real ones.
+        segment_bytes: size of a journal segment, 64 KiB to 256 MiB.
     """
 
     directory: Path
     cluster: str
     center: str
+    files: CopyFiles | None = None
+    segment_bytes: int = SEGMENT_BYTES
 
     def superblock(self) -> Superblock:
         """See CopyStore."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        return SuperblockFiles(self.directory)
+        ensure_directory(self.files or OsFiles(), self.directory)
+        return SuperblockFiles(self.directory, self.files)
 
     def journal(self, spec: GroupSpec, incarnation: str, durable_hint: int) -> Journal:
         """See CopyStore."""
         identity = Identity(self.cluster, spec.id, self.center, incarnation)
-        return SegmentJournal(self.directory / "journal", identity, durable_hint)
+        return SegmentJournal(
+            self.directory / "journal",
+            identity,
+            durable_hint,
+            segment_bytes=self.segment_bytes,
+            files=self.files,
+        )
 
     def image(self, volume: VolumeSpec) -> Image:
         """See CopyStore."""
         folder = self.directory / "volumes"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileImage(folder / f"{volume.id}.img", volume.size)
+        ensure_directory(self.files or OsFiles(), folder)
+        return FileImage(folder / f"{volume.id}.img", volume.size, self.files)
 
 
-def copies_in(state_dir: Path) -> list[str]:
-    """Ids of the groups that have a copy below a state directory."""
+def copies_in(state_dir: Path, files: CopyFiles | None = None) -> list[str]:
+    """Ids of the groups that have a copy below a state directory. Raises OSError."""
+    reading: SegmentFiles = files or OsFiles()
     folder = state_dir / "groups"
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    if not reading.exists(folder):
+        return []
+    return sorted(name for name in reading.names(folder) if _is_directory(reading, folder / name))
+
+
+def _is_directory(files: SegmentFiles, path: Path) -> bool:
+    try:
+        files.names(path)
+    except NotADirectoryError:
+        return False
+    return True

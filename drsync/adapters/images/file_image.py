@@ -43,9 +43,9 @@ class FileImage:
             raise refusal from error
 
     def _open(self) -> None:
-        is_new = not self._path.exists()
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        held = os.fstat(self._fd).st_size
+        is_new = not self._files.exists(self._path)
+        self._fd = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+        held = self._files.size(self._fd)
         if held > self._size:
             self.close()
             raise PermanentError(
@@ -57,11 +57,11 @@ class FileImage:
             self._files.truncate(self._fd, self._size)
             self._files.fsync(self._fd)
         if is_new:
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory = self._files.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 self._files.fsync(directory)
             finally:
-                os.close(directory)
+                self._files.close(directory)
 
     @property
     def size(self) -> int:
@@ -144,7 +144,7 @@ class FileImage:
     def close(self) -> None:
         """See the port."""
         if self._fd >= 0:
-            os.close(self._fd)
+            self._files.close(self._fd)
             self._fd = -1
         self._failed = self._failed or "it was closed"
 

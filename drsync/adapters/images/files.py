@@ -1,9 +1,10 @@
-"""The system calls an image makes, as an object that tests can replace."""
+"""The system calls an image makes, as an object that can be replaced: by tests, and by a simulated disk."""
 
 import ctypes
 import errno
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from drsync.ports.journal import Buffer
@@ -13,7 +14,23 @@ FALLOC_FL_PUNCH_HOLE = 0x02
 
 
 class Files(Protocol):
-    """System calls on an open file; all raise OSError."""
+    """System calls on files; all raise OSError. What survives is told in `drsync.adapters.segments.files`."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Open or create (mode 0600); the descriptor is closed on exec."""
+        ...
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        ...
+
+    def size(self, fd: int, /) -> int:
+        """Length of a file in bytes."""
+        ...
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is something of that name."""
+        ...
 
     def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
         """Write buffers; may write less than asked."""
@@ -55,6 +72,22 @@ _fallocate.restype = ctypes.c_int
 
 class OsFiles:
     """The real ones."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """See `Files`."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, fd: int) -> None:
+        """See `Files`."""
+        os.close(fd)
+
+    def size(self, fd: int, /) -> int:
+        """See `Files`."""
+        return os.fstat(fd).st_size
+
+    def exists(self, path: Path) -> bool:
+        """See `Files`."""
+        return path.exists()
 
     def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
         """See `Files`."""

@@ -1,11 +1,14 @@
-"""The few system calls that journal and superblock make, as an object that tests can replace.
+"""The few system calls that journal and superblock make, as an object that can be replaced.
 
-Every call that can lose data goes through here, so that a test can make any one of them fail.
+Every access to files goes through here, so that a test can make any one of them fail, and the simulated
+world can put a disk of its own below the shipped code.
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +21,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Files(Protocol):
-    """System calls on files; all raise OSError."""
+    """System calls on files; all raise OSError.
+
+    What a call changes survives the death of this process when it returns. The death of the host survives
+    only what was synced: data and length of a file by a sync of the file, names by a sync of their directory.
+    """
 
     def open(self, path: Path, flags: int) -> int:
         """Open or create (mode 0600); the descriptor is closed on exec."""
@@ -58,6 +65,26 @@ class Files(Protocol):
 
     def unlink(self, path: Path) -> None:
         """Remove a name."""
+        ...
+
+    def make_directory(self, path: Path) -> None:
+        """Create an empty directory. Raises FileExistsError when there is something of that name."""
+        ...
+
+    def names(self, directory: Path) -> list[str]:
+        """Names in a directory, in no order. Raises FileNotFoundError, NotADirectoryError."""
+        ...
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is something of that name."""
+        ...
+
+    def size(self, fd: int, /) -> int:
+        """Length of a file in bytes."""
+        ...
+
+    def lock(self, fd: int, /) -> None:
+        """Lock against other processes, until the descriptor is closed. Raises BlockingIOError."""
         ...
 
 
@@ -103,6 +130,26 @@ class OsFiles:
     def unlink(self, path: Path) -> None:
         """See `Files`."""
         path.unlink()
+
+    def make_directory(self, path: Path) -> None:
+        """See `Files`."""
+        path.mkdir()
+
+    def names(self, directory: Path) -> list[str]:
+        """See `Files`."""
+        return [path.name for path in directory.iterdir()]
+
+    def exists(self, path: Path) -> bool:
+        """See `Files`."""
+        return path.exists()
+
+    def size(self, fd: int, /) -> int:
+        """See `Files`."""
+        return os.fstat(fd).st_size
+
+    def lock(self, fd: int, /) -> None:
+        """See `Files`."""
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_full(error: OSError) -> bool:
@@ -159,6 +206,17 @@ def sync_directory(files: Files, directory: Path) -> None:
         files.fsync(fd)
     finally:
         files.close(fd)
+
+
+def ensure_directory(files: Files, directory: Path) -> None:
+    """Create `directory` and what is missing above it. Raises OSError."""
+    missing = []
+    while not files.exists(directory):
+        missing.append(directory)
+        directory = directory.parent
+    for path in reversed(missing):
+        with suppress(FileExistsError):
+            files.make_directory(path)
 
 
 class CorruptJournalError(FailedCopyError):

@@ -82,19 +82,20 @@ def _describe(files: Files, segment: Segment) -> SegmentReport:
     try:
         header = read_header(files, fd)
         directory = segment.directory or load_directory(files, fd, segment)
+        is_sealed = read_trailer(files, fd) is not None
         return _report(
-            segment.path, header, segment.last, len(directory), is_sealed=read_trailer(files, fd) is not None
+            segment.path, files.size(fd), header, segment.last, len(directory), is_sealed=is_sealed
         )
     finally:
         files.close(fd)
 
 
 def _report(
-    path: Path, header: SegmentHeader, last: Position, batches: int, *, is_sealed: bool
+    path: Path, size: int, header: SegmentHeader, last: Position, batches: int, *, is_sealed: bool
 ) -> SegmentReport:
     return SegmentReport(
         path.name, header.number, header.identity, header.created_us, header.prior.seq + 1, last, batches,
-        path.stat().st_size, is_sealed,
+        size, is_sealed,
     )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def check(directory: Path) -> JournalReport:
     reports: list[SegmentReport] = []
     runs: list[EpochRun] = []
     tip: Position | None = None
-    paths = segment_paths(directory)
+    paths = segment_paths(directory, files)
     bad: BadPlace | None = None
     for index, path in enumerate(paths):
         bad, report, found = _check(files, path, tip)
@@ -137,7 +138,9 @@ def _check(
         scanned = scan_segment(reader(files, fd), header.prior)
         footer = read_trailer(files, fd)
         is_sealed = footer is not None
-        report = _report(path, header, scanned.end, len(scanned.directory), is_sealed=is_sealed)
+        report = _report(
+            path, files.size(fd), header, scanned.end, len(scanned.directory), is_sealed=is_sealed
+        )
         reason = scanned.stop.reason
         if footer is not None and footer[0].data_end == scanned.stop.offset:
             reason = "" if footer[1] == scanned.runs else "the footer's runs differ from the batches'"

@@ -11,7 +11,6 @@ Order of durability, which is the argument for safety:
 * trim: files are unlinked oldest first, each made durable, by the next `sync`.
 """
 
-import fcntl
 import os
 import threading
 from bisect import bisect_right
@@ -20,7 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from drsync.adapters.segments.directory import BatchDirectory
-from drsync.adapters.segments.files import IOV_MAX, Files, OsFiles, is_full, sync_directory, write_all
+from drsync.adapters.segments.files import (
+    IOV_MAX,
+    Files,
+    OsFiles,
+    ensure_directory,
+    is_full,
+    sync_directory,
+    write_all,
+)
 from drsync.adapters.segments.layout import (
     HEADER_BYTES,
     TRAILER_BYTES,
@@ -113,10 +120,10 @@ class SegmentJournal:
         self._durable_seq = opened.tip.seq
 
     def _lock(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
+        ensure_directory(self._files, self._directory)
         self._lock_fd = self._files.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._files.lock(self._lock_fd)
         except BlockingIOError as error:
             raise RefusedError(
                 f"journal {self._directory} is open in another process", code="busy"
@@ -124,8 +131,9 @@ class SegmentJournal:
 
     def _repair(self, doomed: list[Path]) -> None:
         """Remove what does not continue the log, make durable what does, and get ready for appends."""
-        for path in self._directory.glob(f"*{SPARE_SUFFIX}"):
-            self._files.unlink(path)
+        for name in sorted(self._files.names(self._directory)):
+            if name.endswith(SPARE_SUFFIX):
+                self._files.unlink(self._directory / name)
         for path in reversed(doomed):
             self._files.unlink(path)
             self._files.fsync(self._lock_fd)
@@ -458,7 +466,7 @@ class SegmentJournal:
             raise MalformedError(f"{name!r} is no name for a fork")
         position = self.position_at(after_seq)
         target = self._directory / FORKS / name
-        if target.exists():
+        if self._files.exists(target):
             return str(target)
         if position is None:
             raise MalformedError(f"seq {after_seq} is no held batch end, nothing was exported")
@@ -476,9 +484,9 @@ class SegmentJournal:
     def _export(self, position: Position, target: Path) -> None:
         files = self._files
         partial = target.with_name(f".{target.name}.partial")
-        if partial.exists():
-            for path in partial.iterdir():
-                files.unlink(path)
+        if files.exists(partial):
+            for name in sorted(files.names(partial)):
+                files.unlink(partial / name)
         fork = SegmentJournal(
             partial, self._identity, 0, segment_bytes=self._segment_bytes, start=position,
             wall_us=self._wall_us, files=files,

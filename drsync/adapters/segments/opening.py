@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drsync.adapters.segments.directory import RunList
-from drsync.adapters.segments.files import CorruptJournalError, Files
+from drsync.adapters.segments.files import CorruptJournalError, Files, OsFiles
 from drsync.adapters.segments.layout import HEADER_BYTES, Identity, SegmentHeader
 from drsync.adapters.segments.scan import Stop, reader, scan_segment
 from drsync.adapters.segments.segment import SUFFIX, Segment, file_name, read_header, read_trailer
@@ -46,9 +46,10 @@ class Opened:
     doomed: list[Path] = field(default_factory=list)
 
 
-def segment_paths(directory: Path) -> list[Path]:
-    """Segment files, in the order of their records."""
-    return sorted(path for path in directory.iterdir() if path.suffix == SUFFIX)
+def segment_paths(directory: Path, files: Files | None = None) -> list[Path]:
+    """Segment files, in the order of their records. Raises OSError."""
+    names = (files or OsFiles()).names(directory)
+    return [directory / name for name in sorted(names) if name.endswith(SUFFIX)]
 
 
 def read_directory(files: Files, directory: Path, start: Position, identity: Identity | None) -> Opened:
@@ -66,7 +67,7 @@ def read_directory(files: Files, directory: Path, start: Position, identity: Ide
         OSError: reading failed.
     """
     opened = Opened(start)
-    paths = segment_paths(directory)
+    paths = segment_paths(directory, files)
     for index, path in enumerate(paths):
         is_last = index == len(paths) - 1
         fd = files.open(path, os.O_RDONLY)
@@ -101,7 +102,7 @@ def _read_segment(
         return None, Stop(
             0, f"continues seq {header.prior.seq}, the segment before ends with {opened.tip.seq}"
         )
-    size = os.fstat(fd).st_size
+    size = files.size(fd)
     segment = Segment(
         path, header.number, header.prior, header.capacity, HEADER_BYTES, header.prior, size, None
     )

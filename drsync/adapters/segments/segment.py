@@ -1,6 +1,5 @@
 """One segment file: its name, header, footer and descriptor."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def read_header(files: Files, fd: int) -> SegmentHeader:
 
 def read_trailer(files: Files, fd: int) -> tuple[Trailer, Runs] | None:
     """Trailer and runs of a sealed segment; None when there is no valid footer."""
-    size = os.fstat(fd).st_size
+    size = files.size(fd)
     if size < HEADER_BYTES + TRAILER_BYTES:
         return None
     trailer = decode_trailer(read_up_to(files, fd, TRAILER_BYTES, size - TRAILER_BYTES))

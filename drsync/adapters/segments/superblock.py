@@ -120,7 +120,7 @@ class SuperblockFiles:
 
     def _write(self, path: Path, data: bytes, offset: int) -> None:
         """Write one slot durably. A file appears under its name only with a valid copy in it."""
-        is_new = not path.exists()
+        is_new = not self._files.exists(path)
         target = path.with_suffix(".new") if is_new else path
         fd = self._files.open(target, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if is_new else 0))
         try:
