@@ -1,16 +1,15 @@
-"""NBD sockets of an agent: one per owned group, one per open view."""
+"""Sockets of an agent: one per owned group, one per open view."""
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drsync.adapters.nbd.address import make_uri
-from drsync.adapters.nbd.server import Server
+from drsync.agent.front_end import BlockClient, BlockServer, FrontEnd
 from drsync.engine.member import Member
 from drsync.engine.views import GroupView, ViewDevice
 from drsync.model.errors import DrsyncError
-from drsync.ports.volume import BlockDevice
+from drsync.ports.volume import BlockDevice, Exports
 
 if TYPE_CHECKING:
     from drsync.engine.term import OwnerTerm
@@ -47,12 +46,11 @@ class ViewExports:
 
 
 class Sockets:
-    """Starts and stops servers under ``<run dir>/nbd/``."""
+    """Starts and stops the servers of one agent."""
 
-    def __init__(self, run_dir: Path, log: Callable[[str, str], None]) -> None:
-        self._directory = run_dir / "nbd"
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._servers: dict[str, Server] = {}
+    def __init__(self, front: FrontEnd, log: Callable[[str, str], None]) -> None:
+        self._front = front
+        self._servers: dict[str, BlockServer] = {}
         self._served: dict[str, OwnerTerm] = {}
         self._changing = asyncio.Lock()
         self._log = log
@@ -70,31 +68,35 @@ class Sockets:
                 await self._stop(name)
             elif name not in self._servers:
                 self._served[name] = term
-                await self._start(name, Server(GroupExports(member), self._directory / f"{name}.sock"))
+                await self._start(name, GroupExports(member))
 
     async def serve_view(self, view: GroupView) -> dict[str, str]:
         """Serve a view; its URIs by volume name."""
         name = f"view-{view.id[:12]}"
-        path = self._directory / f"{name}.sock"
         if name not in self._servers:
-            await self._start(name, Server(ViewExports(view), path))
+            await self._start(name, ViewExports(view))
+        path = self._front.path(name)
         return {v.name: make_uri(v.name, path) for v in view.spec.volumes}
+
+    async def connect(self, uri: str) -> BlockClient:
+        """Use one of them, as an application would. Raises DrsyncError."""
+        return await self._front.connect(uri)
 
     async def drop_view(self, view_id: str) -> list[str]:
         """Stop serving a view; what was removed."""
         name = f"view-{view_id[:12]}"
-        path = self._directory / f"{name}.sock"
-        return [str(path)] if await self._stop(name) else []
+        return [str(self._front.path(name))] if await self._stop(name) else []
 
     def uris(self, member: Member) -> dict[str, str]:
         """Where the group's volumes are served; empty while it is not owned here."""
         name = member.copy.spec.name
         if name not in self._servers:
             return {}
-        path = self._directory / f"{name}.sock"
+        path = self._front.path(name)
         return {v.name: make_uri(v.name, path) for v in member.copy.spec.volumes}
 
-    async def _start(self, name: str, server: Server) -> None:
+    async def _start(self, name: str, exports: Exports) -> None:
+        server = self._front.server(name, exports)
         try:
             await server.start()
         except (DrsyncError, OSError) as error:

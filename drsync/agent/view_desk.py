@@ -1,8 +1,7 @@
-"""Isolated views served over NBD, for drills and for people: hold, serve, hash, probe, close."""
+"""Isolated views served as volumes, for drills and for people: hold, serve, hash, probe, close."""
 
 from dataclasses import asdict
 
-from drsync.adapters.nbd.client import NbdClient
 from drsync.agent.exports import Sockets
 from drsync.engine.member import Member
 from drsync.engine.views import GroupView
@@ -94,7 +93,7 @@ class ViewDesk:
         found: dict[str, str] = {}
         read = 0
         for name, uri in (await self._sockets.serve_view(view)).items():
-            client = await NbdClient.connect(uri)
+            client = await self._sockets.connect(uri)
             try:
                 head = await client.read(0, min(PROBE_BYTES, client.size))
                 found[name] = _filesystem(head)

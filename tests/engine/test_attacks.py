@@ -13,6 +13,7 @@ from drsync.adapters.nbd.client import NbdClient
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.agent.broken import BrokenCopy
 from drsync.agent.exports import Sockets
+from drsync.agent.front_end import NbdFrontEnd
 from drsync.agent.headquarters import Headquarters
 from drsync.engine import receiver
 from drsync.engine.fold import FOLD_INTERVAL_S
@@ -204,7 +205,7 @@ async def test_a_busy_group_does_not_hold_up_the_heartbeats_of_the_others() -> N
 async def test_a_client_of_an_ended_term_is_dropped_even_if_the_next_has_begun(tmp_path: Path) -> None:
     async with town(tmp_path) as place:
         owner = place.member("production")
-        sockets = Sockets(tmp_path / "run", lambda _what, _why: None)
+        sockets = Sockets(NbdFrontEnd(tmp_path / "run"), lambda _what, _why: None)
         await sockets.serve_group(owner)
         client = await NbdClient.connect(sockets.uris(owner)["disk"])
         first = owner.term

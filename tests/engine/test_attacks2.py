@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drsync.agent.daemon import LIMITS
+from drsync.agent.agent import LIMITS
 from drsync.core.pacing import BURST_S
 from drsync.engine import threads
 from drsync.engine.overlay import VolumeView

@@ -13,6 +13,7 @@ from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.agent.copy_store import FileCopyStore
 from drsync.agent.exports import Sockets
 from drsync.agent.file_store import FileStores
+from drsync.agent.front_end import NbdFrontEnd
 from drsync.agent.requests import Requests, unknown_group
 from drsync.agent.view_desk import ViewDesk
 from drsync.core.lease import LeaseBook
@@ -175,7 +176,9 @@ class Node:
         self.lines: list[str] = []
         self.me = Self(name, town.dice.hex128(), "boot")
         self._tasks = town.tasks
-        self._sockets = Sockets(town.sockets / name, lambda what, why: self.lines.append(f"{what}: {why}"))
+        self._sockets = Sockets(
+            NbdFrontEnd(town.sockets / name), lambda what, why: self.lines.append(f"{what}: {why}")
+        )
         self.requests = Requests(GroupsOf(self), ViewDesk(self._sockets))
         self.peers = Peers(
             tuple(center.name for center in CENTERS if center.name != name),
