@@ -1,0 +1,238 @@
+"""What applications were told, and what every log should hold: the memory that all checks compare with.
+
+Outside of the code under test: filled by the simulated applications, asked by the invariants. A record is named
+by the epoch it was written in and its number; the history of an epoch says which records it continues.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from drsync.model.epoch import TERM_BITS, Epoch
+from drsync.model.position import History, Loss
+
+
+class ViolationError(Exception):
+    """A promise was broken.
+
+    Attributes:
+        invariant: its number, such as INV-01.
+        text: what happened, in a sentence.
+    """
+
+    def __init__(self, invariant: str, text: str) -> None:
+        super().__init__(f"{invariant}: {text}")
+        self.invariant = invariant
+        self.text = text
+
+
+@dataclass(slots=True)
+class Write:
+    """One write of an application.
+
+    Attributes:
+        number: unique; also the content it writes (0 for zeros).
+        content: what the slot holds after it.
+        slot: where.
+        center, epoch: whose export took it, in which epoch.
+        seq: its last record.
+        asked, answered: instants; None while it is not answered.
+        is_durable: FUA, or covered by an answered FLUSH.
+        was_read: a reader saw it, so that it may not vanish any more.
+    """
+
+    number: int
+    content: int
+    slot: int
+    center: str
+    epoch: Epoch
+    seq: int
+    asked: float
+    answered: float | None = None
+    is_durable: bool = False
+    was_read: bool = False
+
+    @property
+    def is_promised(self) -> bool:
+        """Whether somebody relies on it."""
+        return self.answered is not None or self.was_read
+
+
+@dataclass(slots=True)
+class EpochLog:
+    """The writes of one epoch and where it branched off."""
+
+    epoch: Epoch
+    parent: Epoch | None
+    fork_seq: int
+    seqs: dict[int, list[int]] = field(default_factory=dict)  # slot -> record numbers, rising
+    contents: dict[int, list[int]] = field(default_factory=dict)  # slot -> what they hold
+
+
+class Ledger:
+    """Of one group.
+
+    Attributes:
+        writes: all, in the order in which they were asked for.
+        epochs: what was opened.
+        acknowledged: how many were answered.
+    """
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.epochs: dict[Epoch, EpochLog] = {}
+        self.histories: dict[Epoch, History] = {}
+        self.owners: dict[Epoch, str] = {}  # epoch -> the process that answers in it
+        self.acknowledged = 0
+        self.openings = 0
+        self.lost = 0  # promised writes that a loss statement covered
+        self.top = Epoch(0)
+        self._promised: list[Write] = []
+
+    # --- what happened
+
+    def opened(self, epoch: Epoch, history: History, process: str) -> None:
+        """A process opened an epoch.
+
+        Raises:
+            ViolationError: somebody else did, or promised writes are neither here nor admitted to be lost.
+        """
+        known = self.owners.get(epoch)
+        if known is not None:
+            if known != process:
+                raise ViolationError("INV-02", f"{process} and {known} opened the same epoch {epoch:x}")
+            return
+        self.openings += 1
+        self.owners[epoch] = process
+        self.histories[epoch] = history
+        start = history[-1]
+        earlier = [one for one in history if one.epoch < epoch]
+        parent = earlier[-1].epoch if earlier else None
+        self.epochs[epoch] = EpochLog(epoch, parent, start.fork_seq)
+        self.top = max(self.top, epoch)
+        for write in self._promised:
+            if write.epoch < epoch:
+                self._must_be_there(write, epoch, history)
+
+    def appended(self, write: Write) -> None:
+        """An owner took a write into its log."""
+        self.writes.append(write)
+        log = self.epochs[write.epoch]
+        log.seqs.setdefault(write.slot, []).append(write.seq)
+        log.contents.setdefault(write.slot, []).append(write.content)
+
+    def answered(self, write: Write, now: float) -> None:
+        """The application was told that its write is done.
+
+        Raises:
+            ViolationError: by an owner whose place somebody else has taken.
+        """
+        if write.answered is not None:
+            raise ViolationError("INV-02", f"write {write.number} was answered twice")
+        write.answered = now
+        self.acknowledged += 1
+        self._promise(write)
+
+    def _promise(self, write: Write) -> None:
+        self._promised.append(write)
+        for epoch in sorted(self.histories):
+            if epoch > write.epoch:
+                self._must_be_there(write, epoch, self.histories[epoch])
+
+    def flushed(self, epoch: Epoch, upto: int) -> None:
+        """Everything up to a record of an epoch was promised to be durable."""
+        for write in reversed(self.writes):
+            if write.is_durable or not write.is_promised:
+                continue
+            if holds(self.histories[epoch], write.epoch, write.seq) and write.seq <= upto:
+                write.is_durable = True
+
+    def was_read(self, epoch: Epoch, commit: int, slot: int, content: int, center: str) -> None:
+        """A reader was given what a slot holds.
+
+        Raises:
+            ViolationError: it is not what the log up to `commit` says.
+        """
+        expected = self.content(epoch, commit, slot)
+        if content != expected:
+            raise ViolationError(
+                "INV-14",
+                f"{center} in epoch {epoch:x} read {content} from slot {slot}, "
+                f"but record {commit} left {expected} there",
+            )
+        if self.top > epoch and era_of(self.top) == era_of(epoch):
+            newest = max((w.number for w in self._promised if w.epoch > epoch), default=0)
+            if newest:
+                raise ViolationError(
+                    "INV-14", f"{center} answers reads in epoch {epoch:x} after {self.top:x} took writes"
+                )
+        found = next(
+            (w for w in reversed(self.writes) if w.content == content and w.slot == slot and content), None
+        )
+        if found is not None and not found.is_promised:
+            found.was_read = True
+            self._promise(found)
+
+    # --- questions
+
+    def content(self, epoch: Epoch | None, seq: int, slot: int) -> int:
+        """What a slot holds after record `seq` of the log that `epoch` continues."""
+        while epoch is not None:
+            log = self.epochs[epoch]
+            numbers = log.seqs.get(slot, [])
+            at = bisect_right(numbers, seq)
+            if at:
+                return log.contents[slot][at - 1]
+            seq, epoch = min(seq, log.fork_seq), log.parent
+        return 0
+
+    def last_promised(self) -> Write | None:
+        """The newest write that somebody relies on."""
+        return self._promised[-1] if self._promised else None
+
+    def _must_be_there(self, write: Write, epoch: Epoch, history: History) -> None:
+        if holds(history, write.epoch, write.seq):
+            return
+        kinds = covering(history, write.epoch, write.seq)
+        if Loss.FORCED in kinds or (Loss.VOLATILE in kinds and not write.is_durable):
+            self.lost += 1
+            return
+        if era_of(epoch) != era_of(write.epoch) and self._is_isolated(write, epoch):
+            return
+        what = "durable write" if write.is_durable else "write"
+        raise ViolationError(
+            "INV-01",
+            f"acknowledged {what} {write.number} (record {write.seq} of epoch {write.epoch:x} at "
+            f"{write.center}) is not in the log of epoch {epoch:x}, and no loss was stated",
+        )
+
+    def _is_isolated(self, write: Write, epoch: Epoch) -> bool:
+        """Whether an owner cut off by a forced opening went on within its lease (F.A 3 admits that)."""
+        return write.epoch < epoch and any(
+            start.loss is Loss.FORCED and start.epoch > write.epoch for start in self.histories[epoch]
+        )
+
+
+def era_of(epoch: Epoch) -> int:
+    """Generation and era of an epoch."""
+    return epoch >> TERM_BITS
+
+
+def holds(history: History, epoch: Epoch, seq: int) -> bool:
+    """Whether a log with this history has record `seq` of `epoch`: its own reckoning, not the shipped one."""
+    if all(start.epoch != epoch for start in history):
+        return False
+    return all(start.fork_seq >= seq for start in history if start.epoch > epoch)
+
+
+def covering(history: History, epoch: Epoch, seq: int) -> set[Loss]:
+    """The admissions in a history that cover the loss of record `seq`, written in `epoch`."""
+    is_foreign = all(start.epoch != epoch for start in history)
+    kinds: set[Loss] = set()
+    low: int | None = None
+    for start in reversed(history):
+        low = start.fork_seq if low is None else min(low, start.fork_seq)
+        if start.epoch <= epoch or start.loss is Loss.NONE:
+            continue
+        if low < seq or (is_foreign and start.loss is Loss.FORCED):
+            kinds.add(start.loss)
+    return kinds
