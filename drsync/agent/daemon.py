@@ -1,8 +1,6 @@
 """The agent as a daemon: the composition root of one center's process. Wiring only; see `agent.Agent`."""
 
 import asyncio
-from dataclasses import dataclass
-from pathlib import Path
 
 from drsync.adapters.hooks.inventory import Inventory
 from drsync.adapters.ssh import PeerKeys, SshTransport
@@ -11,7 +9,7 @@ from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
 from drsync.agent import file_metrics, metrics, service
 from drsync.agent.agent import Agent, Outside
-from drsync.agent.copy_store import FileCopyStore, copies_in
+from drsync.agent.copies import DiskCopies
 from drsync.agent.file_store import FileStores
 from drsync.agent.front_end import NbdFrontEnd
 from drsync.agent.hook_exports import HookExports
@@ -23,24 +21,6 @@ from drsync.engine.file_sets import FileSets
 from drsync.engine.member import Member
 from drsync.engine.peers import Peers
 from drsync.model.errors import TransientError
-from drsync.ports.copy_store import CopyStore
-
-
-@dataclass(frozen=True, slots=True)
-class DiskCopies:
-    """`agent.Copies` below a state directory."""
-
-    state_dir: Path
-    cluster: str
-    center: str
-
-    def ids(self) -> list[str]:
-        """See Copies."""
-        return copies_in(self.state_dir)
-
-    def store(self, group_id: str) -> CopyStore:
-        """See Copies."""
-        return FileCopyStore(self.state_dir / "groups" / group_id, self.cluster, self.center)
 
 
 class Daemon:
