@@ -50,3 +50,7 @@ class Journal:
     def bug(self, where: str, error: BaseException) -> None:
         """Something escaped that should not."""
         self._log.error("bug", reason=f"{where}: {error!r}", exc_info=error)
+
+    def decision_not_kept(self, group: str, center: str, error: BaseException) -> None:
+        """A procedure goes on without the evidence of what it just decided."""
+        self._log.error("decision_not_kept", group=group, center=center, reason=repr(error))

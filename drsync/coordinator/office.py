@@ -7,6 +7,7 @@ from typing import Self
 
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.decisions import SqliteDecisions
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import History
 from drsync.adapters.sqlite.mark import FileMarkNote, MarkNote
@@ -16,6 +17,7 @@ from drsync.coordinator import metrics
 from drsync.coordinator.agents import AgentDesk
 from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
+from drsync.coordinator.decisions import DecisionLog
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal, Log
 from drsync.coordinator.objectives import Objectives
@@ -101,7 +103,9 @@ class Office:
         self._memory = MemberMemory(database, clock)
         self.sessions = sessions = SessionTable()
         authority = Authority(store, self._memory, sessions, clock, self._told)
-        world = ProcedureWorld(store, sessions, authority, clock, random)
+        decisions = SqliteDecisions(database)
+        book = DecisionLog(decisions, sessions, clock, journal)
+        world = ProcedureWorld(store, sessions, authority, clock, random, book)
         runs = SqliteRuns(database)
         operations = Operations(world, evidence, journal, RunbookDesk(world, evidence, runs, store), spawn)
         self.supervision = Supervision(

@@ -1,0 +1,122 @@
+"""The file of an incident: JSON lines, each sealed to all lines before it.
+
+Every line is one object whose last field, ``sum``, is a hash of the line and of the sum before it. So the
+first line that was changed, left out or put in is named, and the last line, ``end``, shows that nothing is
+missing. The sums keep mistakes out, not somebody who computes them anew: this is no signature.
+
+The first line names the format; lines of a kind that is not known are kept and ignored.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Final
+
+from drsync.model.errors import MalformedError
+
+FORMAT: Final = 1
+HEAD, END = "incident", "end"
+SUM_BYTES: Final = 16  # because it finds mistakes; 128 bits do so for ever
+LINE_BYTES_MAX: Final = 2 << 20  # because the longest, a decision with two charters, has some 200 KiB
+FILE_BYTES_MAX: Final = 48 << 20  # because it is read into memory on both sides
+_MARK: Final = b',"sum":"'
+_TAIL: Final = len(_MARK) + 2 * SUM_BYTES + len(b'"}')
+
+Json = dict[str, object]
+
+
+class Sealer:
+    """Makes the lines of one file, in order. One use."""
+
+    def __init__(self) -> None:
+        self._sum = ""
+        self.lines = 0
+        self.size = 0
+
+    def line(self, kind: str, body: Mapping[str, object]) -> bytes:
+        """The next line, with its line end.
+
+        Raises:
+            MalformedError: it or the file would be too large.
+        """
+        text = json.dumps({"kind": kind, **body}, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+        content = text.encode("ascii")[:-1]
+        self._sum = _sum(self._sum, content)
+        sealed = b'%s%s%s"}\n' % (content, _MARK, self._sum.encode())
+        self.lines += 1
+        self.size += len(sealed)
+        if len(sealed) > LINE_BYTES_MAX or self.size > FILE_BYTES_MAX:
+            raise MalformedError(f"line {self.lines}: too large", code="too_large")
+        return sealed
+
+    def end(self) -> bytes:
+        """The last line."""
+        return self.line(END, {"lines": self.lines + 1})
+
+
+def unseal(data: bytes) -> list[tuple[int, Json]]:
+    """The numbered lines between the first and the last, and the first one, all of them checked.
+
+    Raises:
+        MalformedError: no such file, another format, changed or incomplete; names the line.
+    """
+    if len(data) > FILE_BYTES_MAX:
+        raise MalformedError(f"larger than {FILE_BYTES_MAX >> 20} MiB", code="too_large")
+    lines = list(_checked(data.split(b"\n")))
+    if not lines:
+        raise MalformedError("line 1: the file is empty", code="not_an_incident")
+    number, last = lines[-1]
+    if last["kind"] != END or last.get("lines") != number:
+        text = f"line {number}: the file ends here, and the line that says it is complete is missing"
+        raise MalformedError(text, code="truncated")
+    return lines[:-1]
+
+
+def _checked(raw: Iterable[bytes]) -> Iterator[tuple[int, Json]]:
+    before, is_over = "", False
+    for number, line in enumerate(raw, start=1):
+        if not line:
+            if number == 1:
+                return
+            continue
+        if is_over:
+            raise MalformedError(f"line {number}: there is more after the end", code="changed")
+        content, seal = line[:-_TAIL], line[-_TAIL:]
+        body = _object(number, line)
+        if number == 1:
+            _check_head(body)
+        before = _sum(before, content)
+        if seal != b'%s%s"}' % (_MARK, before.encode()):
+            text = f"line {number}: it, or the line before it, is not what was exported (its sum is wrong)"
+            raise MalformedError(text, code="changed")
+        is_over = body["kind"] == END
+        yield number, body
+
+
+def _object(number: int, line: bytes) -> Json:
+    if len(line) > LINE_BYTES_MAX:
+        raise MalformedError(f"line {number}: longer than {LINE_BYTES_MAX} bytes", code="too_large")
+    try:
+        body: object = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        is_cut = not line.rstrip().endswith(b"}")
+        text = "it is cut off: the file is incomplete" if is_cut else f"it is not JSON: {error}"
+        code = "not_an_incident" if number == 1 else "truncated" if is_cut else "changed"
+        raise MalformedError(f"line {number}: {text}", code=code) from error
+    if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
+        code = "not_an_incident" if number == 1 else "changed"
+        raise MalformedError(f"line {number}: an object with a kind was expected", code=code)
+    return body
+
+
+def _check_head(head: Json) -> None:
+    if head["kind"] != HEAD:
+        text = "line 1: this is no exported incident (drsync events --export FILE makes one)"
+        raise MalformedError(text, code="not_an_incident")
+    if head.get("format") != FORMAT:
+        text = f"line 1: format {head.get('format')!r}; this version reads format {FORMAT}"
+        raise MalformedError(text, code="version")
+
+
+def _sum(before: str, content: bytes) -> str:
+    return blake2b(before.encode() + content, digest_size=SUM_BYTES).hexdigest()
