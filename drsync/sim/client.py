@@ -130,7 +130,7 @@ class Application:
             cookies.append(cookie)
             drafts.append(write)
             if is_zero:
-                device.zero(slot * SLOT, SLOT, cookie, fua=is_fua, is_trim=dice.random() < 0.5)
+                device.zero(slot * SLOT, SLOT, cookie, fua=is_fua, is_trim=bool(dice.getrandbits(1)))
             else:
                 device.write(slot * SLOT, memoryview(pattern(content)), cookie, fua=is_fua)
         if not device.engine.is_frozen:

@@ -1,7 +1,7 @@
 """What applications were told, and what every log should hold: the memory that all checks compare with.
 
-Outside of the code under test: filled by the simulated applications, asked by the invariants. A record is named
-by the epoch it was written in and its number; the history of an epoch says which records it continues.
+Outside of the code under test: filled by the simulated applications, asked by the invariants. A record is
+named by its epoch and number; the history of an epoch says which records it continues.
 """
 
 from bisect import bisect_right
