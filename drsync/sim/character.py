@@ -1,4 +1,4 @@
-"""The character of a world: how fast, how far, how broken. Every probability is itself drawn from the seed."""
+"""The character of a world: how fast, how far, how broken. Each probability is itself drawn from the seed."""
 
 import random
 from dataclasses import dataclass
