@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from drsync.agent.broken import BrokenCopy
+from drsync.core.link import HEARTBEAT_MAX_S, heartbeat_s
 from drsync.engine.member import Member
 from drsync.engine.rpc import Endpoint
 from drsync.model.charter import Charter
@@ -17,8 +18,6 @@ from drsync.wire import control
 Json = dict[str, object]
 
 COORDINATOR = "coordinator"
-HEARTBEAT_MAX_S = 1.0  # because status, RPO and leases are told with it
-HEARTBEATS_PER_LEASE = 5  # because two may be lost without the lease lapsing
 HEARTBEAT_TIMEOUT_S = 3.0  # because a later answer would not renew the lease in time anyway
 RETRY_LOW_S, RETRY_HIGH_S = 0.2, 3.0  # because a restarted coordinator should hear its members soon
 
@@ -237,7 +236,7 @@ class Headquarters:
 
     async def _pause(self) -> None:
         leases = [m.copy.spec.policy.lease_s for m in self._host.members() if m.term is not None]
-        interval = min([HEARTBEAT_MAX_S, *(lease / HEARTBEATS_PER_LEASE for lease in leases)])
+        interval = min([HEARTBEAT_MAX_S, *map(heartbeat_s, leases)])
         try:
             async with asyncio.timeout(interval):
                 await self._soon.wait()

@@ -6,11 +6,15 @@ wrong shape is left to the schema.
 
 from collections.abc import Iterator, Mapping
 
-from drsync.config.problems import nearest
+from drsync.config.problems import MistakeError, nearest
+from drsync.config.quantities import format_duration, parse_duration
 from drsync.config.toml_lines import Place
+from drsync.core.link import heartbeat_s
+from drsync.model.group import Failover, GroupPolicy, Mode
 
 Document = Mapping[str, object]
 SHOWN_MAX = 40  # because keys are long and a message is one line
+HEARTBEATS_MISSED = 2  # because one that is late is no sign of anything
 
 Finding = tuple[Place, str, str]
 """Where, what is wrong, and the nearest correct value (may be empty)."""
@@ -60,6 +64,34 @@ def check_group(document: Document) -> Iterator[Finding]:
     if not document.get("volumes") and not document.get("filesets"):
         yield ("volumes",), "a group protects something: at least one of [[volumes]] and [[filesets]]", ""
     yield from _check_roots(document)
+    yield from _check_failover(_table(document, "policy"))
+
+
+def _check_failover(policy: Document) -> Iterator[Finding]:
+    """Losing an owner is judged by times that fit each other, and somebody may take over."""
+    usual = GroupPolicy()
+    lease, detect = _seconds(policy, "lease", usual.lease_s), _seconds(policy, "detect", usual.detect_s)
+    beats_s = HEARTBEATS_MISSED * heartbeat_s(lease)
+    if detect < beats_s:
+        what = f"{format_duration(detect)} is less than {HEARTBEATS_MISSED} heartbeats of this lease take"
+        yield ("policy", "detect"), f"{what} ({format_duration(beats_s)})", ""
+    outage_s = lease + detect
+    if _seconds(policy, "anti_flap", usual.anti_flap_s) < outage_s:
+        what = "is less than lease and detect together: one outage could move the group twice"
+        yield ("policy", "anti_flap"), f"{what} ({format_duration(outage_s)})", ""
+    mode = policy.get("mode", usual.mode.value)
+    if policy.get("failover") == Failover.AUTOMATIC and mode in (Mode.ASYNC, Mode.SYNC_STRICT):
+        why = "nobody is in sync who could take over" if mode == Mode.ASYNC else "it waits for its mate"
+        yield ("policy", "failover"), f"a group of mode {mode} is for a person: without its owner {why}", ""
+
+
+def _seconds(table: Document, key: str, usual: float) -> float:
+    """A duration; what is no duration is left to the schema."""
+    value = table.get(key)
+    try:
+        return parse_duration(value) if isinstance(value, str) else usual
+    except MistakeError:
+        return usual
 
 
 def _check_roots(document: Document) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from drsync.config.fields import (
     VolumeSize,
     between,
 )
-from drsync.model.group import Durability, GroupPolicy, Mode, Objectives
+from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives
 from drsync.model.topology import Center, Designation
 
 MEMBERS_MAX = 3  # because the plan is two sites and three centers
@@ -263,6 +263,10 @@ class PolicySection(Section):
     )
     compress: bool = _POLICY.compress
     max_pace: Annotated[Duration, between(0, 1, "between 0 and 1 s")] = _POLICY.max_pace_s
+    failover: Failover = _POLICY.failover
+    detect: Annotated[Duration, between(1, 300, "between 1 s and 5 m")] = _POLICY.detect_s
+    anti_flap: Annotated[Duration, between(3, 30 * 86400, "between 3 s and 30 d")] = _POLICY.anti_flap_s
+    slow_commit: Annotated[Duration, between(0, 60, "between 0 and 60 s")] = _POLICY.slow_commit_s
 
     def build(self) -> GroupPolicy:
         """As a word of the model."""
@@ -279,6 +283,10 @@ class PolicySection(Section):
             drill_max_age_s=self.drill_max_age,
             compress=self.compress,
             max_pace_s=self.max_pace,
+            failover=self.failover,
+            detect_s=self.detect,
+            anti_flap_s=self.anti_flap,
+            slow_commit_s=self.slow_commit,
         )
 
 

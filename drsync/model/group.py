@@ -22,6 +22,13 @@ class Mode(StrEnum):
     ASYNC = "async"  # the owner alone
 
 
+class Failover(StrEnum):
+    """Who decides that another center takes over from a lost owner."""
+
+    MANUAL = "manual"  # a person; the coordinator observes and reports
+    AUTOMATIC = "automatic"  # the coordinator, inside the in-sync set and without loss; else a person
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeSpec:
     """A served volume.
@@ -64,6 +71,16 @@ class GroupPolicy:
     switchover_freeze_s: float = 10.0  # a planned pause longer than this is an outage
     compress: bool = True  # batches, on lines that hold writes back
     max_pace_s: float = 0.02  # the most that an answer waits for a peer that is behind; 0 = never
+    failover: Failover = (
+        Failover.MANUAL
+    )  # because applications that do not follow by themselves need a person
+    detect_s: float = (
+        5.0  # because an agent restarts and a route changes in less; the lease is waited for, too
+    )
+    anti_flap_s: float = 600.0  # because who moves twice within minutes has a fault that moving does not mend
+    slow_commit_s: float = (
+        0.5  # because within a city it takes milliseconds, and people feel this; 0 = no alarm
+    )
 
 
 @dataclass(frozen=True, slots=True)

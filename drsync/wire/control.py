@@ -19,7 +19,15 @@ from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import EPOCH_MAX, Epoch
 from drsync.model.errors import MalformedError
 from drsync.model.fileset import FileSetSpec, FileSetWord, Generation
-from drsync.model.group import Durability, GroupPolicy, GroupSpec, Mode, Objectives, VolumeSpec
+from drsync.model.group import (
+    Durability,
+    Failover,
+    GroupPolicy,
+    GroupSpec,
+    Mode,
+    Objectives,
+    VolumeSpec,
+)
 from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, History, Loss, Position
 from drsync.model.topology import Center, Designation
 
@@ -261,6 +269,10 @@ class PolicyForm(Message):
     drill_max_age_s: Seconds = _POLICY.drill_max_age_s
     compress: bool = _POLICY.compress
     max_pace_s: Seconds = _POLICY.max_pace_s
+    failover: Annotated[Failover, Strict(strict=False)] = _POLICY.failover
+    detect_s: Seconds = _POLICY.detect_s
+    anti_flap_s: Seconds = _POLICY.anti_flap_s
+    slow_commit_s: Seconds = _POLICY.slow_commit_s
 
     def word(self) -> GroupPolicy:
         """The policy."""
