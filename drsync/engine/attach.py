@@ -120,7 +120,7 @@ class Attachment:
         self.sender.tick(self._engine.stats.log_bytes, is_waited_for=is_waited_for, pressure=pressure)
         self.feed.pump()
 
-    def _send_batches(self, parts: list[Buffer], first_seq: int, last_seq: int, is_live: bool) -> None:  # noqa: FBT001  # a callback's
+    def _send_batches(self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool) -> None:
         commit = self._engine.log.commit
         head = data.BatchesHeader(self._engine.log.epoch, commit, 0, first_seq)
         self._told_commit = commit

@@ -7,6 +7,7 @@ that would have to queue come from the journal, so that what is appended meanwhi
 
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from drsync.delta.batch import EncodedBatch
 from drsync.model.errors import DrsyncError
@@ -16,6 +17,13 @@ PUMP_BYTES = 256 << 10  # because larger frames cost the receiver more copies th
 UNACKNOWLEDGED_BYTES_MAX = 64 << 20  # because 10 Gbit/s x 50 ms round trip are 62 MB
 FIRST_WINDOW_BYTES = 4 << 20  # because nothing is known of the line yet, and 1 Gbit/s x 30 ms fit
 PUMP_ROUNDS_MAX = 8  # because the loop has other work after 8 MiB
+
+
+class Send(Protocol):
+    """Hands batches to the link."""
+
+    def __call__(self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool) -> None:
+        """Send batches from `first_seq` to `last_seq`; `is_live`: appended a moment ago, not read back."""
 
 
 class Feed:
@@ -40,11 +48,10 @@ class Feed:
         session: str,
         journal: Journal,
         after_seq: int,
-        send: Callable[[list[Buffer], int, int, bool], None],
+        send: Send,
         ask_durable: Callable[[int], None],
         on_trouble: Callable[[DrsyncError], None],
     ) -> None:
-        """`send` is given batches, their first and last record, and whether they are live."""
         self.center = center
         self.session = session
         self.sent = after_seq
@@ -91,7 +98,7 @@ class Feed:
         if self.sent != batch.first_seq - 1 or not self._may_send():
             return
         self._note(batch.last_seq, batch.length)
-        self._send(batch.parts, batch.first_seq, batch.last_seq, True)  # noqa: FBT003  # said by the callback
+        self._send(batch.parts, batch.first_seq, batch.last_seq, is_live=True)
         self._ask_again()
 
     def want_durable(self, seq: int) -> None:
@@ -136,7 +143,7 @@ class Feed:
                 return False
             first = self.sent + 1
             self._note(last, len(data))
-            self._send([data], first, last, False)  # noqa: FBT003  # said by the callback
+            self._send([data], first, last, is_live=False)
             self._ask_again()
         return True
 

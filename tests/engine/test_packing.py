@@ -49,7 +49,7 @@ class Stream:
     def _sent(self, kind: FrameType, parts: list[Buffer], flags: int) -> None:
         self.frames.append((kind, b"".join(parts), flags))
 
-    def _batches(self, parts: list[Buffer], first_seq: int, last_seq: int, is_live: bool) -> None:
+    def _batches(self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool) -> None:
         head = data.BatchesHeader(EPOCH, 0, 0, first_seq)
         self.sender.batches([data.batches_header(head), *parts], last_seq, is_live=is_live)
 

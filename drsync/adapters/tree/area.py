@@ -32,7 +32,7 @@ def open_area(path: str, root: Beneath, fileset: str) -> int:
     Raises PermissionError when something that is not ours bears its name.
     """
     # The name of the root too: in a lab the trees of several centers may lie side by side.
-    root_hash = blake3(os.path.basename(path).encode(errors="surrogateescape")).hexdigest(4)  # noqa: PTH119 — text
+    root_hash = blake3(os.path.basename(path).encode(errors="surrogateescape")).hexdigest(4)  # text
     name = b"-".join((RESERVED, fileset[:_ID_DIGITS].encode(), root_hash.encode()))
     beside = _open_beside(path, root, name)
     if beside is not None:
@@ -45,10 +45,10 @@ def open_area(path: str, root: Beneath, fileset: str) -> int:
 
 
 def _open_beside(path: str, root: Beneath, name: bytes) -> int | None:
-    if not os.path.basename(path):  # noqa: PTH119 — the root of the machine has nothing beside it
+    if not os.path.basename(path):  # the root of the machine has nothing beside it
         return None
     try:
-        parent = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: PTH120 — text
+        parent = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # text
     except OSError:
         return None
     try:

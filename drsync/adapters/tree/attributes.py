@@ -70,7 +70,7 @@ def change(where: Where, entry: Entry) -> None:
 
 
 def _stat(where: Where) -> os.stat_result:
-    return os.stat(where)  # noqa: PTH116 — a handle
+    return os.stat(where)  # a handle
 
 
 def _change_owner(where: Where, entry: Entry) -> str:
@@ -91,7 +91,7 @@ def _change_mode(where: Where, entry: Entry) -> str:
     if entry.kind is FileKind.SYMLINK or _stat(where).st_mode & 0o7777 == entry.mode:
         return ""
     try:
-        os.chmod(where, entry.mode)  # noqa: PTH101 — a handle
+        os.chmod(where, entry.mode)  # a handle
     except PermissionError:
         return f"its mode {entry.mode:04o} cannot be set here"
     return ""

@@ -27,7 +27,7 @@ def copy_tree(root: Beneath, scan: Scan, to: str) -> int:
     if scan.unseen:
         first = scan.unseen[0]
         raise OSError(errno.EIO, f"it could not be read: {first.reason}", os.fsdecode(first.path))
-    os.mkdir(to, 0o700)  # noqa: PTH102 — the directory is opened by hand below
+    os.mkdir(to, 0o700)  # the directory is opened by hand below
     into = Beneath(os.open(to, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
     copier = _Copier(root, into)
     try:

@@ -55,7 +55,7 @@ class Root:
     """
 
     def __init__(self, path: str, *, has_open_beneath: bool | None = None) -> None:
-        self.path = os.path.abspath(path)  # noqa: PTH100 — pathlib has none that keeps links
+        self.path = os.path.abspath(path)  # pathlib has none that keeps links
         self._has_open_beneath = has_open_beneath
         self._meant: tuple[int, int] | None = None
         self._mark = ""
