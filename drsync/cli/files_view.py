@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.cli.output import BAD, DIM, GOOD, row, table
-from drsync.cli.text import count, format_duration, format_size
+from drsync.cli.text import count, format_duration, format_size, plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,12 +71,11 @@ def _about(where: str, tree: Doc) -> list[tuple[str, str]]:
             tail = f" and {count(more)} more" if more > 0 else ""
             remarks.append((f"{where}, {words}: {', '.join(names)}{tail}", "yellow"))
     if tree.whole("forks"):
-        where_to = f"{tree.text('root')}/.drsync-fork-*"
-        remarks.append(
-            (f"{where}: {count(tree.whole('forks'))} names were put aside in {where_to}", "yellow")
-        )
+        number = tree.whole("forks")
+        what = f"{plural(number, 'name was', 'names were')} put aside"
+        remarks.append((f"{where}: {what} in {tree.text('root')}/.drsync-fork-*", "yellow"))
     if tree.whole("unseen"):
-        remarks.append((f"{where}: {tree.whole('unseen')} places cannot be looked at", BAD))
+        remarks.append((f"{where}: {plural(tree.whole('unseen'), 'place')} cannot be looked at", BAD))
     return remarks
 
 

@@ -137,7 +137,9 @@ class AgentDesk:
         for one in word.files:
             fresh = one.forks - known.get(one.fileset, 0)
             if fresh > 0 and one.fileset in names:
-                text = f"{fresh} names of {names[one.fileset]} were put aside below {one.root}/.drsync-fork-*"
+                what = f"{fresh} name of" if fresh == 1 else f"{fresh} names of"
+                verb = "was" if fresh == 1 else "were"
+                text = f"{what} {names[one.fileset]} {verb} put aside below {one.root}/.drsync-fork-*"
                 self._journal.about(charter, "files_put_aside", text, word.center)
 
     async def _cas(self, agent: AgentSession, body: Json) -> Json:

@@ -26,7 +26,9 @@ STATUS: Json = {
             }
         },
         "production": {"files": {"www": {**OWN, "lag_s": 0.0, "busy": ["log"], "unseen": 2}}},
-        "same_city": {"files": {"www": {**OWN, "lag_s": 0.0, "rpo_s": 1.5, "hold": "the disk is full"}}},
+        "same_city": {
+            "files": {"www": {**OWN, "lag_s": 0.0, "rpo_s": 1.5, "hold": "the disk is full", "forks": 1}}
+        },
     },
 }
 
@@ -45,6 +47,7 @@ async def test_trees_are_shown_with_their_age_and_what_is_missing(
     assert "www at production, change while they are read: log" in told.out
     assert "2 places cannot be looked at" in told.out
     assert "www at remote: 2 names were put aside in /srv/www/.drsync-fork-*" in told.out
+    assert "www at same_city: 1 name was put aside in /srv/www/.drsync-fork-*" in told.out
 
 
 async def test_trees_as_json_are_by_center(coordinator: FakeCoordinator, drsync: Drsync) -> None:
