@@ -1,0 +1,331 @@
+"""The system calls on files of one simulated process: `DiskFiles`."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from drsync.ports.journal import Buffer
+from drsync.sim.disk import Disk, Faults, refused
+from drsync.sim.disk_nodes import PAGE, SECTOR, Directory, File
+from drsync.sim.killed import Killed
+
+Stalled = Callable[[float], None]
+
+
+def _unnoticed(seconds: float) -> None:
+    """A stall in a world without time."""
+
+
+class _Handle(NamedTuple):
+    node: File | Directory
+    path: str
+    can_write: bool
+
+
+class DiskFiles:
+    """`adapters.segments.files.Files` and `adapters.images.files.Files` for one process on a simulated disk.
+
+    A process that has died, by itself or in a call that the disk chose, raises `Killed` at every further
+    call but `close`.
+
+    Args:
+        disk: of the machine.
+        stalled: told how many seconds a call takes, when the disk stalls.
+    """
+
+    def __init__(self, disk: Disk, stalled: Stalled = _unnoticed) -> None:
+        self._disk = disk
+        self._stalled = stalled
+        self._handles: dict[int, _Handle] = {}
+        self._next = 3  # because a process has three open files when it starts
+        self._is_dead = False
+        disk.users.append(self)
+
+    def die(self) -> None:
+        """The process is gone, with its descriptors and locks. What it wrote stays in the page cache."""
+        if self._is_dead:
+            return
+        self._is_dead = True
+        for handle in self._handles.values():
+            _unlock(handle)
+        self._handles.clear()
+        self._disk.users.remove(self)
+
+    # --- descriptors
+
+    def open(self, path: Path, flags: int) -> int:
+        """See `Files`."""
+        self._alive()
+        parent = self._disk.directory(path.parent)
+        node = parent.entries.get(path.name)
+        if node is None:
+            if not flags & os.O_CREAT:
+                raise refused(errno.ENOENT, path)
+            node = File()
+            with self._changing("create", str(path)):
+                parent.put(path.name, node)
+        elif flags & os.O_EXCL:
+            raise refused(errno.EEXIST, path)
+        elif flags & os.O_DIRECTORY and isinstance(node, File):
+            raise refused(errno.ENOTDIR, path)
+        can_write = bool(flags & (os.O_WRONLY | os.O_RDWR))
+        if can_write and isinstance(node, Directory):
+            raise refused(errno.EISDIR, path)
+        if flags & os.O_TRUNC and isinstance(node, File) and node.size:
+            with self._changing("truncate", str(path)):
+                node.truncate(0)
+        fd = self._next
+        self._next += 1
+        self._handles[fd] = _Handle(node, str(path), can_write)
+        return fd
+
+    def close(self, fd: int) -> None:
+        """See `Files`. A dead process has none open."""
+        handle = self._handles.pop(fd, None)
+        if handle is not None:
+            _unlock(handle)
+        elif not self._is_dead:
+            raise refused(errno.EBADF)
+
+    def size(self, fd: int, /) -> int:
+        """See `Files`."""
+        return self._file(fd).size
+
+    def lock(self, fd: int, /) -> None:
+        """See `Files`."""
+        handle = self._handle(fd)
+        if handle.node.holder is not None and handle.node.holder is not handle:
+            raise refused(errno.EAGAIN, handle.path)
+        handle.node.holder = handle
+
+    # --- data
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        """See `Files`."""
+        disk = self._disk
+        disk.calls["pwritev"] += 1
+        first = parts[0] if len(parts) == 1 else b""
+        data = first if type(first) is bytes and first else b"".join(parts)
+        handle = self._handles.get(fd) or self._handle(fd)
+        node = handle.node
+        if not handle.can_write or not isinstance(node, File):
+            raise refused(errno.EBADF, handle.path)
+        if disk.doom is None and disk.faults is None and disk.capacity is None:
+            node.write(offset, data)
+            return len(data)
+        moment = disk.doomed()
+        if moment == "before":
+            self._end()
+        if moment == "within":
+            node.write(offset, data[: len(data) // 2])
+            self._end()
+        written = self._troubled_write(node, handle.path, offset, data)
+        if moment:
+            self._end()
+        return written
+
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """See `Files`."""
+        disk = self._disk
+        disk.calls["preadv"] += 1
+        handle = self._handles.get(fd) or self._handle(fd)
+        node = handle.node
+        if not isinstance(node, File):
+            raise refused(errno.EISDIR, handle.path)
+        faults = disk.faults
+        if faults is not None:
+            self._stall(faults, handle.path)
+            if faults.happens(faults.read_error, handle.path, "read error"):
+                raise refused(errno.EIO, handle.path)
+        done = 0
+        for target in targets:
+            done += node.read(offset + done, memoryview(target))
+        if faults is not None and done and faults.happens(faults.flipped_read, handle.path, "flipped read"):
+            _flip(targets, faults.dice.randrange(done), faults.dice.randrange(8))
+        return done
+
+    def truncate(self, fd: int, length: int, /) -> None:
+        """See `Files`."""
+        file = self._writable(fd)
+        with self._changing("truncate", self._handles[fd].path):
+            file.truncate(length)
+
+    def allocate(self, fd: int, offset: int, length: int, /) -> None:
+        """See `Files`."""
+        file = self._writable(fd)
+        with self._changing("allocate", self._handles[fd].path):
+            room = self._disk.room()
+            if room is not None and len(file.missing(offset, length)) > room:
+                raise refused(errno.ENOSPC, self._handles[fd].path)
+            file.reserve(offset, length)
+
+    def punch(self, fd: int, offset: int, length: int) -> None:
+        """See `Files`."""
+        file = self._writable(fd)
+        with self._changing("punch", self._handles[fd].path):
+            file.punch(offset, length)
+
+    def fdatasync(self, fd: int, /) -> None:
+        """See `Files`."""
+        self._sync("fdatasync", fd)
+
+    def fsync(self, fd: int, /) -> None:
+        """See `Files`."""
+        self._sync("fsync", fd)
+
+    # --- names
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files`. Within one directory."""
+        self._alive()
+        assert source.parent == target.parent, "nobody moves between directories"
+        directory = self._disk.directory(source.parent)
+        if source.name not in directory.entries:
+            raise refused(errno.ENOENT, source)
+        with self._changing("rename", str(target)):
+            directory.rename(source.name, target.name)
+
+    def unlink(self, path: Path) -> None:
+        """See `Files`."""
+        self._alive()
+        self._disk.file(path)
+        with self._changing("unlink", str(path)):
+            self._disk.directory(path.parent).drop(path.name)
+
+    def make_directory(self, path: Path) -> None:
+        """See `Files`."""
+        self._alive()
+        parent = self._disk.directory(path.parent)
+        if path.name in parent.entries:
+            raise refused(errno.EEXIST, path)
+        with self._changing("make_directory", str(path)):
+            parent.put(path.name, Directory())
+
+    def names(self, directory: Path) -> list[str]:
+        """See `Files`."""
+        self._alive()
+        return list(self._disk.directory(directory).entries)
+
+    def exists(self, path: Path) -> bool:
+        """See `Files`."""
+        self._alive()
+        try:
+            self._disk.find(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    # --- how
+
+    def _alive(self) -> None:
+        if self._is_dead:
+            raise Killed
+
+    def _end(self) -> None:
+        self.die()
+        raise Killed
+
+    def _handle(self, fd: int) -> _Handle:
+        self._alive()
+        if fd not in self._handles:
+            raise refused(errno.EBADF)
+        return self._handles[fd]
+
+    def _file(self, fd: int) -> File:
+        handle = self._handle(fd)
+        if not isinstance(handle.node, File):
+            raise refused(errno.EISDIR, handle.path)
+        return handle.node
+
+    def _writable(self, fd: int) -> File:
+        if not self._handle(fd).can_write:
+            raise refused(errno.EBADF, self._handles[fd].path)
+        return self._file(fd)
+
+    @contextmanager
+    def _changing(self, call: str, path: str) -> Iterator[None]:
+        """Around a change of anything but content; the process may die before or after it."""
+        self._disk.calls[call] += 1
+        moment = self._disk.doomed()
+        if moment == "before":
+            self._end()
+        faults = self._disk.faults
+        if faults is not None:
+            self._stall(faults, path)
+            if faults.happens(faults.write_error, path, f"{call} error"):
+                raise refused(errno.EIO, path)
+        yield
+        if moment:
+            self._end()
+
+    def _sync(self, call: str, fd: int) -> None:
+        handle = self._handle(fd)
+        disk = self._disk
+        disk.calls[call] += 1
+        moment = disk.doomed()
+        if moment == "before":
+            self._end()
+        faults = disk.faults
+        if faults is not None:
+            self._stall(faults, handle.path)
+            if faults.fails_sync(handle.path):
+                if isinstance(handle.node, File):
+                    handle.node.fail_sync(faults.dice, faults.sync_loss)
+                raise refused(errno.EIO, handle.path)
+        handle.node.sync()
+        if moment:
+            self._end()
+
+    def _stall(self, faults: Faults, path: str) -> None:
+        if faults.happens(faults.stall, path, "stall"):
+            self._stalled(faults.dice.uniform(*faults.stall_s))
+            self._alive()
+
+    def _troubled_write(self, file: File, path: str, offset: int, data: bytes) -> int:
+        """On a disk that may be full or broken; returns the bytes written."""
+        room = self._disk.room()
+        missing = file.missing(offset, len(data)) if room is not None else []
+        if room is not None and len(missing) > room:
+            fit = max(missing[max(room, 0)] * PAGE - offset, 0)
+            if not fit:
+                raise refused(errno.ENOSPC, path)
+            data = data[:fit]
+        faults = self._disk.faults
+        if faults is not None:
+            self._stall(faults, path)
+            if faults.happens(faults.write_error, path, "write error"):
+                file.write(offset, data[: faults.dice.randrange(len(data) + 1)])
+                raise refused(errno.EIO, path)
+            if faults.happens(faults.misdirected, path, "misdirected write"):
+                self._misdirect(faults, file, path, offset, data)
+                return len(data)
+        file.write(offset, data)
+        return len(data)
+
+    def _misdirect(self, faults: Faults, file: File, path: str, offset: int, data: bytes) -> None:
+        """Somewhere else in the same file, or at the same place of another one."""
+        others = [(name, other) for name, other in self._disk.files() if other is not file and other.size]
+        if others and faults.dice.random() < 0.5:  # noqa: PLR2004  a coin
+            name, other = faults.dice.choice(others)
+            at = min(offset, max(other.size - len(data), 0)) // SECTOR * SECTOR
+        else:
+            name, other = path, file
+            at = faults.dice.randrange(max(file.size - len(data), 0) + 1) // SECTOR * SECTOR
+        faults.damaged += [name, path]
+        other.write(at, data)
+
+
+def _unlock(handle: _Handle) -> None:
+    if handle.node.holder is handle:
+        handle.node.holder = None
+
+
+def _flip(targets: Sequence[bytearray | memoryview], at: int, bit: int) -> None:
+    for target in targets:
+        if at < len(target):
+            target[at] ^= 1 << bit
+            return
+        at -= len(target)
