@@ -14,6 +14,7 @@ from aiohttp.typedefs import Middleware
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator import forms
+from drsync.coordinator.export import Export, Wanted
 from drsync.coordinator.groups import Groups, unknown
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import availability_report, compliance_report
@@ -66,6 +67,7 @@ class Parts:
     groups: Groups
     picture: Picture
     objectives: Objectives
+    export: Export
     clock: Clock
     random: Random
     wake: Callable[[], None]
@@ -82,6 +84,7 @@ class Api:
         self._groups = parts.groups
         self._picture = parts.picture
         self._objectives = parts.objectives
+        self._exports = parts.export
         self._clock = parts.clock
         self._random = parts.random
         self._wake = parts.wake
@@ -112,6 +115,7 @@ class Api:
                 web.get("/v1/drills/{id}", self._show_drill),
                 web.get("/v1/drills/{id}/report.html", self._report),
                 web.get("/v1/events", self._events),
+                web.get("/v1/export", self._export),
                 web.get("/v1/reports/availability", self._availability),
                 web.get("/v1/reports/compliance", self._compliance),
             ]
@@ -171,6 +175,14 @@ class Api:
         after, limit = _number(request, "after", 0), _number(request, "limit", LIST_USUAL)
         found = self._evidence.events(request.query.get("group", ""), after or -1, min(limit, LIST_MAX))
         return _json({"events": [_event(event) for event in found]})
+
+    async def _export(self, request: web.Request) -> web.Response:
+        """All that is known of what happened, as one file (`wire.incident`)."""
+        name, since_s = request.query.get("group", ""), _number(request, "since_s", 0)
+        group = self._groups.find(name).group.name if name else ""
+        found = await self._exports.file(Wanted(group, since_s))
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(body=found, content_type="application/jsonl", headers=headers)
 
     async def _availability(self, request: web.Request) -> web.Response:
         return self._reports(request, availability_report)

@@ -18,6 +18,7 @@ from drsync.coordinator.agents import AgentDesk
 from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.decisions import DecisionLog
+from drsync.coordinator.export import Export
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal, Log
 from drsync.coordinator.objectives import Objectives
@@ -134,9 +135,20 @@ class Office:
         )
         self.metrics = metrics.server(picture.status, operations.running)
         groups = Groups(store, by_name, random)
+        export = Export(cluster_id, store, evidence, decisions, clock)
         self.api = Api(
             Parts(
-                store, evidence, sessions, operations, groups, picture, self.objectives, clock, random, wake
+                store,
+                evidence,
+                sessions,
+                operations,
+                groups,
+                picture,
+                self.objectives,
+                export,
+                clock,
+                random,
+                wake,
             )
         )
 
