@@ -19,6 +19,10 @@ def _unnoticed(seconds: float) -> None:
     """A stall in a world without time."""
 
 
+def _unmourned() -> None:
+    """A process that nobody runs."""
+
+
 class _Handle(NamedTuple):
     node: File | Directory
     path: str
@@ -34,10 +38,14 @@ class DiskFiles:
     Args:
         disk: of the machine.
         stalled: told how many seconds a call takes, when the disk stalls.
+        died: called when the disk ends the process in a call.
     """
 
-    def __init__(self, disk: Disk, stalled: Stalled = _unnoticed) -> None:
+    def __init__(
+        self, disk: Disk, stalled: Stalled = _unnoticed, died: Callable[[], None] = _unmourned
+    ) -> None:
         self._disk = disk
+        self._died = died
         self._stalled = stalled
         self._handles: dict[int, _Handle] = {}
         self._next = 3  # because a process has three open files when it starts
@@ -60,7 +68,7 @@ class DiskFiles:
         """See `Files`."""
         self._alive()
         parent = self._disk.directory(path.parent)
-        node = parent.entries.get(path.name)
+        node = parent.entries.get(path.name) if path.name else parent
         if node is None:
             if not flags & os.O_CREAT:
                 raise refused(errno.ENOENT, path)
@@ -226,6 +234,7 @@ class DiskFiles:
 
     def _end(self) -> None:
         self.die()
+        self._died()
         raise Killed
 
     def _handle(self, fd: int) -> _Handle:

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 from drsync.sim.disk import Disk
+from drsync.sim.disk_files import DiskFiles
 from drsync.sim.process import Process
 from drsync.sim.timeline import Entry, Timeline
 
@@ -87,8 +88,19 @@ class Host:
         made.at_end.append(lambda: self.processes.remove(made))
         self.processes.append(made)
         if self._is_suspended:
-            made.stop_signal()
+            made.stop("suspended")
         return made
+
+    def files(self, process: Process) -> DiskFiles:
+        """The disk as a process uses it: it stands still while the disk stalls, and may die in a call."""
+
+        def stalled(seconds: float) -> None:
+            process.stop("disk")
+            self.timeline.after(seconds, lambda: process.resume("disk"))
+
+        files = DiskFiles(self.disk, stalled, process.kill)
+        process.at_end.append(files.die)
+        return files
 
     def suspend(self, seconds: float, *, counts: bool) -> None:
         """The machine stands still; `counts`: whether its boottime goes on meanwhile, as it should."""
@@ -99,7 +111,7 @@ class Host:
         if not counts:
             self.set_rate(0.0)
         for process in self.processes:
-            process.stop_signal()
+            process.stop("suspended")
         self._resume = self.timeline.after(seconds, lambda: self._wake(rate))
 
     def _wake(self, rate: float) -> None:
@@ -107,7 +119,7 @@ class Host:
         self._resume = None
         self.set_rate(rate)
         for process in list(self.processes):
-            process.continue_signal()
+            process.resume("suspended")
 
     def crash(self) -> None:
         """The power goes: processes are gone, and what was not synced may be."""

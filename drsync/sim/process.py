@@ -177,6 +177,7 @@ class Process:
         self._tasks: dict[int, _Task[object]] = {}
         self._threads: dict[int, asyncio.Future[object]] = {}
         self._is_winding_up = False
+        self._stopped_by: dict[str, bool] = {}
 
     @property
     def is_alive(self) -> bool:
@@ -193,14 +194,16 @@ class Process:
         """Have it called in the process; kept while it is stopped, ignored when it is dead."""
         self.call_soon(callback, *args)
 
-    def stop_signal(self) -> None:
-        """SIGSTOP: nothing runs until `continue_signal`, and everything is late then."""
-        if self.life is Life.RUNNING:
+    def stop(self, why: str = "signal") -> None:
+        """SIGSTOP: nothing runs until `resume` for the same reason, and everything is late then."""
+        if self.life is not Life.DEAD:
+            self._stopped_by[why] = True
             self.life = Life.STOPPED
 
-    def continue_signal(self) -> None:
-        """SIGCONT."""
-        if self.life is Life.STOPPED:
+    def resume(self, why: str = "signal") -> None:
+        """SIGCONT: it goes on when there is no other reason to stand still."""
+        self._stopped_by.pop(why, None)
+        if self.life is Life.STOPPED and not self._stopped_by:
             self.life = Life.RUNNING
             parked, self._parked = self._parked, deque()
             for action in parked:

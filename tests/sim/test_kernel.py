@@ -108,8 +108,8 @@ def test_a_stopped_process_is_late(timeline: Timeline) -> None:
             seen.append(timeline.now)
 
     one.spawn(ticks())
-    timeline.at(2.5, one.stop_signal)
-    timeline.at(7.25, one.continue_signal)
+    timeline.at(2.5, one.stop)
+    timeline.at(7.25, one.resume)
     timeline.run(8.5)
     assert seen == [1, 2, 7.25, 8.25]
 

@@ -1,0 +1,283 @@
+"""The shipped agent on a simulated machine: started, killed, stopped and started again, as by systemd."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from typing_extensions import override
+
+from drsync.adapters.segments.files import ensure_directory, sync_directory
+from drsync.agent.agent import Agent, Outside
+from drsync.agent.copies import DiskCopies
+from drsync.agent.start_token import StartToken
+from drsync.engine.copy import GroupCopy
+from drsync.engine.member import Member
+from drsync.model.errors import DrsyncError, MalformedError
+from drsync.ports.volume import BlockDevice
+from drsync.sim.disk import Disk
+from drsync.sim.disk_files import DiskFiles
+from drsync.sim.front_end import SimFrontEnd
+from drsync.sim.host import Host, HostClock, HostDice
+from drsync.sim.network import Network, SimTransport
+from drsync.sim.process import Process
+
+STATE_DIR = Path("/var/lib/drsync")
+AGAIN_S = 2.0  # because agents/systemd/drsync-agent.service says RestartSec=2s
+SEGMENT_BYTES = 64 << 10  # because a short world should see segments end, be trimmed and be reused
+
+Tell = Callable[[str, str, str], None]
+"""Who hears what agents say: center, event, reason."""
+
+Served = Callable[[str, Process, str, str, BlockDevice], None]
+"""Told when a volume can be used: center, process, group, volume, device. Call the device in that process."""
+
+
+def _nobody(center: str, process: Process, group: str, volume: str, device: BlockDevice) -> None:
+    """No application runs."""
+    del center, process, group, volume, device
+
+
+def _as_the_unit_says() -> float:
+    return AGAIN_S
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the world does with its agents.
+
+    Attributes:
+        tell, served: who hears of them.
+        again_s: after how many seconds a process that died by itself is started again.
+    """
+
+    tell: Tell
+    served: Served = _nobody
+    again_s: Callable[[], float] = _as_the_unit_says
+
+
+class SimAgent:
+    """One center's agent, over all its processes.
+
+    Attributes:
+        name: the center, and its place in the network.
+        process: the running one, or the one that ran last; None before the first.
+        agent: in the running process, once it has begun; None while there is none.
+        doors: what is served now: socket name -> exports.
+        starts: processes started so far.
+        bugs: exceptions that nobody foresaw, of all its processes.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        network: Network,
+        name: str,
+        peers: tuple[str, ...],
+        cluster: str,
+        dice: random.Random,
+        around: Surroundings,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.process: Process | None = None
+        self.agent: Agent | None = None
+        self.front: SimFrontEnd | None = None
+        self.starts = 0
+        self.bugs: list[Exception] = []
+        self._network = network
+        self._peers = peers
+        self._cluster = cluster
+        self._dice = dice
+        self._around = around
+        self._stop: asyncio.Event | None = None
+        self._is_wanted = False
+        _install(host.disk)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a process, running or stopped by a signal."""
+        return self.process is not None and self.process.is_alive
+
+    def members(self) -> list[Member]:
+        """The groups here, as the running process knows them; none while it does not run."""
+        return self.agent.members() if self.agent is not None else []
+
+    # --- life
+
+    def start(self) -> None:
+        """Start a process. Without effect while one is alive or the machine is down."""
+        if self.is_alive or not self.host.is_up:
+            return
+        self._is_wanted = True
+        self.starts += 1
+        process = self.process = self.host.process("agent")
+        process.at_end.append(lambda: self._ended(process))
+        process.spawn(self._main(process))
+
+    def kill(self) -> None:
+        """SIGKILL; it stays down until `start`."""
+        self._is_wanted = False
+        if self.process is not None:
+            self.process.kill()
+
+    def stop(self) -> None:
+        """SIGTERM: it closes its copies cleanly and ends; it stays down until `start`."""
+        self._is_wanted = False
+        if self.process is not None and self._stop is not None:
+            self.process.run_soon(self._stop.set)
+
+    def restart(self) -> None:
+        """Kill it and start it at once."""
+        self.kill()
+        self.start()
+
+    def _ended(self, process: Process) -> None:
+        """Its machine may have lost power; else the service manager starts it again."""
+        self.agent = self.front = self._stop = None
+        self._around.tell(self.name, "process_ended", process.name)
+        if self._is_wanted and self.host.is_up:
+            self.host.timeline.after(self._around.again_s(), self._start_again)
+
+    def _start_again(self) -> None:
+        if self._is_wanted:
+            self.start()
+
+    # --- inside the process
+
+    async def _main(self, process: Process) -> None:
+        stop = self._stop = asyncio.Event()
+        agent: Agent | None = None
+        try:
+            agent = self._make(process)
+            await agent.open()
+            self.agent = agent
+            async with asyncio.TaskGroup() as tasks:
+                await agent.start(tasks)
+                tasks.create_task(_end_with(stop))
+        except* _StoppedError:
+            assert agent is not None
+            await agent.close()
+        except* (DrsyncError, OSError) as errors:
+            self._around.tell(
+                self.name, "process_failed", "; ".join(str(error) for error in errors.exceptions)
+            )
+        except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug, and the world must know
+            for error in errors.exceptions:
+                self._bug("main", error)
+        process.kill()
+
+    def _make(self, process: Process) -> Agent:
+        host, clock = self.host, HostClock(self.host, process)
+        files = _ProcessFiles(host.disk, process)
+        self.front = SimFrontEnd(_Applications(self, process))
+        return Agent(
+            Outside(
+                center=self.name,
+                cluster=self._cluster,
+                peers=self._peers,
+                boot_id=host.boot_id,
+                transport=SimTransport(self._network, process, self.name),
+                clock=clock,
+                dice=HostDice(self._dice),
+                copies=DiskCopies(STATE_DIR, self._cluster, self.name, files, SEGMENT_BYTES),
+                token=StartToken(STATE_DIR, files),
+                front=self.front,
+                make_trees=None,
+                lines=_SimLines(self),
+                about={"address": self.name, "state_dir": str(STATE_DIR)},
+            )
+        )
+
+    # --- what the process says
+
+    def heard(self, event: str, reason: str) -> None:
+        """The running process said something."""
+        self._around.tell(self.name, event, reason)
+
+    def _bug(self, where: str, error: Exception) -> None:
+        self.bugs.append(error)
+        self._around.tell(self.name, "bug", f"{where}: {error!r}")
+
+    def bug(self, where: str, error: Exception) -> None:
+        """Something escaped in the running process."""
+        self._bug(where, error)
+
+    def serves(self, process: Process, group: str, volume: str, device: BlockDevice) -> None:
+        """The running process serves a volume."""
+        self._around.served(self.name, process, group, volume, device)
+
+
+class _ProcessFiles(DiskFiles):
+    """The system calls of a process; a call that the disk chose for its death takes the process with it.
+
+    At once, because its tasks are wound up by the same exception and must not say goodbye to anybody.
+    """
+
+    def __init__(self, disk: Disk, process: Process) -> None:
+        super().__init__(disk)
+        self._process = process
+        process.at_end.append(self.die)
+
+    @override
+    def die(self) -> None:
+        """See DiskFiles."""
+        super().die()
+        self._process.kill()
+
+
+def _install(disk: Disk) -> None:
+    """The directory that comes with the package, long before anybody could lose power."""
+    files = DiskFiles(disk)
+    ensure_directory(files, STATE_DIR)
+    for directory in STATE_DIR.parents:
+        sync_directory(files, directory)
+    files.die()
+
+
+class _Applications:
+    """`front_end.Customers` at one center."""
+
+    def __init__(self, agent: SimAgent, process: Process) -> None:
+        self._agent, self._process = agent, process
+
+    def served(self, group: str, volume: str, device: BlockDevice) -> None:
+        """See Customers."""
+        self._agent.serves(self._process, group, volume, device)
+
+    def dropped(self, group: str) -> None:
+        """See Customers: devices of an ended term say so themselves."""
+        self._agent.heard("dropped", group)
+
+
+class _SimLines:
+    """`agent.lines.Lines` to the listener of the world."""
+
+    def __init__(self, agent: SimAgent) -> None:
+        self._agent = agent
+
+    def say(self, event: str, reason: str) -> None:
+        """See Lines."""
+        self._agent.heard(event, reason)
+
+    def say_of(self, copy: GroupCopy, event: str, reason: str) -> None:
+        """See Lines."""
+        self._agent.heard(event, f"{copy.spec.name}: {reason}")
+
+    def malformed(self, peer: str, error: MalformedError) -> None:
+        """See Lines."""
+        self._agent.heard("malformed", f"{peer}: {error}")
+
+    def bug(self, where: str, error: Exception) -> None:
+        """See Lines."""
+        self._agent.bug(where, error)
+
+
+class _StoppedError(Exception):
+    """Ends the task group on a clean stop."""
+
+
+async def _end_with(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _StoppedError
