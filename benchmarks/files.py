@@ -8,8 +8,8 @@ no change   the same again. drsync runs on, so what it costs is told per second:
 1 %         one file in a hundred is rewritten
 latency     a new file of 4 KiB, from its creation at the owner until it is whole at the replica
 
-All use the page cache, loopback and one SSH connection that stands already. drsync hashes what it reads and
-writes, stages each generation and syncs it before it counts; rsync is asked for neither (`-a --delete`).
+All use the page cache, loopback and one SSH connection that stands already. drsync stages
+each generation and syncs it before it counts; rsync is asked for neither (`-a --delete`).
 Near is the end that has the tree, far the one that gets it; bytes on the wire are those of TCP in both
 directions, heartbeats included.
 """
