@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from drsync.engine.file_set import FileSet
+from drsync.engine.file_source import Source
 from drsync.model.charter import IntentKind
 from drsync.model.errors import DrsyncError
-from drsync.model.fileset import FileSetSpec
+from drsync.model.fileset import Entry, FileSetSpec
 from drsync.model.operation import OperationState
 from tests.adapters.tree.variety import grow
 from tests.engine.town import CENTERS, GROUP, Town, town
@@ -132,15 +134,32 @@ async def test_an_emptied_root_reaches_nobody_until_a_person_says_so(place: Town
     assert (root(place, "same_city") / "a" / "one.txt").exists()
 
 
-async def test_a_file_that_keeps_changing_is_shipped_as_it_was_cut(place: Town) -> None:
+async def test_a_file_that_keeps_changing_is_shipped_as_it_was_cut(
+    place: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await level(place, "production", "same_city", "remote")
     hot = root(place, "production") / "hot.log"
-    for number in range(200):
-        hot.write_bytes(b"%d" % number * 50_000)
-        await asyncio.sleep(0.01)
+    to_come, turn = [b"%d" % number * 50_000 for number in range(10)], threading.Lock()
+    as_cut: list[bytes] = []
+    read = Source.block
+
+    def rewritten_before_each_read(source: Source, entry: Entry, block: int) -> bytes | None:
+        with turn:
+            if to_come and entry.path == b"hot.log":
+                hot.write_bytes(to_come[-1])
+                del to_come[-1]
+            data = read(source, entry, block)
+            if entry.path == b"hot.log" and data is not None and data != hot.read_bytes():
+                as_cut.append(data)
+        return data
+
+    monkeypatch.setattr(Source, "block", rewritten_before_each_read)
+    hot.write_bytes(b"first" * 10_000)
+    await place.until(lambda: not to_come, 15.0)
     await level(place, "production", "same_city", "remote")
+    assert as_cut, "what was sent while it changed had been kept when it was cut"
     for name in ("same_city", "remote"):
-        assert (root(place, name) / "hot.log").read_bytes() == hot.read_bytes()
+        assert (root(place, name) / "hot.log").read_bytes() == hot.read_bytes() == b"0" * 50_000
 
 
 @pytest.mark.timeout(300)

@@ -46,6 +46,7 @@ CENTERS = (
     Center("remote", Designation.REMOTE, "guangzhou"),
 )
 VOLUME_BYTES = 4 << 20
+SEGMENT_BYTES = 4 << 20  # because a journal reserves two of them, and hundreds of towns are built
 GROUP = GroupSpec(
     id="ab" * 16,
     name="orders",
@@ -231,7 +232,7 @@ class Node:
         return self.member
 
     def open_copy(self, spec: GroupSpec) -> Member:
-        store = FileCopyStore(self.directory, "cluster", self.name)
+        store = FileCopyStore(self.directory, "cluster", self.name, segment_bytes=SEGMENT_BYTES)
         copy = GroupCopy.open(self.me, spec, store, self.town.dice.hex128(), self.town.clock.now())
         world = World(self.town.store_for(self.name), self.peers, self.town.clock, self.town.dice, "cluster")
         self.member = Member(copy, world, self)
