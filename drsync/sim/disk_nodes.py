@@ -207,12 +207,14 @@ class File:
             at += take
             index += 1
             within = 0
-        if offset + length > self.size:
+        if length and offset + length > self.size:
             self._reshape()
             self.size = offset + length
 
     def _clear(self, start: int, end: int) -> None:
         """Make a range zeros, without the pages that lie in it."""
+        if start >= end:
+            return
         first, last = start // PAGE, (end - 1) // PAGE
         touched = range(first, last + 1)
         for index in [i for i in self.pages if i in touched] if len(touched) > _SPARSE else touched:
