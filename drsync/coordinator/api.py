@@ -6,7 +6,7 @@ command that gets this answer.
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -15,23 +15,18 @@ from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator import forms
 from drsync.coordinator.export import Export, Wanted
-from drsync.coordinator.groups import Groups, unknown
+from drsync.coordinator.groups import Groups
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import availability_report, compliance_report
 from drsync.coordinator.operations import Operations
+from drsync.coordinator.orders import Orders
 from drsync.coordinator.pages import asks_for_password, home, may_pass
-from drsync.coordinator.runbook_operations import Planned, Sent
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
-from drsync.engine.procedure_drill import DrillRequest
-from drsync.engine.procedures import Request
 from drsync.model import epoch as epochs
-from drsync.model.charter import Charter, IntentKind
+from drsync.model.charter import Charter
 from drsync.model.errors import DrsyncError, RefusedError, TransientError, UsageError
 from drsync.model.operation import Event, Operation, OperationState
-from drsync.model.runbook import RunMode
-from drsync.model.topology import Designation
-from drsync.ports.clock import Clock, Random
 from drsync.report.drill import drill_json, drill_page, drill_summary
 from drsync.wire import control
 
@@ -45,7 +40,6 @@ LIST_USUAL = 100
 REPORT_USUAL_S = 30 * 86400  # because budgets are agreed by the month
 REPORT_MAX_S = 800 * 86400  # because nothing older is kept
 POINTS_TIMEOUT_S = 5.0  # because the list is in the agents' memory
-CHECKPOINT_TIMEOUT_S = 15.0  # because it waits for one commit
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
@@ -58,7 +52,7 @@ STATUS_OF_EXIT = {1: 500, 2: 400, 3: 409, 4: 503}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the interface speaks for. `wake` is called when a group was made or changed."""
+    """What the interface speaks for."""
 
     store: SqliteCharterStore
     evidence: SqliteEvidence
@@ -68,9 +62,7 @@ class Parts:
     picture: Picture
     objectives: Objectives
     export: Export
-    clock: Clock
-    random: Random
-    wake: Callable[[], None]
+    orders: Orders
 
 
 class Api:
@@ -85,9 +77,7 @@ class Api:
         self._picture = parts.picture
         self._objectives = parts.objectives
         self._exports = parts.export
-        self._clock = parts.clock
-        self._random = parts.random
-        self._wake = parts.wake
+        self._orders = parts.orders
 
     def application(self, token: str) -> web.Application:
         """The application. Requests over TCP must bear `token`; the unix socket is guarded by its mode."""
@@ -203,82 +193,32 @@ class Api:
     # --- groups
 
     async def _apply(self, request: web.Request) -> web.Response:
-        charter, is_new = await self._groups.apply(await _body(request))
-        self._wake()
+        charter, is_new = await self._orders.apply(await _body(request))
         body = {"group": control.to_json(charter.group), "version": charter.version, "created": is_new}
         return _json(body, status=201 if is_new else 200)
 
     async def _checkpoint(self, request: web.Request) -> web.Response:
-        charter = self._group(request)
         form = forms.read(forms.CheckpointForm, await _body(request))
-        body: Json = {"group": charter.group.id, "name": form.name, "hold": False}
-        answer = await self._sessions.call(charter.owner, "group.checkpoint", body, CHECKPOINT_TIMEOUT_S)
-        return _json(answer)
+        return _json(await self._orders.checkpoint(_name(request), form))
 
     async def _approve(self, request: web.Request) -> web.Response:
-        """A person wants the change that a tree is held for. On record before it is let through."""
-        charter, form = self._group(request), forms.read(forms.ApproveForm, await _body(request))
-        found, center = self._objectives.trees.held_at(charter, request.match_info["fileset"], form.at)
-        text = f"{found.name} at {center} may change as it did: {form.reason} (says {form.actor or 'nobody'})"
-        self._evidence.record(Event("fileset_approved", text, charter.group.name, center, charter.epoch))
-        body: Json = {"group": charter.group.id, "fileset": found.name}
-        await self._sessions.call(center, "files.approve", body, CHECKPOINT_TIMEOUT_S)
-        return _json({"group": charter.group.name, "fileset": found.name, "center": center})
+        form = forms.read(forms.ApproveForm, await _body(request))
+        return _json(await self._orders.approve(_name(request), request.match_info["fileset"], form))
 
     # --- operations
 
     async def _switchover(self, request: web.Request) -> web.Response:
-        charter = self._group(request)
         form = forms.read(forms.MoveForm, await _body(request))
-        asked = self._asked(charter, IntentKind.SWITCHOVER, form)
-        mode = RunMode.FAILBACK if form.failback else RunMode.SWITCHOVER
-        planned = self._planned(charter, form, mode, asked)
-        return _accepted(await self._operations.start_move(charter, asked, planned))
+        return _accepted(await self._orders.switchover(_name(request), form))
 
     async def _failover(self, request: web.Request) -> web.Response:
-        charter = self._group(request)
         form = forms.read(forms.FailoverForm, await _body(request))
-        asked = replace(self._asked(charter, IntentKind.FAILOVER, form), accept_loss=form.accept_loss)
-        if form.dry_run:
-            return _json(_operation(await self._operations.examine(charter, asked)))
-        planned = self._planned(charter, form, RunMode.FAILOVER, asked)
-        return _accepted(await self._operations.start_move(charter, asked, planned))
-
-    def _planned(
-        self, charter: Charter, form: forms.Asked, mode: RunMode, asked: Request | DrillRequest
-    ) -> Planned | None:
-        """The runbook that was sent along, checked; None: the usual procedure."""
-        if form.runbook is None:
-            return None
-        book = Sent(form.runbook.name, form.runbook.text, form.runbook.params)
-        return self._operations.books.plan(charter, book, mode, asked)
-
-    def _asked(self, charter: Charter, kind: IntentKind, form: forms.MoveForm) -> Request:
-        return Request(
-            charter.group.id,
-            kind,
-            self._groups.member(charter, form.to),
-            self._random.hex128(),
-            form.actor,
-            form.reason,
-            started_us=self._clock.wall_us(),
-        )
+        operation = await self._orders.failover(_name(request), form)
+        return _json(_operation(operation)) if form.dry_run else _accepted(operation)
 
     async def _drill(self, request: web.Request) -> web.Response:
-        charter = self._group(request)
         form = forms.read(forms.DrillForm, await _body(request))
-        at = self._groups.member(charter, form.at) if form.at else _usual_drill_center(charter)
-        asked = DrillRequest(
-            self._random.hex128(),
-            charter.group.id,
-            at,
-            form.point,
-            form.actor,
-            form.reason,
-            self._clock.wall_us(),
-        )
-        planned = self._planned(charter, form, RunMode.DRILL, asked)
-        return _accepted(self._operations.start_drill(charter, asked, planned))
+        return _accepted(self._orders.drill(_name(request), form))
 
     async def _list_operations(self, request: web.Request) -> web.Response:
         limit = min(_number(request, "limit", LIST_USUAL), LIST_MAX)
@@ -311,7 +251,7 @@ class Api:
         return _page(drill_page(report, request.query.get("lang", "en")))
 
     def _group(self, request: web.Request) -> Charter:
-        return self._groups.find(request.match_info["group"])
+        return self._groups.find(_name(request))
 
 
 # --- middlewares
@@ -361,6 +301,10 @@ def exit_of(error: DrsyncError) -> int:
 
 
 # --- bodies
+
+
+def _name(request: web.Request) -> str:
+    return request.match_info["group"]
 
 
 async def _body(request: web.Request) -> Mapping[str, object]:
@@ -424,12 +368,3 @@ def _event(event: Event) -> Json:
 
 def _shown(charter: Charter) -> Json:
     return {**control.to_json(charter), "epoch_text": epochs.show(charter.epoch)}
-
-
-def _usual_drill_center(charter: Charter) -> str:
-    """The remote center, unless it owns the group: then any other."""
-    others = [member for member in charter.group.members if member.name != charter.owner]
-    if not others:
-        raise UsageError(unknown("center", "remote", []), code="unknown_center")
-    remote = [member for member in others if member.designation is Designation.REMOTE]
-    return (remote or others)[0].name

@@ -23,6 +23,7 @@ from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal, Log
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.operations import Operations, Spawn
+from drsync.coordinator.orders import Orders
 from drsync.coordinator.runbook_operations import RunbookDesk
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
@@ -66,7 +67,7 @@ class Office:
 
     Attributes:
         desk: answers agents.
-        api: answers people.
+        orders, api: do what people want; answer them over HTTP.
         supervision: acts by itself while its `run` runs.
         objectives: watches RPO and availability while its `run` runs.
         journal: keeps and logs what happens.
@@ -135,20 +136,20 @@ class Office:
         )
         self.metrics = metrics.server(picture.status, operations.running)
         groups = Groups(store, by_name, random)
+        self.orders = Orders(
+            evidence=evidence,
+            sessions=sessions,
+            operations=operations,
+            groups=groups,
+            objectives=self.objectives,
+            clock=clock,
+            random=random,
+            wake=wake,
+        )
         export = Export(cluster_id, store, evidence, decisions, clock)
         self.api = Api(
             Parts(
-                store,
-                evidence,
-                sessions,
-                operations,
-                groups,
-                picture,
-                self.objectives,
-                export,
-                clock,
-                random,
-                wake,
+                store, evidence, sessions, operations, groups, picture, self.objectives, export, self.orders
             )
         )
 

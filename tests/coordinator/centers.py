@@ -211,7 +211,7 @@ class World:
                     "epoch": member.word.follow,
                     "commit": member.word.commit,
                     "serving": self.is_serving,
-                    "now_us": int(self.office.api._clock.now() * 1e6),
+                    "now_us": int(self.office.orders._clock.now() * 1e6),
                     "serving_s": 0.1 if self.is_serving else None,
                     "peers": {other: peer for other in NAMES if other != name},
                     "nbd": {"data": "nbd+unix:///data"},
@@ -229,7 +229,7 @@ class World:
     def beats_of(self, name: str) -> Json:
         """The newest heartbeat record in a copy: of just now, unless a test holds it back."""
         word = self.centers.members[name].word
-        fresh_us = int(self.office.api._clock.now() * 1e6)
+        fresh_us = int(self.office.orders._clock.now() * 1e6)
         time_us = self.held_beats.get(name, fresh_us)
         return {"seq": word.appended if time_us else 0, "time_us": time_us, "epoch": word.follow}
 

@@ -102,7 +102,7 @@ async def test_why_names_a_center_that_is_connected_and_silent(
     world.centers.deaf.add(C)
     word = world.office.sessions.word(gid, C)
     assert word is not None
-    await world.until(lambda: world.office.api._clock.now() - word.heard_at > 1)
+    await world.until(lambda: world.office.orders._clock.now() - word.heard_at > 1)
     lines = (await world.get("/v1/groups/orders/why"))["lines"]
     assert isinstance(lines, list)
     (about,) = [line for line in lines if line["who"] == C]
@@ -117,7 +117,7 @@ async def test_rpo_grows_while_the_owner_is_silent(world: World) -> None:
     first = await world.group()
     heard = world.office.sessions.report(gid)
     assert heard is not None
-    await world.until(lambda: world.office.api._clock.now() - heard.heard_at > 0.3)
+    await world.until(lambda: world.office.orders._clock.now() - heard.heard_at > 0.3)
     later = await world.group()
     centers = (first["centers"], later["centers"])
     assert isinstance(centers[0], dict)
