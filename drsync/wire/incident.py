@@ -1,8 +1,9 @@
 """The file of an incident: JSON lines, each sealed to all lines before it.
 
-Every line is one object whose last field, ``sum``, is a hash of the line and of the sum before it. So the
-first line that was changed, left out or put in is named, and the last line, ``end``, shows that nothing is
-missing. The sums keep mistakes out, not somebody who computes them anew: this is no signature.
+Every line is one object ``{"kind", "body", "sum"}``; the sum is a hash of the line before it and of the sum
+of the previous line. So the first line that was changed, left out or put in is named, and the last line,
+``end``, shows that nothing is missing. The sums keep mistakes out, not somebody who computes them anew: this
+is no signature.
 
 The first line names the format; lines of a kind that is not known are kept and ignored.
 """
@@ -10,7 +11,7 @@ The first line names the format; lines of a kind that is not known are kept and 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from drsync.model.errors import MalformedError
 
@@ -39,8 +40,8 @@ class Sealer:
         Raises:
             MalformedError: it or the file would be too large.
         """
-        text = json.dumps({"kind": kind, **body}, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-        content = text.encode("ascii")[:-1]
+        whole = {"kind": kind, "body": body}
+        content = json.dumps(whole, separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
         self._sum = _sum(self._sum, content)
         sealed = b'%s%s%s"}\n' % (content, _MARK, self._sum.encode())
         self.lines += 1
@@ -54,8 +55,16 @@ class Sealer:
         return self.line(END, {"lines": self.lines + 1})
 
 
-def unseal(data: bytes) -> list[tuple[int, Json]]:
-    """The numbered lines between the first and the last, and the first one, all of them checked.
+class Line(NamedTuple):
+    """A line that was checked: its number from 1, what it is, and what it says."""
+
+    number: int
+    kind: str
+    body: Json
+
+
+def unseal(data: bytes) -> list[Line]:
+    """All lines but the last, which says that it is the last.
 
     Raises:
         MalformedError: no such file, another format, changed or incomplete; names the line.
@@ -65,14 +74,14 @@ def unseal(data: bytes) -> list[tuple[int, Json]]:
     lines = list(_checked(data.split(b"\n")))
     if not lines:
         raise MalformedError("line 1: the file is empty", code="not_an_incident")
-    number, last = lines[-1]
-    if last["kind"] != END or last.get("lines") != number:
-        text = f"line {number}: the file ends here, and the line that says it is complete is missing"
+    last = lines[-1]
+    if last.kind != END or last.body.get("lines") != last.number:
+        text = f"line {last.number}: the file ends here, and the line that says it is complete is missing"
         raise MalformedError(text, code="truncated")
     return lines[:-1]
 
 
-def _checked(raw: Iterable[bytes]) -> Iterator[tuple[int, Json]]:
+def _checked(raw: Iterable[bytes]) -> Iterator[Line]:
     before, is_over = "", False
     for number, line in enumerate(raw, start=1):
         if not line:
@@ -82,35 +91,36 @@ def _checked(raw: Iterable[bytes]) -> Iterator[tuple[int, Json]]:
         if is_over:
             raise MalformedError(f"line {number}: there is more after the end", code="changed")
         content, seal = line[:-_TAIL], line[-_TAIL:]
-        body = _object(number, line)
+        kind, body = _object(number, line)
         if number == 1:
-            _check_head(body)
+            _check_head(kind, body)
         before = _sum(before, content)
         if seal != b'%s%s"}' % (_MARK, before.encode()):
             text = f"line {number}: it, or the line before it, is not what was exported (its sum is wrong)"
             raise MalformedError(text, code="changed")
-        is_over = body["kind"] == END
-        yield number, body
+        is_over = kind == END
+        yield Line(number, kind, body)
 
 
-def _object(number: int, line: bytes) -> Json:
+def _object(number: int, line: bytes) -> tuple[str, Json]:
     if len(line) > LINE_BYTES_MAX:
         raise MalformedError(f"line {number}: longer than {LINE_BYTES_MAX} bytes", code="too_large")
     try:
-        body: object = json.loads(line)
+        whole: object = json.loads(line)
     except (ValueError, RecursionError) as error:
         is_cut = not line.rstrip().endswith(b"}")
         text = "it is cut off: the file is incomplete" if is_cut else f"it is not JSON: {error}"
         code = "not_an_incident" if number == 1 else "truncated" if is_cut else "changed"
         raise MalformedError(f"line {number}: {text}", code=code) from error
-    if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
+    kind, body = (whole.get("kind"), whole.get("body")) if isinstance(whole, dict) else (None, None)
+    if not isinstance(kind, str) or not isinstance(body, dict):
         code = "not_an_incident" if number == 1 else "changed"
-        raise MalformedError(f"line {number}: an object with a kind was expected", code=code)
-    return body
+        raise MalformedError(f"line {number}: an object with kind and body was expected", code=code)
+    return kind, body
 
 
-def _check_head(head: Json) -> None:
-    if head["kind"] != HEAD:
+def _check_head(kind: str, head: Json) -> None:
+    if kind != HEAD:
         text = "line 1: this is no exported incident (drsync events --export FILE makes one)"
         raise MalformedError(text, code="not_an_incident")
     if head.get("format") != FORMAT:
