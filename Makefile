@@ -17,7 +17,6 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 LOCKED := $(PIP_INSTALL) --require-hashes
 
 # Two workers, because the suite is laid out for two cores; tests that share something run in one worker.
-# Their folder has a short name, because the paths of unix sockets in it must fit into 107 bytes.
 TEST_OPTIONS ?= -n 2 --dist loadgroup
 ARGS ?=
 
@@ -37,7 +36,7 @@ lab: setup ## three centers on this machine: a drill, a failover, the way back; 
 
 test: export LC_ALL = C.UTF-8
 test: setup installed-test ## the whole test suite, real processes included
-	@folder=$$(mktemp -d /tmp/drsync.XXXX) && $(BIN)/python -m pytest $(TEST_OPTIONS) --basetemp="$$folder/t" $(ARGS) && rm -rf "$$folder"
+	@scripts/suite $(BIN)/python $(TEST_OPTIONS) $(ARGS)
 
 chaos: setup installed-test ## campaigns of disturbed lines and killed processes (ARGS='--seeds 20 --first 1')
 	@$(BIN)/python -m tests.chaos $(ARGS)

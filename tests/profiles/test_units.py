@@ -93,11 +93,14 @@ def test_units_are_what_a_strict_parser_takes(unit: Path) -> None:
     assert parser.sections() == ["Unit", "Service", "Install"]
 
 
-SCRIPTS = [path for path in (AGENTS / "machine").iterdir() if path.is_file()]
+SCRIPTS = [
+    *(path for path in (AGENTS / "machine").iterdir() if path.is_file()),
+    *(AGENTS.parent / "scripts" / name for name in ("bundle", "machine", "suite")),
+]
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-@pytest.mark.parametrize("script", [*SCRIPTS, AGENTS.parent / "scripts/bundle"], ids=lambda path: path.name)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
     if not script.exists():
         pytest.skip("not a checkout")
