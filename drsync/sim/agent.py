@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from typing_extensions import override
-
 from drsync.adapters.segments.files import ensure_directory, sync_directory
 from drsync.agent.agent import Agent, Outside
 from drsync.agent.copies import DiskCopies
@@ -136,7 +134,7 @@ class SimAgent:
     def _ended(self, process: Process) -> None:
         """Its machine may have lost power; else the service manager starts it again."""
         self.agent = self.front = self._stop = None
-        self._around.tell(self.name, "process_ended", process.name)
+        self.heard("process_ended", process.name)
         if self._is_wanted and self.host.is_up:
             self.host.timeline.after(self._around.again_s(), self._start_again)
 
@@ -160,17 +158,15 @@ class SimAgent:
             assert agent is not None
             await agent.close()
         except* (DrsyncError, OSError) as errors:
-            self._around.tell(
-                self.name, "process_failed", "; ".join(str(error) for error in errors.exceptions)
-            )
+            self.heard("process_failed", "; ".join(str(error) for error in _leaves(errors)))
         except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug, and the world must know
-            for error in errors.exceptions:
-                self._bug("main", error)
+            for error in _leaves(errors):
+                self.bug("main", error)
         process.kill()
 
     def _make(self, process: Process) -> Agent:
         host, clock = self.host, HostClock(self.host, process)
-        files = _ProcessFiles(host.disk, process)
+        files = host.files(process)
         self.front = SimFrontEnd(_Applications(self, process))
         return Agent(
             Outside(
@@ -196,35 +192,14 @@ class SimAgent:
         """The running process said something."""
         self._around.tell(self.name, event, reason)
 
-    def _bug(self, where: str, error: Exception) -> None:
-        self.bugs.append(error)
-        self._around.tell(self.name, "bug", f"{where}: {error!r}")
-
     def bug(self, where: str, error: Exception) -> None:
         """Something escaped in the running process."""
-        self._bug(where, error)
+        self.bugs.append(error)
+        self.heard("bug", f"{where}: {error!r}")
 
     def serves(self, process: Process, group: str, volume: str, device: BlockDevice) -> None:
         """The running process serves a volume."""
         self._around.served(self.name, process, group, volume, device)
-
-
-class _ProcessFiles(DiskFiles):
-    """The system calls of a process; a call that the disk chose for its death takes the process with it.
-
-    At once, because its tasks are wound up by the same exception and must not say goodbye to anybody.
-    """
-
-    def __init__(self, disk: Disk, process: Process) -> None:
-        super().__init__(disk)
-        self._process = process
-        process.at_end.append(self.die)
-
-    @override
-    def die(self) -> None:
-        """See DiskFiles."""
-        super().die()
-        self._process.kill()
 
 
 def _install(disk: Disk) -> None:
@@ -272,6 +247,14 @@ class _SimLines:
     def bug(self, where: str, error: Exception) -> None:
         """See Lines."""
         self._agent.bug(where, error)
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """What is in a group and in the groups in it."""
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 class _StoppedError(Exception):
