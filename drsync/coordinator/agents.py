@@ -9,7 +9,7 @@ from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator import forms
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.journal import Journal
-from drsync.coordinator.sessions import AgentSession, Line, SessionTable
+from drsync.coordinator.sessions import AgentSession, Line, SessionTable, Silences
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.epoch import Epoch
@@ -104,6 +104,9 @@ class AgentDesk:
         form = _parse(forms.Heartbeat, body)
         leases: Json = {}
         newer: Json = {}
+        bound_s = {group_id: beat.bound_s for group_id, beat in form.groups.items()}
+        now = self._clock.now()
+        self._sessions.hear_silences(agent.center, Silences(form.silent_s, bound_s, now))
         for group_id, beat in form.groups.items():
             charter = self._store.get(group_id)
             if charter is None or not _is_member(charter, agent.center):

@@ -28,7 +28,7 @@ from drsync.coordinator.runbook_operations import RunbookDesk
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
 from drsync.coordinator.supervision import Supervision
-from drsync.engine.procedure_world import ProcedureWorld
+from drsync.engine.procedure_world import Performed, ProcedureWorld, tell_nobody
 from drsync.model.topology import Center
 from drsync.ports.clock import Clock, Random
 
@@ -71,7 +71,9 @@ class Office:
         supervision: acts by itself while its `run` runs.
         objectives: watches RPO and availability while its `run` runs.
         journal: keeps and logs what happens.
-        store, sessions: the charters; who is connected.
+        store, evidence: the charters; what was done and what happened.
+        sessions, operations: who is connected; what is under way.
+        picture: how everything stands.
         metrics: serves figures once it is told where.
     """
 
@@ -85,6 +87,7 @@ class Office:
         random: Random,
         spawn: Spawn,
         log: Log | None = None,
+        performed: Performed | None = None,
     ) -> None:
         """Wire the parts.
 
@@ -96,20 +99,22 @@ class Office:
             random: ids.
             spawn: starts a task that lives as long as the process.
             log: lines for people; None: where the process writes its own.
+            performed: see ProcedureWorld; None: nobody is told.
         """
         self._storage = storage
+        self._spawn = spawn
         database = storage.database
         self.store = store = SqliteCharterStore(database, storage.note, clock, random)
-        evidence = SqliteEvidence(database, clock)
+        self.evidence = evidence = SqliteEvidence(database, clock)
         self.journal = journal = Journal(evidence, log)
         self._memory = MemberMemory(database, clock)
         self.sessions = sessions = SessionTable()
         authority = Authority(store, self._memory, sessions, clock, self._told)
         decisions = SqliteDecisions(database)
         book = DecisionLog(decisions, sessions, clock, journal)
-        world = ProcedureWorld(store, sessions, authority, clock, random, book)
+        world = ProcedureWorld(store, sessions, authority, clock, random, book, performed or tell_nobody)
         runs = SqliteRuns(database)
-        operations = Operations(world, evidence, journal, RunbookDesk(world, evidence, runs, store), spawn)
+        self.operations = operations = Operations(world, evidence, journal, RunbookDesk(world, evidence, runs, store), spawn)
         self.supervision = Supervision(
             store=store,
             evidence=evidence,
@@ -124,12 +129,12 @@ class Office:
         self.desk = AgentDesk(store, authority, sessions, journal, clock, wake)
         by_name = {center.name: center for center in centers}
         self.objectives = Objectives(store, evidence, sessions, storage.history, journal, clock)
-        picture = Picture(
+        self.picture = picture = Picture(
             store=store,
             sessions=sessions,
             authority=authority,
-            operations=operations,
             objectives=self.objectives,
+            lookout=self.supervision.lookout,
             centers=by_name,
             clock=clock,
             about={"cluster": cluster_id, "started_us": clock.wall_us()},
@@ -152,6 +157,11 @@ class Office:
                 store, evidence, sessions, operations, groups, picture, self.objectives, export, self.orders
             )
         )
+
+    def begin(self) -> None:
+        """Start everything that goes on by itself, for as long as the process lives."""
+        self._spawn(self.supervision.run())
+        self._spawn(self.objectives.run())
 
     def _told(self, kind: str, text: str, group_id: str, center: str) -> None:
         charter = self.store.get(group_id)

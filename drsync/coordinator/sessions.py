@@ -1,6 +1,6 @@
 """Who is connected and what they last said. Facts and when they were heard; no decisions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +62,21 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Silences:
+    """Whom an agent had not heard for how long when it last said so, and for how long it was bound by group.
+
+    Attributes:
+        silent_s: by center.
+        bound_s: by group id: a confirmation to an owner that goes on without the store.
+        heard_at: when it was heard.
+    """
+
+    silent_s: Mapping[str, float]
+    bound_s: Mapping[str, float]
+    heard_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerWord:
     """An owner's report, who gave it and when it was heard."""
 
@@ -79,6 +94,7 @@ class SessionTable:
         self._words: dict[tuple[str, str], Word] = {}
         self._reports: dict[str, OwnerWord] = {}
         self._beats: dict[tuple[str, str], Beat] = {}
+        self._silences: dict[str, Silences] = {}
 
     # --- connections
 
@@ -144,6 +160,14 @@ class SessionTable:
     def hear_beat(self, group_id: str, center: str, beat: Beat) -> None:
         """A member told the newest heartbeat record that its copy could show."""
         self._beats[group_id, center] = beat
+
+    def hear_silences(self, center: str, silences: Silences) -> None:
+        """An agent told whom it does not hear."""
+        self._silences[center] = silences
+
+    def silences(self, center: str) -> Silences | None:
+        """What an agent last told of that."""
+        return self._silences.get(center)
 
     def beat(self, group_id: str, center: str) -> Beat:
         """What a member last told of that; `NO_BEAT` when nothing."""

@@ -12,11 +12,11 @@ from drsync import __version__
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.forms import PeerWord
+from drsync.coordinator.lookout import Lookout, is_open
+from drsync.coordinator.lookout_view import DOUBTS, remedy_for, shown
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import about_rto, about_service, rto_lines
-from drsync.coordinator.operations import Operations
 from drsync.coordinator.sessions import OwnerWord, SessionTable
-from drsync.coordinator.supervision import is_open
 from drsync.coordinator.trees import about as about_filesets
 from drsync.coordinator.trees import worst
 from drsync.core.objectives import Proof, judge_rpo
@@ -69,8 +69,8 @@ class Picture:
         store: SqliteCharterStore,
         sessions: SessionTable,
         authority: Authority,
-        operations: Operations,
         objectives: Objectives,
+        lookout: Lookout,
         centers: Mapping[str, Center],
         clock: Clock,
         about: Mapping[str, object],
@@ -79,8 +79,8 @@ class Picture:
         self._store = store
         self._sessions = sessions
         self._authority = authority
-        self._operations = operations
         self._objectives = objectives
+        self._lookout = lookout
         self._trees = objectives.trees
         self._centers = centers
         self._clock = clock
@@ -132,6 +132,7 @@ class Picture:
             "waiting": lines[0].what if lines else "",
             "intent": control.to_json(charter.intent) if charter.intent else None,
             "objectives": control.to_json(charter.group.objectives),
+            "detection": shown(self._lookout.verdict(charter.group.id), self._clock.now()),
             "filesets": about_filesets(charter),
             "rto": about_rto(self._objectives.rto(charter), charter),
             "availability": about_service(self._objectives, charter),
@@ -205,7 +206,7 @@ class Picture:
         ]
 
     def _about_move(self, charter: Charter) -> list[Line]:
-        live = self._operations.move(charter.group.id)
+        live = self._lookout.move(charter.group.id)
         if live is not None:
             what = f"{live.operation.kind.value} to {live.operation.target}"
             left = None if live.until is None else max(0.0, live.until - self._clock.now())
@@ -235,6 +236,9 @@ class Picture:
         if report is None or not report.report.serving:
             what = report.report.waiting if report and report.report.waiting else "it waits for its lease"
             return [Line(f"the owner {name} holds writes: {what}", name, None, "It goes on by itself.")]
+        verdict = self._lookout.verdict(group.id)
+        if verdict is not None and verdict.state in DOUBTS:
+            return [Line(f"the owner {verdict.reason}", name, None, remedy_for(charter, verdict))]
         return []
 
     def _owner_gone(self, charter: Charter, name: str) -> Line:
@@ -244,10 +248,9 @@ class Picture:
         what = f"the owner {name} is not connected"
         if left > 0:
             what += f"; it may still answer for {left:.0f} s"
-        remedy = (
-            f"If it does not come back: drsync failover {charter.group.name} --to {others[0]}. "
-            "A person decides; this version never fails over by itself."
-        )
+        remedy = f"If it does not come back: drsync failover {charter.group.name} --to {others[0]}. "
+        verdict = self._lookout.verdict(charter.group.id)
+        remedy += remedy_for(charter, verdict) if verdict is not None else "A person decides."
         return Line(what, name, max(left, 0.0) or None, remedy)
 
     def _about_practice(self, charter: Charter) -> list[Line]:

@@ -1,6 +1,7 @@
 """What the coordinator does on its own: open what should be open, finish what was begun, close what was left.
 
-It never fails over: a silent owner is a case for a person in this version, and `why` says so.
+It fails over only where the group's policy and `core.detection` say so: from an owner that two have lost, to
+a clean in-sync member, without loss. Everything else is a case for a person, and `why` says which.
 """
 
 import asyncio
@@ -12,15 +13,17 @@ from drsync.adapters.sqlite.runs import SqliteRuns
 from drsync.coordinator.achieved import is_achieved
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.journal import Journal
+from drsync.coordinator.lookout import ACTOR, Lookout, is_open
 from drsync.coordinator.operations import EXIT_FAILED, Operations
 from drsync.coordinator.runbook_cleanup import LeftPlaces
 from drsync.coordinator.sessions import AgentSession, SessionTable
+from drsync.core import detection
 from drsync.engine.procedure_drill import close_view
 from drsync.engine.procedure_steps import StepLog
 from drsync.engine.procedure_world import ProcedureWorld, statement_in
 from drsync.engine.procedures import Request
 from drsync.model.charter import Charter, IntentKind
-from drsync.model.copy import CopyState, Statement
+from drsync.model.copy import CopyState
 from drsync.model.drill import Cleanup, Content, DrillReport, OpenView, Verdict
 from drsync.model.epoch import NEVER
 from drsync.model.errors import DrsyncError
@@ -32,7 +35,6 @@ ADOPT_TIMEOUT_S = 30.0  # because images are created
 GRACE_S = 5.0  # because agents dial again within three seconds, and leases count as just granted anyway
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0  # because a refusal seldom changes within seconds
 BROKEN = frozenset((CopyState.FAILED, CopyState.FORKED))
-ACTOR = "drsync"
 
 
 @dataclass(slots=True)
@@ -66,6 +68,14 @@ class Supervision:
         self._operations = operations
         self._journal = journal
         self._world = world
+        self.lookout = Lookout(
+            store=store,
+            sessions=sessions,
+            authority=authority,
+            operations=operations,
+            journal=journal,
+            clock=world.clock,
+        )
         self._left = LeftPlaces(world, runs, sessions, evidence, operations, journal)
         self._wake = asyncio.Event()
         self._started = world.clock.now()
@@ -87,6 +97,7 @@ class Supervision:
     async def _watch(self) -> None:
         while True:
             self._wake.clear()
+            self.lookout.awake()
             for charter in self._store.all():
                 self.rounds += 1
                 try:
@@ -114,6 +125,7 @@ class Supervision:
 
     async def _look_at(self, charter: Charter) -> None:
         await self._offer(charter)
+        verdict = self.lookout.look(charter)
         if self._operations.move(charter.group.id) is not None:
             return
         if self._has_settled(charter):
@@ -123,6 +135,9 @@ class Supervision:
         if charter.intent is not None:
             if self._has_settled(charter):
                 self._operations.resume(charter, charter.intent)
+        elif verdict is not None and verdict.action is detection.Action.FAIL_OVER:
+            if self._has_settled(charter):
+                await self._fail_over(charter, verdict)
         elif self._should_open(charter):
             await self._open(charter)
 
@@ -205,6 +220,22 @@ class Supervision:
         )
         await self._operations.start_move(charter, request)
 
+    async def _fail_over(self, charter: Charter, verdict: detection.Verdict) -> None:
+        """Without loss, or not at all: the procedure judges again by what the members state then."""
+        found = f"{verdict.reason}; its lease has run out; {verdict.target} is in sync and clean"
+        self._journal.about(charter, "failover_decided", f"by policy: {found}", verdict.target)
+        self.lookout.tried(charter.group.id)
+        request = Request(
+            charter.group.id,
+            IntentKind.FAILOVER,
+            verdict.target,
+            self._world.random.hex128(),
+            ACTOR,
+            f"automatic: {found}",
+            started_us=self._world.clock.wall_us(),
+        )
+        await self._operations.start_move(charter, request)
+
     # --- what an earlier process left
 
     def _settle_interrupted(self) -> None:
@@ -273,14 +304,6 @@ class Supervision:
         late = replace(cleanup, detail=f"{cleanup.detail}, after the drill had ended")
         rest = tuple(c for c in report.cleanup if (c.center, c.view) != (view.center, view.view))
         self._evidence.keep_drill(replace(report, cleanup=(*rest, late)))
-
-
-def is_open(charter: Charter, word: Statement) -> bool:
-    """Whether the owner serves as the charter says. Frozen counts only while a procedure may thaw it."""
-    if word.state is CopyState.FROZEN:
-        return charter.intent is not None
-    granted = (word.session, word.follow) == (charter.owner_session, charter.epoch)
-    return word.state is CopyState.OWNER and granted
 
 
 def _nobody(_step: Step) -> None:

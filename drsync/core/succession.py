@@ -5,7 +5,7 @@ An asynchronous member is never named here, whatever it holds: going to another 
 
 from dataclasses import replace
 
-from drsync.core import eligibility, safety
+from drsync.core import eligibility, file_loss, safety
 from drsync.core.observation import Observation
 from drsync.model.charter import IntentKind
 from drsync.model.copy import CopyState, Statement
@@ -43,7 +43,9 @@ def _why_not(seen: Observation) -> str:
     verdict = eligibility.judge(seen)
     if verdict.reasons:
         return verdict.reasons[0].sentence.rstrip(".")
-    return "" if verdict.loss is Loss.NONE else f"{seen.target} may lack what was never flushed"
+    if verdict.loss is not Loss.NONE:
+        return f"{seen.target} may lack what was never flushed"
+    return next((reason.sentence.rstrip(".") for reason in file_loss.objections(seen)), "")
 
 
 def _doubt(word: Statement) -> str:

@@ -88,7 +88,7 @@ async def test_why_says_that_a_person_decides(world: World) -> None:
     lines = (await world.get("/v1/groups/orders/why"))["lines"]
     assert isinstance(lines, list)
     assert lines[0]["who"] == A
-    assert "never fails over by itself" in lines[0]["remedy"]
+    assert "a person decides" in lines[0]["remedy"]
     assert world.office.store.all()[0].owner == A
 
 
