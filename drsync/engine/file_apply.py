@@ -332,7 +332,7 @@ def _own(index: FileIndex, entries: Sequence[Entry], *, is_full: bool) -> Mappin
     if is_full:
         return {known[0].path: known for known in index.entries()}
     paths = {entry.path for entry in entries} | {entry.parent for entry in entries}
-    found = {path: known for path in paths if (known := index.find(path)) is not None}
+    found = {path: known for path in sorted(paths) if (known := index.find(path)) is not None}
     return found | {known[0].path: known for known in index.hard_links()}
 
 

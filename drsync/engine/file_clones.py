@@ -64,7 +64,7 @@ class Clones:
 
     def drop_leftovers(self) -> list[str]:
         """Copies of before a restart: nobody can ask for them again."""
-        return [gone for view_id in self._store.clones() for gone in self._store.drop_clones(view_id)]
+        return [gone for view_id in sorted(self._store.clones()) for gone in self._store.drop_clones(view_id)]
 
 
 def plain(entry: Entry) -> Entry:

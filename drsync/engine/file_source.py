@@ -295,7 +295,7 @@ class Source:
         due = [path for path, at in self._recheck.items() if is_thorough or at <= now]
         for path in due:
             del self._recheck[path]
-        due += self._doubted
+        due += sorted(self._doubted)
         self._doubted.clear()
         return due
 

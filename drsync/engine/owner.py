@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from drsync.core.group_log import GroupLog
 from drsync.core.pacing import Pacer
@@ -136,7 +136,8 @@ class OwnerEngine:
         self._waiters: deque[_Waiter] = deque()
         self._held: deque[_Held] = deque()
         self._unpaced = 0  # bytes committed of a write that spans batches, which is answered with its last
-        self._parked: WeakSet[Completion] = WeakSet()  # clients that go away are not kept
+        # Weak, because clients that go away are not kept; a mapping, because they go on in the order they came.
+        self._parked: WeakKeyDictionary[Completion, None] = WeakKeyDictionary()
         self._times: deque[tuple[int, int]] = deque()
         self._restart_batch()
 
@@ -214,10 +215,10 @@ class OwnerEngine:
 
     def park(self, completion: Completion) -> None:
         """Remember whose reads wait for the lease; once is enough, and only while it lives."""
-        self._parked.add(completion)
+        self._parked[completion] = None
 
     def _unpark(self) -> None:
-        parked, self._parked = list(self._parked), WeakSet()
+        parked, self._parked = list(self._parked), WeakKeyDictionary()
         for completion in parked:
             completion.resume()
 
