@@ -136,7 +136,7 @@ class OwnerEngine:
         self._waiters: deque[_Waiter] = deque()
         self._held: deque[_Held] = deque()
         self._unpaced = 0  # bytes committed of a write that spans batches, which is answered with its last
-        # Weak, because clients that go away are not kept; a mapping, because they go on in the order they came.
+        # Weak, because clients that go away are not kept; a mapping, because they go on as they came.
         self._parked: WeakKeyDictionary[Completion, None] = WeakKeyDictionary()
         self._times: deque[tuple[int, int]] = deque()
         self._restart_batch()
