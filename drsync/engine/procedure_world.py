@@ -64,7 +64,11 @@ class Desk(Protocol):
         ...
 
 
-def _nobody(_group_id: str, _command: Command) -> None:
+Performed = Callable[[str, Command], None]
+"""Is told the group id and each command that was carried out, before anything else is done."""
+
+
+def tell_nobody(_group_id: str, _command: Command) -> None:
     """Nobody wants to know."""
 
 
@@ -78,8 +82,7 @@ class ProcedureWorld:
     clock: Clock
     random: Random
     decisions: Decisions = NO_DECISIONS
-    performed: Callable[[str, Command], None] = _nobody
-    """Is told the group id and each command that was carried out, before anything else is done."""
+    performed: Performed = tell_nobody
 
 
 def statement_in(body: Json) -> Statement:
