@@ -43,7 +43,6 @@ class FileImage:
             raise refusal from error
 
     def _open(self) -> None:
-        is_new = not self._files.exists(self._path)
         self._fd = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
         held = self._files.size(self._fd)
         if held > self._size:
@@ -56,12 +55,12 @@ class FileImage:
         if held < self._size:
             self._files.truncate(self._fd, self._size)
             self._files.fsync(self._fd)
-        if is_new:
-            directory = self._files.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                self._files.fsync(directory)
-            finally:
-                self._files.close(directory)
+        # Also when it was there: whoever made it may have died before the next lines.
+        directory = self._files.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._files.fsync(directory)
+        finally:
+            self._files.close(directory)
 
     @property
     def size(self) -> int:

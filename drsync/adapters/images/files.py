@@ -28,10 +28,6 @@ class Files(Protocol):
         """Length of a file in bytes."""
         ...
 
-    def exists(self, path: Path) -> bool:
-        """Whether there is something of that name."""
-        ...
-
     def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
         """Write buffers; may write less than asked."""
         ...
@@ -84,10 +80,6 @@ class OsFiles:
     def size(self, fd: int, /) -> int:
         """See `Files`."""
         return os.fstat(fd).st_size
-
-    def exists(self, path: Path) -> bool:
-        """See `Files`."""
-        return path.exists()
 
     def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
         """See `Files`."""

@@ -209,14 +209,21 @@ def sync_directory(files: Files, directory: Path) -> None:
 
 
 def ensure_directory(files: Files, directory: Path) -> None:
-    """Create `directory` and what is missing above it. Raises OSError."""
+    """Create `directory` and what is missing above it; its name is durable on return. Raises OSError.
+
+    Each name is durable before there is one inside, so only the last one that is there may not be yet: when
+    whoever made it died before the sync.
+    """
     missing = []
     while not files.exists(directory):
         missing.append(directory)
         directory = directory.parent
+    with suppress(PermissionError):  # then somebody else made it, and not just now
+        sync_directory(files, directory.parent)
     for path in reversed(missing):
         with suppress(FileExistsError):
             files.make_directory(path)
+        sync_directory(files, path.parent)
 
 
 class CorruptJournalError(FailedCopyError):

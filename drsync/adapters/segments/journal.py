@@ -466,12 +466,14 @@ class SegmentJournal:
             raise MalformedError(f"{name!r} is no name for a fork")
         position = self.position_at(after_seq)
         target = self._directory / FORKS / name
-        if self._files.exists(target):
-            return str(target)
-        if position is None:
+        is_there = self._files.exists(target)
+        if position is None and not is_there:
             raise MalformedError(f"seq {after_seq} is no held batch end, nothing was exported")
         try:
-            self._export(position, target)
+            if is_there or position is None:
+                sync_directory(self._files, target.parent)  # whoever made it may have died before that
+            else:
+                self._export(position, target)
         except (OSError, FailedCopyError, NoSpaceError) as error:
             cause = error.__cause__ if isinstance(error, FailedCopyError | NoSpaceError) else error
             if isinstance(cause, OSError) and is_full(cause):  # also at an fsync: it was only a copy
