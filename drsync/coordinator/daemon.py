@@ -89,8 +89,7 @@ async def run(options: CoordinatorOptions, stop: asyncio.Event) -> None:
             if options.metrics is not None:
                 address = await coordinator.office.metrics.listen(*options.metrics)
                 log.info("listening", center=COORDINATOR, reason=f"metrics at {address}")
-            tasks.create_task(coordinator.office.supervision.run())
-            tasks.create_task(coordinator.office.objectives.run())
+            coordinator.office.begin()
             tasks.create_task(_tell_manager(manager, coordinator.office, options))
             tasks.create_task(_end_with(stop))
     except* _StoppedError:

@@ -54,11 +54,15 @@ class Groups:
                 raise UsageError(unknown("center", name, list(self._centers)), code="unknown_center")
         known = next((c for c in self._store.all() if c.group.name == request.name), None)
         if known is None:
-            return await self._swap(0, Charter(self._new(request))), True
+            return await self.make(self._new(request)), True
         spec = _changed(known, request)
         if spec == known.group:
             return known, False
         return await self._swap(known.version, replace(known, version=known.version + 1, group=spec)), False
+
+    async def make(self, group: GroupSpec) -> Charter:
+        """A new group with these ids. Raises TransientError: the store did not answer clearly."""
+        return await self._swap(0, Charter(group))
 
     def _new(self, request: GroupRequest) -> GroupSpec:
         volumes = tuple(

@@ -114,7 +114,9 @@ class Office:
         book = DecisionLog(decisions, sessions, clock, journal)
         world = ProcedureWorld(store, sessions, authority, clock, random, book, performed or tell_nobody)
         runs = SqliteRuns(database)
-        self.operations = operations = Operations(world, evidence, journal, RunbookDesk(world, evidence, runs, store), spawn)
+        self.operations = operations = Operations(
+            world, evidence, journal, RunbookDesk(world, evidence, runs, store), spawn
+        )
         self.supervision = Supervision(
             store=store,
             evidence=evidence,
@@ -160,8 +162,8 @@ class Office:
 
     def begin(self) -> None:
         """Start everything that goes on by itself, for as long as the process lives."""
-        self._spawn(self.supervision.run())
-        self._spawn(self.objectives.run())
+        _ = self._spawn(self.supervision.run())
+        _ = self._spawn(self.objectives.run())
 
     def _told(self, kind: str, text: str, group_id: str, center: str) -> None:
         charter = self.store.get(group_id)

@@ -17,6 +17,7 @@ from drsync.engine.procedure_drill import DrillRequest
 from drsync.engine.procedures import Request
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.errors import UsageError
+from drsync.model.group import GroupSpec
 from drsync.model.operation import Event, Operation
 from drsync.model.runbook import RunMode
 from drsync.model.topology import Designation
@@ -59,6 +60,12 @@ class Orders:
         charter, is_new = await self._groups.apply(document)
         self._wake()
         return charter, is_new
+
+    async def make(self, group: GroupSpec) -> Charter:
+        """Make a group with ids of the caller's. Raises as `Groups.make`."""
+        charter = await self._groups.make(group)
+        self._wake()
+        return charter
 
     async def checkpoint(self, group: str, form: forms.CheckpointForm) -> Json:
         """A point in the log that bears a name. Raises as a question to the owner."""

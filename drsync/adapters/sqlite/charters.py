@@ -8,6 +8,7 @@ store, such as a restored backup, has to hear from the members first (`core.stor
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 
 from drsync.adapters.sqlite.database import Database
 from drsync.adapters.sqlite.mark import Mark, MarkNote
@@ -16,6 +17,8 @@ from drsync.model.errors import TransientError
 from drsync.ports.charter_store import CasOutcome, CasResult
 from drsync.ports.clock import Clock, Random
 from drsync.wire import control
+
+DECODED_MAX = 256  # because heartbeats read the same few charters again and again, some KiB each
 
 Guard = Callable[[Charter | None, Charter], str | None]
 """Asked inside the transaction: why the present charter may not become the new one, None when it may."""
@@ -128,4 +131,9 @@ def _encode(charter: Charter) -> str:
 
 
 def _decode(body: object) -> Charter:
-    return control.from_json(Charter, json.loads(str(body)))
+    return _parsed(str(body))
+
+
+@lru_cache(maxsize=DECODED_MAX)
+def _parsed(body: str) -> Charter:
+    return control.from_json(Charter, json.loads(body))
