@@ -91,7 +91,7 @@ class SimAgent:
         self._around = around
         self._stop: asyncio.Event | None = None
         self._is_wanted = False
-        _install(host.disk)
+        install(host.disk)
 
     @property
     def is_alive(self) -> bool:
@@ -202,7 +202,7 @@ class SimAgent:
         self._around.served(self.name, process, group, volume, device)
 
 
-def _install(disk: Disk) -> None:
+def install(disk: Disk) -> None:
     """The directory that comes with the package, long before anybody could lose power."""
     files = DiskFiles(disk)
     ensure_directory(files, STATE_DIR)

@@ -74,12 +74,14 @@ class Application:
         """Begin, and go on for ever."""
         self._timeline.after(self._dice.expovariate(self.rate), self._next)
 
-    def served(self, center: str, process: Process, device: BlockDevice) -> None:
+    def served(self, center: str, process: Process, device: BlockDevice) -> Export:
         """The volume is served at a center from now on."""
         assert isinstance(device, OwnerDevice)
         epoch = device.engine.log.epoch
         self.exports = [found for found in self.exports if not found.is_over]
-        self.exports.append(Export(center, process, device, epoch))
+        export = Export(center, process, device, epoch)
+        self.exports.append(export)
+        return export
 
     def _next(self) -> None:
         self._timeline.after(self._dice.expovariate(self.rate), self._next)
@@ -158,7 +160,8 @@ class Application:
         target = bytearray(SLOT)
         if device.read_into(slot * SLOT, memoryview(target)) == 0:
             commit = device.engine.log.commit
-            self._ledger.was_read(export.epoch, commit, slot, value_of(target), export.center)
+            now = self._timeline.now
+            self._ledger.was_read(export.epoch, commit, slot, value_of(target), export.center, now)
 
     # --- Completion
 

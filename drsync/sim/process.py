@@ -161,6 +161,7 @@ class Process:
     """One process on a machine; offers what asyncio asks of a loop.
 
     Attributes:
+        number: as a process id, but never used twice.
         life: what it is doing.
         troubles: exceptions that nothing in it handled: bugs.
         at_end: called once when it dies, whatever the reason.
@@ -169,6 +170,7 @@ class Process:
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name
+        self.number = machine.timeline.number()
         self.life = Life.RUNNING
         self.troubles: list[str] = []
         self.at_end: list[Callable[[], None]] = []

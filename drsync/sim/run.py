@@ -1,0 +1,235 @@
+"""A run of one seed: a time in which everything breaks, then a time in which nothing does and all must mend.
+
+Only the order of what happens lives here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from drsync.model.copy import CopyState
+from drsync.sim import faults
+from drsync.sim.character import NAMES
+from drsync.sim.invariants import Watch
+from drsync.sim.ledger import ViolationError
+from drsync.sim.world import World
+
+BROKEN_S = 25.0  # virtual seconds under faults, because longer runs find less than more seeds
+LOOK_S = 0.05  # because a wrong state should be found near its cause
+IMAGE_LOOK_S = 1.5
+SETTLE_S = 8.0  # because convergence that does not last is none
+HEAL_S = 180.0  # because leases, patience, back-off and a person's decisions all have to pass in it
+LAG_MAX = 30  # records, because what was written within a round trip may be under way
+PERSON_S = 20.0  # between the decisions of a person
+BEGIN_S = 20.0  # because a group that nobody disturbs serves within seconds
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        failure: None if every promise was kept.
+        lines: the last that happened.
+    """
+
+    seed: int
+    events: int = 0
+    virtual_s: float = 0.0
+    acknowledged: int = 0
+    openings: int = 0
+    lost: int = 0
+    faults: int = 0
+    fingerprint: int = 0
+    failure: ViolationError | None = None
+    lines: list[str] = field(default_factory=list)
+
+
+class Run:
+    """One seed."""
+
+    def __init__(self, seed: int, *, broken_s: float = BROKEN_S, keeps_all: bool = False) -> None:
+        self.world = World(seed, faults.usual(), keeps_all=keeps_all)
+        self.watch = Watch(self.world)
+        self.world.disk_changed.append(self.watch.disk_changed)
+        self.broken_s = broken_s
+        self.struck = 0
+        self._person_at = 0.0
+
+    def execute(self) -> Outcome:
+        """Run it to its end, or to the first promise that is broken."""
+        world = self.world
+        outcome = Outcome(world.seed)
+        try:
+            self._begin()
+            self._break()
+            self._heal()
+        except ViolationError as found:
+            outcome.failure = found
+            world.trace.say("checker", found.invariant, found.text)
+        outcome.events = world.timeline.events
+        outcome.virtual_s = world.timeline.now
+        outcome.acknowledged = world.ledger.acknowledged
+        outcome.openings = world.ledger.openings
+        outcome.lost = world.ledger.lost
+        outcome.faults = self.struck
+        outcome.fingerprint = world.trace.fingerprint
+        outcome.lines = list(world.trace.lines)
+        world.end()
+        return outcome
+
+    # --- phases
+
+    def _begin(self) -> None:
+        world = self.world
+        world.begin()
+        world.timeline.soon(self._look)
+        world.timeline.soon(self._look_at_images)
+        if not self._pass_until(BEGIN_S, self._is_in_sync):
+            raise ViolationError("INV-18", "a group that nobody disturbed is not served")
+
+    def _break(self) -> None:
+        world = self.world
+        world.timeline.after(self._wait(world.character.fault_every_s), self._strike)
+        world.timeline.after(self._wait(world.character.operator_every_s), self._order)
+        self._pass(self.broken_s)
+
+    def _heal(self) -> None:
+        world = self.world
+        world.heal()
+        self._person_at = world.timeline.now + PERSON_S
+        end = world.timeline.now + HEAL_S
+        settled_since: float | None = None
+        while world.timeline.now < end:
+            self._pass(1.0)
+            world.keep_up()
+            if world.timeline.now >= self._person_at:
+                self._person_at = world.timeline.now + PERSON_S
+                self._decide()
+            if not self._has_converged():
+                settled_since = None
+            elif settled_since is None:
+                settled_since = world.timeline.now
+            elif world.timeline.now - settled_since >= SETTLE_S:
+                break
+        else:
+            raise ViolationError("INV-18", f"did not converge after healing: {self._why_not()}")
+        self._rest()
+        self._compare_images()
+
+    def _wait(self, mean_s: float) -> float:
+        return self.world.dice.expovariate(1 / mean_s)
+
+    # --- time
+
+    def _pass(self, seconds: float) -> None:
+        timeline = self.world.timeline
+        timeline.run(timeline.now + seconds)
+        if self.world.ledger.broken is not None:
+            raise self.world.ledger.broken
+
+    def _pass_until(self, seconds: float, is_so: Callable[[], bool]) -> bool:
+        timeline = self.world.timeline
+        end = timeline.now + seconds
+        while timeline.now < end:
+            self._pass(0.25)
+            if is_so():
+                return True
+        return False
+
+    def _look(self) -> None:
+        self.watch.look()
+        self.world.later(LOOK_S, self._look)
+
+    def _look_at_images(self) -> None:
+        self.watch.look_at_image(self.world.dice.choice(NAMES))
+        self.world.later(IMAGE_LOOK_S, self._look_at_images)
+
+    # --- what breaks
+
+    def _strike(self) -> None:
+        world = self.world
+        if world.is_calm:
+            return
+        weights = world.character.weights
+        names = list(faults.FAULTS)
+        if any(weights.values()):
+            name = world.dice.choices(names, [weights[one] for one in names])[0]
+            self._do(faults.FAULTS[name][0])
+        world.later(self._wait(world.character.fault_every_s), self._strike)
+
+    def _order(self) -> None:
+        world = self.world
+        if world.is_calm:
+            return
+        names = list(faults.ORDERS)
+        name = world.dice.choices(names, [faults.ORDERS[one][1] for one in names])[0]
+        self._do(faults.ORDERS[name][0])
+        world.later(self._wait(world.character.operator_every_s), self._order)
+
+    def _do(self, fault: faults.Fault) -> None:
+        words = fault(self.world)
+        if words:
+            self.struck += 1
+            self.world.trace.say("world", words)
+
+    # --- what must come back
+
+    def _is_in_sync(self) -> bool:
+        charter = self.world.charter
+        exports = [export for export in self.world.application.exports if not export.is_over]
+        wanted = 1 if charter is not None and charter.group.policy.mode.value == "async" else 2
+        return charter is not None and len(exports) == 1 and len(charter.in_sync) >= wanted
+
+    def _has_converged(self) -> bool:
+        return not self._why_not()
+
+    def _why_not(self) -> str:
+        """What still is not as it should be; empty when all is."""
+        world = self.world
+        exports = [export for export in world.application.exports if not export.is_over]
+        if len(exports) != 1:
+            return f"{len(exports)} centers serve"
+        epoch = exports[0].epoch
+        charter = world.charter
+        if charter is None or charter.epoch != epoch:
+            return "the store knows another epoch"
+        tips = {}
+        for name in NAMES:
+            members = world.agents[name].members()
+            if not members:
+                return f"{name} has no copy"
+            word = members[0].statement()
+            if word.state in (CopyState.FAILED, CopyState.FORKED):
+                return f"{name} is {word.state}"
+            if word.follow != epoch:
+                return f"{name} follows epoch {word.follow:x}, not {epoch:x}"
+            tips[name] = word.appended
+        low, high = min(tips.values()), max(tips.values())
+        if high - low > LAG_MAX:
+            return f"logs end at {tips}"
+        return ""
+
+    def _decide(self) -> None:
+        """What a person does who sees that it does not mend by itself."""
+        if self._has_converged():
+            return
+        self.world.person(self._why_not())
+
+    def _rest(self) -> None:
+        """Nobody writes any more, and everything that is on its way arrives."""
+        world = self.world
+        world.application.is_resting = True
+        self._pass(12.0)
+
+    def _compare_images(self) -> None:
+        world = self.world
+        why = self._why_not()
+        if why:
+            raise ViolationError("INV-18", f"did not stay converged: {why}")
+        for name in NAMES:
+            self.watch.look_at_image(name)
+        found = {name: world.whole_image(name) for name in NAMES}
+        if len(set(found.values())) != 1:
+            raise ViolationError("INV-09", "the volumes of the centers are not the same bytes")
+
+

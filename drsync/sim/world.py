@@ -1,0 +1,344 @@
+"""One world: three centers, a coordinator, an application, and everything that breaks.
+
+Only what exists and how it is put together lives here. What breaks is in `faults`, what must never happen in
+`invariants`, the order of a run in `run`.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+
+from drsync.model.charter import Charter
+from drsync.model.copy import CopyState
+from drsync.ports.volume import BlockDevice
+from drsync.sim import character
+from drsync.sim.agent import SimAgent, Surroundings, install
+from drsync.sim.character import CENTERS, CLUSTER, COORDINATOR, GROUP_ID, NAMES, Character
+from drsync.sim.client import Application, Export
+from drsync.sim.coordinator import SimCoordinator
+from drsync.sim.disk import Disk
+from drsync.sim.disk_nodes import Directory
+from drsync.sim.host import Host
+from drsync.sim.ledger import Ledger
+from drsync.sim.network import Network
+from drsync.sim.process import Process
+from drsync.sim.timeline import Timeline
+from drsync.sim.trace import Trace
+
+FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
+OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
+
+
+class World:
+    """Everything one seed runs on.
+
+    Attributes:
+        dice: for faults; every other part has dice of its own, so that a fault more changes little else.
+        places: members and the coordinator, as the network names them.
+        cuts: how many faults have cut a line, by line.
+        snapshots: of machines, to be put back to.
+        harmed: members whose data was damaged and that have not caught up since.
+        is_calm: nothing breaks any more.
+    """
+
+    def __init__(self, seed: int, weights: dict[str, float], *, keeps_all: bool = False) -> None:
+        self.seed = seed
+        self.timeline = Timeline()
+        self.trace = Trace(self.timeline, keeps_all=keeps_all)
+        self.dice = self.new_dice("faults")
+        self.character: Character = character.roll(self.new_dice("character"), weights)
+        self.network = Network(self.timeline, self.new_dice("network"))
+        self.network.is_host_up = lambda place: self.hosts[place].is_up
+        self.places = (*NAMES, COORDINATOR)
+        self.hosts = {
+            name: Host(self.timeline, name, self.new_dice(f"host {name}"), Disk()) for name in self.places
+        }
+        self.ledger = Ledger()
+        self.application = Application(
+            self.timeline, self.new_dice("application"), self.ledger, self.character.slots
+        )
+        self.application.rate = self.character.write_rate
+        self.agents = {name: self._agent(name) for name in NAMES}
+        self.coordinator = SimCoordinator(
+            self.hosts[COORDINATOR],
+            self.network,
+            centers=CENTERS,
+            cluster=CLUSTER,
+            dice=self.new_dice("coordinator"),
+            tell=self.trace.say,
+            again_s=self._again_s,
+        )
+        self.cuts: dict[tuple[str, str], int] = {}
+        self.snapshots: dict[str, Directory] = {}
+        self.harmed: set[str] = set()
+        self.is_calm = False
+        self.attempts = 0
+        self._lay_lines()
+        self.opened: list[Callable[[Export], None]] = []
+        self.disk_changed: list[Callable[[str], None]] = []
+
+    def new_dice(self, what: str) -> random.Random:
+        """Dice of their own for a part of the world."""
+        return random.Random(f"{self.seed} {what}")
+
+    def _agent(self, name: str) -> SimAgent:
+        peers = tuple(other for other in NAMES if other != name)
+        around = Surroundings(self.trace.say, self._served, self._again_s)
+        return SimAgent(
+            self.hosts[name], self.network, name, peers, CLUSTER, self.new_dice(f"agent {name}"), around
+        )
+
+    def _again_s(self) -> float:
+        return self.dice.uniform(*self.character.restart_s)
+
+    def _lay_lines(self) -> None:
+        found = self.character
+        far = {"remote"} if found.is_store_in_city else {"remote", COORDINATOR}
+        for one in self.places:
+            for other in self.places:
+                line = self.network.line(one, other)
+                is_far = (one in far) != (other in far)
+                line.latency = found.latency_far if is_far else found.latency_city
+                line.jitter = line.latency * found.jitter
+                line.rate = found.rate_far if is_far else 0.0
+
+    def _served(
+        self, center: str, process: Process, group: str, volume: str, device: BlockDevice
+    ) -> None:
+        del group, volume
+        export = self.application.served(center, process, device)
+        engine_charter = self.agents[center].members()[0].charter
+        assert engine_charter is not None
+        self.ledger.opened(export.epoch, engine_charter.history, f"{process.name}, process {process.number}")
+        self.trace.say(center, "serves", f"epoch {export.epoch:x}")
+        for tell in self.opened:
+            tell(export)
+
+    # --- the beginning
+
+    def begin(self) -> None:
+        """Start all processes and found the group."""
+        self.coordinator.start()
+        for agent in self.agents.values():
+            agent.start()
+        self.later(FOUND_S, self._found)
+        self.application.start()
+
+    def _found(self) -> None:
+        self.coordinator.create(self.character.group)
+
+    def end(self) -> None:
+        """Take everything down, so that nothing is left half-way."""
+        for host in self.hosts.values():
+            for process in list(host.processes):
+                process.kill()
+        self.timeline.run(self.timeline.now)
+
+    # --- time
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have something happen."""
+        self.timeline.after(seconds, action)
+
+    # --- what is so
+
+    @property
+    def charter(self) -> Charter | None:
+        """The charter in force, as the store has it."""
+        return self.coordinator.charter(GROUP_ID)
+
+    def owner_or_any(self) -> str:
+        """A member, often the one that serves."""
+        owners = [export.center for export in self.application.exports if not export.is_over]
+        if owners and self.dice.random() < OWNER_RATE:
+            return self.dice.choice(owners)
+        return self.dice.choice(NAMES)
+
+    def may_harm(self, name: str) -> bool:
+        """Whether the data of a member may be damaged: the others hold everything that was promised."""
+        charter = self.charter
+        if charter is None or self.is_calm:
+            return False
+        self.harmed = {one for one in sorted(self.harmed) if not self._has_recovered(one, charter)}
+        others = [one for one in sorted(charter.in_sync) if one != name and self.is_sound(one)]
+        return self.harmed <= {name} and bool(others)
+
+    def is_sound(self, name: str) -> bool:
+        """Whether a member runs and its copy is whole."""
+        members = self.agents[name].members()
+        if not self.agents[name].is_alive or not members:
+            return False
+        word = members[0].statement()
+        return word.state not in (CopyState.FAILED, CopyState.FORKED) and not (word.unclean or word.amnesic)
+
+    def _has_recovered(self, name: str, charter: Charter) -> bool:
+        members = self.agents[name].members()
+        if not self.is_sound(name):
+            return False
+        word = members[0].statement()
+        newest = self.ledger.last_promised()
+        return word.follow == charter.epoch and (newest is None or word.durable >= newest.seq)
+
+    # --- what breaks and is mended
+
+    def cut_for(self, seconds: float, lines: Iterable[tuple[str, str]]) -> None:
+        """Cut some lines for a while."""
+        cut = list(lines)
+        for line in cut:
+            self.cuts[line] = self.cuts.get(line, 0) + 1
+            self.network.cut(*line)
+        self.later(seconds, lambda: self._mend(cut))
+
+    def _mend(self, lines: Sequence[tuple[str, str]]) -> None:
+        for line in lines:
+            if self.cuts.get(line):
+                self.cuts[line] -= 1
+                if not self.cuts[line]:
+                    self.network.mend(*line)
+
+    def crash(self, name: str) -> None:
+        """A machine loses power, and gets it back after a while."""
+        host = self.hosts[name]
+        if not host.is_up:
+            return
+        host.crash()
+        self.later(self.dice.uniform(*self.character.boot_s), lambda: self.boot(name))
+
+    def boot(self, name: str) -> None:
+        """A machine gets its power back; its services start."""
+        host = self.hosts[name]
+        if host.is_up:
+            return
+        host.boot()
+        self.trace.say(name, "boots")
+        if name == COORDINATOR:
+            self.start_coordinator()
+        else:
+            self.agents[name].start()
+
+    def start_coordinator(self) -> None:
+        """Start the coordinator if it does not run and its machine does."""
+        if self.hosts[COORDINATOR].is_up and not self.coordinator.is_alive:
+            self.coordinator.start()
+
+    def replace_disk(self, name: str) -> None:
+        """Somebody puts in a new, empty disk; the machine starts afresh."""
+        host = self.hosts[name]
+        self.harmed.add(name)
+        host.crash()
+        host.disk = Disk()
+        install(host.disk)
+        self._changed(name)
+        self.trace.say(name, "has a new disk")
+        self.boot(name)
+
+    def restore(self, name: str) -> None:
+        """A machine is put back to its snapshot, and boots."""
+        host = self.hosts[name]
+        self.harmed.add(name)
+        host.crash()
+        host.disk.restore(self.snapshots[name])
+        self._changed(name)
+        self.boot(name)
+
+    def _changed(self, name: str) -> None:
+        for tell in self.disk_changed:
+            tell(name)
+
+    def rot(self, name: str) -> str:
+        """A bit of a replica's journal rots while its machine is dark; somebody replaces the disk later."""
+        if any(export.center == name for export in self.application.exports):
+            return ""
+        disk = self.hosts[name].disk
+        segments = [(path, file) for path, file in disk.files() if path.endswith(".seg")]
+        if not segments:
+            return ""
+        self.harmed.add(name)
+        self.crash(name)
+        path, file = self.dice.choice(segments)
+        file.flip(self.dice.randrange(4096, 16_384), self.dice.randrange(8))
+        self.later(self.dice.uniform(8.0, 15.0), lambda: self.replace_disk(name))
+        return path
+
+    def back_up_store(self) -> str:
+        """Somebody copies the store's file."""
+        return ""
+
+    def restore_store(self) -> str:
+        """The coordinator comes back with an old copy of its store."""
+        return ""
+
+    # --- calm
+
+    def heal(self) -> None:
+        """Nothing breaks any more, and what is broken is mended."""
+        self.is_calm = True
+        self.trace.say("world", "calm")
+        self.cuts.clear()
+        self.network.mend_all()
+        self._lay_lines()
+        for host in self.hosts.values():
+            host.disk.faults = None
+            host.disk.capacity = None
+            host.disk.doom = None
+            host.set_rate(1.0)
+            host.stall_rate = 0.0
+        for name in self.places:
+            self.boot(name)
+        self.keep_up()
+
+    def keep_up(self) -> None:
+        """Start what does not run."""
+        self.start_coordinator()
+        for agent in self.agents.values():
+            agent.start()
+
+    def person(self, why: str) -> None:
+        """What somebody does who finds that it does not mend by itself: new disks first, then force."""
+        self.trace.say("person", "looks", why)
+        failed = [name for name in NAMES if self._has_failed(name)]
+        others = [name for name in NAMES if name not in failed]
+        if failed and others:
+            self.replace_disk(failed[0])
+            return
+        if any(not export.is_over for export in self.application.exports):
+            return
+        ranked = sorted(NAMES, key=self._standing, reverse=True)
+        self.attempts += 1
+        self.order("failover", ranked[self.attempts % len(NAMES)], accept_loss=True)
+
+    def _has_failed(self, name: str) -> bool:
+        agent = self.agents[name].agent
+        if agent is None:
+            return False
+        return bool(agent.broken()) or any(m.copy.state is CopyState.FAILED for m in agent.members())
+
+    def _standing(self, name: str) -> tuple[int, int]:
+        members = self.agents[name].members()
+        if not members:
+            return (0, 0)
+        word = members[0].statement()
+        return (word.follow, word.appended)
+
+    def whole_image(self, name: str) -> bytes:
+        """What an application would read at a center if it were opened there now."""
+        member = self.agents[name].members()[0]
+        found = bytearray(character.VOLUME_BYTES)
+        copy = member.copy
+        if member.term is None:
+            while copy.volumes.record_slice(copy.journal.tip.seq):
+                pass
+        copy.volumes.views[0].read_into(0, memoryview(found))
+        return bytes(found)
+
+    def order(self, what: str, center: str, *, accept_loss: bool = False) -> str:
+        """A person asks for something; what came of it is in the trace."""
+        if not self.coordinator.is_alive:
+            return ""
+        group = self.character.group.name
+        if what == "switchover":
+            self.coordinator.switchover(group, center)
+        elif what == "failover":
+            self.coordinator.failover(group, center, accept_loss=accept_loss)
+        else:
+            self.coordinator.drill(group, center)
+        return f"somebody asks for a {what} to {center}" + (" whatever is lost" if accept_loss else "")
