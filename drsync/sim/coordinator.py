@@ -1,0 +1,386 @@
+"""The shipped coordinator on a simulated machine, with its real store, and the people who order it about."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+
+from drsync.adapters.sqlite.charters import SqliteCharterStore
+from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.evidence import SqliteEvidence
+from drsync.coordinator import forms
+from drsync.coordinator.door import COORDINATOR, Door
+from drsync.coordinator.office import Office
+from drsync.coordinator.orders import Orders
+from drsync.core.plan import Command
+from drsync.model.charter import Charter
+from drsync.model.errors import DrsyncError
+from drsync.model.group import GroupSpec
+from drsync.model.operation import Event, Operation, OperationKind
+from drsync.model.topology import Center
+from drsync.sim.agent import AGAIN_S, Tell
+from drsync.sim.host import Host, HostClock, HostDice
+from drsync.sim.killed import Killed
+from drsync.sim.network import Network, SimTransport
+from drsync.sim.process import Process
+from drsync.sim.store_disk import Moment, SimNote, SimPlace, StoreDisk
+
+EVENTS_MAX = 1000  # because an answer has no more
+PERSON = "operator"
+
+
+def _nobody(center: str, event: str, reason: str) -> None:
+    """Nobody listens."""
+    del center, event, reason
+
+
+def _as_the_unit_says() -> float:
+    return AGAIN_S
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """What a person asked for, and what the coordinator said to it.
+
+    Attributes:
+        kind, target: what was asked for.
+        operation: id of the operation that it became; empty before that and when it was refused.
+        refusal: why it became none.
+    """
+
+    kind: str
+    target: str
+    operation: str = ""
+    refusal: DrsyncError | None = None
+
+
+class SimCoordinator:
+    """One coordinator, over all its processes.
+
+    Attributes:
+        name: its place in the network.
+        process: the running one, or the one that ran last; None before the first.
+        office: in the running process; None while there is none.
+        disk: what outlives processes.
+        orders: everything that people asked for, oldest first.
+        starts: processes started so far.
+        bugs: exceptions that nobody foresaw, of all its processes.
+        commands: carried out so far by the present process.
+        crash_after_command: it is killed right after so many commands of its process; None: never. Used up
+            by that.
+        crash_at_commit: it is killed at so many commits from now, before or after the commit itself.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        network: Network,
+        *,
+        centers: Sequence[Center],
+        cluster: str,
+        dice: random.Random,
+        tell: Tell = _nobody,
+        again_s: Callable[[], float] = _as_the_unit_says,
+    ) -> None:
+        """It is not started yet. `again_s`: after how long one that died by itself is started again."""
+        self.name = COORDINATOR
+        self.host = host
+        self.process: Process | None = None
+        self.office: Office | None = None
+        self.disk = StoreDisk(host)
+        self.orders: list[Order] = []
+        self.starts = 0
+        self.bugs: list[BaseException] = []
+        self.commands = 0
+        self.crash_after_command: int | None = None
+        self._network = network
+        self._centers = tuple(centers)
+        self._cluster = cluster
+        self._dice = dice
+        self._tell = tell
+        self._again_s = again_s
+        self._stop: asyncio.Event | None = None
+        self._is_wanted = False
+        self._found: tuple[SqliteCharterStore, SqliteEvidence] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a process, running or stopped by a signal."""
+        return self.process is not None and self.process.is_alive
+
+    # --- life
+
+    def start(self) -> None:
+        """Start a process. Without effect while one is alive or the machine is down."""
+        if self.is_alive or not self.host.is_up:
+            return
+        self._is_wanted = True
+        self.starts += 1
+        self.commands = 0
+        self._found = None
+        process = self.process = self.host.process(self.name)
+        process.at_end.append(self._ended)
+        process.spawn(self._main(process))
+
+    def kill(self) -> None:
+        """SIGKILL: what was committed stays. It is down until `start`."""
+        self._is_wanted = False
+        if self.process is not None:
+            self.process.kill()
+
+    def stop(self) -> None:
+        """SIGTERM: it keeps what was only in memory and ends. It is down until `start`."""
+        self._is_wanted = False
+        if self.process is not None and self._stop is not None:
+            self.process.run_soon(self._stop.set)
+
+    def restart(self, from_backup: bytes | None = None) -> None:
+        """Kill it and start it at once, with another store if one is given (`backup`)."""
+        self.kill()
+        if from_backup is not None:
+            self.disk.charters.put(from_backup)
+        self.start()
+
+    def lose_store(self) -> None:
+        """Kill it, and let it find an empty disk when it is started."""
+        self.kill()
+        self.disk.lose()
+
+    def backup(self) -> bytes:
+        """The store as it is now."""
+        return self.disk.charters.committed()
+
+    def crash_at_commit(self, count: int, moment: Moment) -> None:
+        """Let it die at the `count`-th commit from now, whatever that is for; the first is 1."""
+        left = count
+
+        def at_commit(now: Moment) -> None:
+            nonlocal left
+            left -= now is Moment.BEFORE
+            if left == 0 and now is moment:
+                self.disk.charters.at_commit = None
+                self._die()
+
+        self.disk.charters.at_commit = at_commit
+
+    def _performed(self, _group_id: str, _command: Command) -> None:
+        self.commands += 1
+        if self.commands == self.crash_after_command:
+            self.crash_after_command = None
+            self._die()
+
+    def _die(self) -> None:
+        """From within: nothing after this is done any more."""
+        assert self.process is not None
+        self.process.kill()
+        raise Killed
+
+    def _ended(self) -> None:
+        self.office = self._stop = None
+        self._tell(self.name, "process_ended", f"process {self.starts}")
+        if self._is_wanted and self.host.is_up:
+            self.host.timeline.after(self._again_s(), self._start_again)
+
+    def _start_again(self) -> None:
+        if self._is_wanted:
+            self.start()
+
+    # --- inside the process
+
+    async def _main(self, process: Process) -> None:
+        stop = self._stop = asyncio.Event()
+        office: Office | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                office = await self._open(process, tasks.create_task)
+                office.begin()
+                tasks.create_task(_end_with(stop))
+        except* _StoppedError:
+            assert office is not None
+            office.close()
+        except* DrsyncError as errors:
+            reasons = "; ".join(str(error) for error in errors.exceptions)
+            self._tell(self.name, "process_failed", reasons)
+        except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug, and the world must know
+            for error in errors.exceptions:
+                self.said(process, "bug", {"reason": repr(error), "exc_info": error})
+        process.kill()
+
+    async def _open(
+        self, process: Process, spawn: Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
+    ) -> Office:
+        clock, dice = HostClock(self.host, process), HostDice(self._dice)
+        office = Office(
+            storage=self.disk.open(process),
+            cluster_id=self._cluster,
+            centers=self._centers,
+            clock=clock,
+            random=dice,
+            spawn=spawn,
+            log=_SimLog(self, process),
+            performed=self._performed,
+        )
+        door = Door(
+            desk=office.desk,
+            journal=office.journal,
+            cluster_id=self._cluster,
+            session=dice.hex128(),
+            clock=clock,
+            spawn=spawn,
+        )
+        await SimTransport(self._network, process, self.name).listen(door.accept)
+        self.office = office
+        return office
+
+    def said(self, process: Process, event: str, facts: dict[str, object]) -> None:
+        """A process said something; the dead say nothing."""
+        if not process.is_alive:
+            return
+        error = facts.get("exc_info")
+        if isinstance(error, BaseException):
+            self.bugs.append(error)
+        about = f"{facts['center']}: " if facts.get("center") else ""
+        self._tell(self.name, event, f"{about}{facts.get('reason', '')}")
+
+    # --- people
+
+    def create(self, group: GroupSpec) -> Order:
+        """Ask for a new group."""
+
+        async def make(orders: Orders) -> str:
+            await orders.make(group)
+            return ""
+
+        return self._ask("create", group.name, make)
+
+    def switchover(self, group: str, to: str, *, failback: bool = False, reason: str = "") -> Order:
+        """Ask for one."""
+        form = forms.MoveForm(to=to, failback=failback, actor=PERSON, reason=reason)
+
+        async def move(orders: Orders) -> str:
+            return (await orders.switchover(group, form)).id
+
+        return self._ask(OperationKind.SWITCHOVER, to, move)
+
+    def failover(self, group: str, to: str, *, accept_loss: bool = False, reason: str = "") -> Order:
+        """Ask for one."""
+        form = forms.FailoverForm(to=to, accept_loss=accept_loss, actor=PERSON, reason=reason)
+
+        async def move(orders: Orders) -> str:
+            return (await orders.failover(group, form)).id
+
+        return self._ask(OperationKind.FAILOVER, to, move)
+
+    def drill(self, group: str, at: str = "", *, reason: str = "") -> Order:
+        """Ask for one."""
+        form = forms.DrillForm(at=at, actor=PERSON, reason=reason)
+
+        async def drill(orders: Orders) -> str:
+            return orders.drill(group, form).id
+
+        return self._ask(OperationKind.DRILL, at, drill)
+
+    def _ask(self, kind: str, target: str, work: Callable[[Orders], Coroutine[None, None, str]]) -> Order:
+        """Have it done in the process as soon as that runs; one that is not there does nothing."""
+        order = Order(kind, target)
+        self.orders.append(order)
+        office, process = self.office, self.process
+        if office is None or process is None or not process.is_alive:
+            order.refusal = DrsyncError(f"{self.name} is not reached", code="not_reached")
+            return order
+
+        async def ask() -> None:
+            try:
+                order.operation = await work(office.orders)
+            except DrsyncError as error:
+                order.refusal = error
+
+        process.spawn(ask())
+        return order
+
+    # --- looking, from outside of the world
+
+    def charter(self, group: str) -> Charter | None:
+        """The charter of a group by name or id, as it is committed, whether or not a process runs."""
+        for charter in self._look()[0].all():
+            if group in (charter.group.id, charter.group.name):
+                return charter
+        return None
+
+    def history(self, group_id: str) -> list[Charter]:
+        """Every charter of a group, oldest first."""
+        return [charter for _, charter in self._look()[0].history(group_id)]
+
+    def events(self, after: int = 0) -> list[Event]:
+        """Events numbered above `after`, oldest first."""
+        return self._look()[1].events("", after, EVENTS_MAX)
+
+    def operation(self, order: Order) -> Operation | None:
+        """What became of an order so far; None: it became no operation, or that is lost with its store."""
+        if not order.operation:
+            return None
+        if self.office is not None:
+            return self.office.operations.find(order.operation)
+        return self._look()[1].operation(order.operation)
+
+    def operations(self) -> list[Operation]:
+        """The latest operations, newest first."""
+        return self._look()[1].operations(EVENTS_MAX)
+
+    def status(self) -> dict[str, object]:
+        """What ``GET /v1/status`` says; empty while nobody answers."""
+        return self.office.picture.status() if self.office is not None else {}
+
+    def _look(self) -> tuple[SqliteCharterStore, SqliteEvidence]:
+        """Charters and evidence: of the running process, or read from a copy of its disk."""
+        if self.office is not None:
+            return self.office.store, self.office.evidence
+        if self._found is None:
+            place = SimPlace("copy")
+            place.put(self.disk.charters.committed())
+            clock, dice = _NoClock(), HostDice(random.Random(0))
+            database = Database(place)
+            self._found = (
+                SqliteCharterStore(database, SimNote(self.host), clock, dice),
+                SqliteEvidence(database, clock),
+            )
+        return self._found
+
+
+class _SimLog:
+    """`coordinator.journal.Log` of one process to the listener of the world."""
+
+    def __init__(self, coordinator: SimCoordinator, process: Process) -> None:
+        self._coordinator, self._process = coordinator, process
+
+    def info(self, event: str, **facts: object) -> None:
+        """See Log."""
+        self._coordinator.said(self._process, event, facts)
+
+    def error(self, event: str, **facts: object) -> None:
+        """See Log."""
+        self._coordinator.said(self._process, event, facts)
+
+
+class _NoClock:
+    """For looking at what is kept: nothing happens there."""
+
+    def now(self) -> float:
+        """See Clock."""
+        return 0.0
+
+    def wall_us(self) -> int:
+        """See Clock."""
+        return 0
+
+    async def sleep_until(self, instant: float) -> None:
+        """See Clock."""
+
+
+class _StoppedError(Exception):
+    """Ends the task group on a clean stop."""
+
+
+async def _end_with(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _StoppedError
