@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ SOON_S = 5.0
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "journal")
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "journal")
+    yield bench
+    bench.journal.close()
 
 
 class Gate:

@@ -1,7 +1,7 @@
 """The owner's hot path: what is answered, and when. Real journal, no network."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from drsync.model.group import Durability
 from drsync.ports.journal import Buffer
 
 SIZE = 1 << 20
+SEGMENT_BYTES = 4 << 20  # because a journal reserves two of them, and every test has one
+IDENTITY = Identity("c" * 32, "a" * 32, "production", "1" * 16)
 EPOCH = Epoch(1)
 
 
@@ -99,7 +101,7 @@ class Bench:
 
     def __init__(self, directory: Path, durability: Durability = Durability.APPEND) -> None:
         self.clock = Hands()
-        self.journal = SegmentJournal(directory, Identity("c" * 32, "a" * 32, "production", "1" * 16), 0)
+        self.journal = SegmentJournal(directory, IDENTITY, 0, segment_bytes=SEGMENT_BYTES)
         self.image = Image()
         self.volumes = GroupVolumes({0: self.image}, self.journal, 0)
         self.troubles: list[DrsyncError] = []
@@ -146,8 +148,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "journal")
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "journal")
+    yield bench
+    bench.journal.close()
 
 
 def test_alone_a_write_is_answered_at_once(bench: Bench) -> None:
