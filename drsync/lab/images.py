@@ -6,10 +6,12 @@ A given image is only ever read.
 import errno
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sysconfig
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ DEFAULT_FILES_BYTES = 120 << 20  # because the rest of the image is left to the 
 SHARE_BYTES = 40 << 20  # because no single folder should be all there is
 FILES_MAX = 6000  # because thousands of small files take longer than their bytes
 FILE_BYTES_MAX = 16 << 20
+DATABASE = "ledger.db"  # because the shipped runbook sqlite-service looks for it there
+DATABASE_ROWS = 100
 COMMAND_SECONDS = 300.0
 TOOL_PATH = (
     "/usr/local/sbin",
@@ -95,7 +99,9 @@ def data_ranges(handle: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def make_default(image: Path) -> int:
-    """Make an ext4 image of files that are on this machine anyway; returns how many it holds.
+    """Make an ext4 image of files that are on this machine anyway; returns how many of them it holds.
+
+    Beside them it holds a small SQLite database, so that a runbook has a service to start.
 
     Raises:
         PermanentError: mkfs.ext4 is missing or failed.
@@ -106,6 +112,7 @@ def make_default(image: Path) -> int:
     tree.mkdir(parents=True)
     try:
         count = sum(_gather(source, tree / source.name, SHARE_BYTES, FILES_MAX // 3) for source in _sources())
+        _make_database(tree / DATABASE)
         with fresh.open("wb") as file:
             file.truncate(DEFAULT_BYTES)
         options = ["-q", "-F", "-b", "4096", "-i", "16384", "-L", "drsync-lab", "-d", str(tree)]
@@ -117,6 +124,13 @@ def make_default(image: Path) -> int:
         shutil.rmtree(tree, ignore_errors=True)
         fresh.unlink(missing_ok=True)
     return count
+
+
+def _make_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as ledger, ledger:
+        ledger.execute("CREATE TABLE entries (n INTEGER PRIMARY KEY, text TEXT NOT NULL)")
+        rows = [(f"entry {number}",) for number in range(DATABASE_ROWS)]
+        ledger.executemany("INSERT INTO entries (text) VALUES (?)", rows)
 
 
 def _sources() -> Iterator[Path]:

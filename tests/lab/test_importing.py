@@ -1,14 +1,18 @@
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import blake3
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drsync.adapters.memory.volume import Asked, MemoryDevice
 from drsync.lab import images
 from drsync.lab.importing import PIECE_BYTES, export_volume, import_image, pieces, read_all
+from drsync.lab.layout import DISK
 from drsync.model.errors import DrsyncError, PermanentError
 
 MIB = 1 << 20
@@ -112,6 +116,21 @@ def test_the_lab_makes_an_image_of_files_on_this_machine(
     assert image.data_bytes < 64 * MIB
     assert images.check_ext(path)[0] == images.FSCK_CLEAN
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["disk.img"]
+
+
+def test_the_shipped_runbook_finds_its_database_in_the_image_of_a_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = Path(__file__).parents[2] / "runbooks" / "sqlite-service.yaml"
+    parameters = yaml.safe_load(shipped.read_text())["spec"]["params"]
+    known = {name: parameter["default"] for name, parameter in parameters.items()}
+    monkeypatch.setattr(images, "_sources", lambda: iter([]))
+    image, copy = tmp_path / "image" / "disk.img", tmp_path / "copy.db"
+    images.make_default(image)
+    images.run_tool("debugfs", ["-R", f"dump /{known['database']} {copy}", str(image)])
+    with closing(sqlite3.connect(copy)) as ledger:
+        assert ledger.execute("SELECT count(*) FROM entries").fetchone()[0] >= known["rows"]
+    assert known["volume"] == DISK
 
 
 def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
