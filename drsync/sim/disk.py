@@ -20,13 +20,13 @@ class Faults:
 
     Attributes:
         dice: that decide.
-        where: only files whose path contains this.
+        where: only files whose path contains this, by the name under which they were opened.
         write_error: a write or another change fails; of a write a part may have been done.
         read_error: a read fails.
         sync_error: a sync fails.
         sync_error_at: this sync from now fails in any case; 0 for none.
         sync_loss: of the changes in a failed sync, how many never reach the disk though they look clean.
-        misdirected: a write goes somewhere else, and is told as done.
+        misdirected: a write goes somewhere else, in its file or another, and is told as done.
         flipped_read: one bit is wrong, this time.
         stall: a call takes `stall_s`.
         stall_s: the shortest and the longest, in seconds.

@@ -316,7 +316,11 @@ class DiskFiles:
 
     def _misdirect(self, faults: Faults, file: File, path: str, offset: int, data: bytes) -> None:
         """Somewhere else in the same file, or at the same place of another one."""
-        others = [(name, other) for name, other in self._disk.files() if other is not file and other.size]
+        others = [
+            (name, other)
+            for name, other in self._disk.files()
+            if other is not file and other.size and faults.where in name
+        ]
         if others and faults.dice.random() < 0.5:  # noqa: PLR2004  a coin
             name, other = faults.dice.choice(others)
             at = min(offset, max(other.size - len(data), 0)) // SECTOR * SECTOR
