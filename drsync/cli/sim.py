@@ -2,11 +2,13 @@
 
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from drsync.cli.errors import EXIT_CODES, FAILED
+from drsync.cli.incident import incident_options, replay
 from drsync.cli.options import Talk, json_option
 from drsync.cli.output import BAD, GOOD, console, line, print_json, row, table
 from drsync.cli.text import count, format_duration, plural
@@ -21,12 +23,21 @@ SEED_MAX = (1 << 63) - 1
 
 
 @json_option
+@incident_options
 @click.command(epilog=EXIT_CODES)
 @click.option("--seeds", type=click.IntRange(1), help=f"How many worlds. [default: {SEEDS}; 1 with --seed]")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), help="The first one; alone: replay this one.")
 @click.option("--mutant", metavar="NAME", help="Break one rule on purpose, and see it caught.")
 @click.option("--list-mutants", "is_list", is_flag=True, help="The rules that can be broken.")
-def sim(seeds: int | None, seed: int | None, mutant: str | None, is_list: bool) -> None:
+def sim(
+    seeds: int | None,
+    seed: int | None,
+    mutant: str | None,
+    is_list: bool,
+    incident: Path | None,
+    at: int | None,
+    lang: str,
+) -> None:
     """Thousands of disasters in a seeded world.
 
     Three centers, a charter store, networks and disks that fail, operators that err: after every step the
@@ -39,7 +50,11 @@ def sim(seeds: int | None, seed: int | None, mutant: str | None, is_list: bool) 
       drsync sim --seed 8812
       drsync sim --list-mutants
       drsync sim --seeds 50 --mutant ack_before_shrink
+      drsync sim --replay-incident failover.jsonl
     """
+    if incident is not None:
+        replay(incident, at, lang)
+        return
     from drsync.sim.miniature.runner import list_mutants
 
     known = list_mutants()

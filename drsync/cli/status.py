@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,10 +11,12 @@ import click
 from drsync.adapters.api_client.doc import Doc
 from drsync.cli.client import Client, Query, quote, run
 from drsync.cli.errors import EXIT_CODES
+from drsync.cli.events_export import export_options, write_export
 from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.output import console, line, print_json, row, table
 from drsync.cli.text import clean, clock, format_duration
 from drsync.cli.view import status_view
+from drsync.model.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -83,6 +86,7 @@ def _sentence(reason: Doc) -> str:
 
 
 @coordinator_options
+@export_options
 @click.command(epilog=EXIT_CODES)
 @click.option("--group", default="", help="Of this group only.")
 @click.option("--after", type=int, default=0, help="Only events with a higher number.")
@@ -93,15 +97,22 @@ def _sentence(reason: Doc) -> str:
     show_default=True,
     help="At most so many, the newest.",
 )
-def events(group: str, after: int, limit: int) -> None:
-    """What happened, in order.
+def events(group: str, after: int, limit: int, path: Path | None, since: str) -> None:
+    """What happened, in order; or all that is known of it in a file, to be asked "why" later.
 
     \b
     Examples:
       drsync events --group orders
       drsync events --after 1200 --json
+      drsync events --export failover.jsonl --group orders --since 2d
+      drsync sim --replay-incident failover.jsonl
     """
     talk = Talk.here()
+    if path is not None:
+        write_export(talk, path, group, since)
+        return
+    if since:
+        raise UsageError("--since belongs to --export", remedy="Use --after N, or give --export FILE.")
     found = run(_ask(talk, "/v1/events", {"group": group, "after": after, "limit": limit}))
     if talk.as_json:
         print_json(dict(found.items()))
