@@ -15,6 +15,8 @@ from drsync.adapters.images.files import OsFiles
 from drsync.adapters.memory.image import MemoryImage
 from drsync.model.errors import FailedCopyError, NoSpaceError, PermanentError
 from drsync.ports.journal import Image
+from drsync.sim.disk import Disk
+from drsync.sim.disk_files import DiskFiles
 
 SIZE = 64 << 10
 Make: TypeAlias = Callable[[], Image]
@@ -28,7 +30,7 @@ class NoHoles(OsFiles):
         raise OSError(errno.EOPNOTSUPP, "no holes here")
 
 
-@pytest.fixture(params=["memory", "file", "file without holes"], scope="module")
+@pytest.fixture(params=["memory", "file", "file without holes", "simulated disk"], scope="module")
 def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Makes new images of 64 KiB."""
     directory = tmp_path_factory.mktemp("images")
@@ -37,6 +39,8 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     def make() -> Image:
         if request.param == "memory":
             return MemoryImage(SIZE)
+        if request.param == "simulated disk":
+            return FileImage(Path("/image"), SIZE, DiskFiles(Disk()))
         return FileImage(
             directory / str(next(numbers)), SIZE, NoHoles() if request.param.endswith("holes") else None
         )

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from drsync.adapters.memory.journal import MemoryJournal
+from drsync.adapters.segments.files import Files, OsFiles
 from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN, SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.delta.batch import BatchBuilder, EncodedBatch, split, verify
@@ -25,6 +26,8 @@ from drsync.model.epoch import Epoch
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import ORIGIN, EpochRun, Position
 from drsync.ports.journal import Journal
+from drsync.sim.disk import Disk
+from drsync.sim.disk_files import DiskFiles
 
 IDENTITY = Identity("cluster", "group", "production", "0" * 32)
 
@@ -50,18 +53,19 @@ def stored(*batches: EncodedBatch) -> bytes:
 Make: TypeAlias = Callable[[], Journal]
 
 
-@pytest.fixture(params=["memory", "segments"])
+@pytest.fixture(params=["memory", "segments", "simulated disk"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Makes new journals; opened ones are closed."""
     made: list[Journal] = []
+    is_simulated = request.param == "simulated disk"
+    files: Files = DiskFiles(Disk()) if is_simulated else OsFiles()
 
     def make() -> Journal:
         if request.param == "memory":
             made.append(MemoryJournal())
         else:
-            made.append(
-                SegmentJournal(tmp_path / str(len(made)), IDENTITY, 0, segment_bytes=SEGMENT_BYTES_MIN)
-            )
+            path = (Path("/journals") if is_simulated else tmp_path) / str(len(made))
+            made.append(SegmentJournal(path, IDENTITY, 0, segment_bytes=SEGMENT_BYTES_MIN, files=files))
         return made[-1]
 
     yield make
@@ -261,9 +265,12 @@ class Twins(RuleBasedStateMachine):
         self.files = self.opened(0)
 
     paths: Iterator[Path]
+    system: Files = OsFiles()
 
     def opened(self, durable_hint: int) -> SegmentJournal:
-        return SegmentJournal(self.path, IDENTITY, durable_hint, segment_bytes=SEGMENT_BYTES_MIN)
+        return SegmentJournal(
+            self.path, IDENTITY, durable_hint, segment_bytes=SEGMENT_BYTES_MIN, files=self.system
+        )
 
     @rule(sizes=SIZES, steps=st.integers(0, 1))
     def append(self, sizes: list[int], steps: int) -> None:
@@ -328,4 +335,17 @@ def test_files_and_memory_agree_whatever_happens(tmp_path: Path) -> None:
     Twins.paths = (tmp_path / str(i) for i in range(1_000_000))
     run_state_machine_as_test(
         Twins, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+    )
+
+
+class SimulatedTwins(Twins):
+    """The journal on a simulated disk beside the one in memory, through restarts."""
+
+    paths: Iterator[Path] = (Path("/journals") / str(i) for i in range(1_000_000))
+    system: Files = DiskFiles(Disk())
+
+
+def test_a_simulated_disk_and_memory_agree_whatever_happens() -> None:
+    run_state_machine_as_test(
+        SimulatedTwins, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
     )

@@ -9,16 +9,21 @@ import pytest
 from drsync.adapters.memory.journal import MemorySuperblock
 from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.ports.journal import Superblock
+from drsync.sim.disk import Disk
+from drsync.sim.disk_files import DiskFiles
 
 Reopen: TypeAlias = Callable[[], Superblock]
 
 
-@pytest.fixture(params=["memory", "files"])
+@pytest.fixture(params=["memory", "files", "simulated disk"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
     """Opens the superblock as the next process would."""
     memory = MemorySuperblock()
+    disk = Disk()
 
     def reopen() -> Superblock:
+        if request.param == "simulated disk":
+            return SuperblockFiles(Path("/"), DiskFiles(disk))
         return memory if request.param == "memory" else SuperblockFiles(tmp_path)
 
     return reopen
