@@ -24,6 +24,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 WIND_UP_MAX = 20_000  # callbacks, because a bug in clean-up must not hold up the world
+WIND_UP_ROUNDS = 3  # because what is called at the very end may start tasks of its own
 UNFINISHED: list[object] = []
 """Tasks that could not be wound up, kept so that nobody complains of them when they are collected."""
 
@@ -216,7 +217,7 @@ class Process:
         if self.life is Life.DEAD:
             return
         self.life = Life.DEAD
-        self._parked.clear()
+        self._is_winding_up = True  # because a task that ends now has somebody who waits to be told
         for tell in self.at_end:
             tell()
         self._timeline.soon(self._wind_up)
@@ -228,24 +229,27 @@ class Process:
 
     def _wind_up(self) -> None:
         """Let every task of the dead process end, so that no coroutine is left half-way."""
-        self._is_winding_up = True
-        for number in sorted(self._tasks):
-            self._tasks[number].cancel()
         for future in self._threads.values():
             if not future.done():
                 future.cancel()
-        for _ in range(WIND_UP_MAX):
-            if not self._parked:
-                break
-            action = self._parked.popleft()
-            if isinstance(action, Handle):
-                with suppress(Killed, Exception):  # the dead have no bugs
-                    action.run()
+        for _ in range(WIND_UP_ROUNDS):
+            for number in sorted(self._tasks):
+                self._tasks[number].cancel()
+            self._run_parked()
         UNFINISHED.extend(task for task in self._tasks.values() if not task.done())
         self._tasks.clear()
         self._threads.clear()
         self._parked.clear()
         self._is_winding_up = False
+
+    def _run_parked(self) -> None:
+        for _ in range(WIND_UP_MAX):
+            if not self._parked:
+                return
+            action = self._parked.popleft()
+            if isinstance(action, Handle):
+                with suppress(Killed, Exception):  # the dead have no bugs
+                    action.run()
 
     # --- asyncio.AbstractEventLoop
 
