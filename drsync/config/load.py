@@ -7,7 +7,7 @@ from enum import Enum, StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from drsync.config.checks import Document, Finding, check_agent, check_coordinator, check_group, show
@@ -15,6 +15,7 @@ from drsync.config.options import AgentOptions, CoordinatorOptions, GroupRequest
 from drsync.config.problems import ConfigError, Problem, nearest
 from drsync.config.profiles import unfilled
 from drsync.config.schema import AgentFile, CoordinatorFile, GroupFile, Section
+from drsync.config.sections import section_at, sections_in
 from drsync.config.toml_lines import Place, find_lines, line_of
 
 FILE_BYTES_MAX = 1 << 20  # because a configuration is written by hand, and a wrong path may name a disk image
@@ -160,7 +161,7 @@ def _explain(schema: type[Section], detail: ErrorDetails) -> Finding:
 
 def _nearest_key(schema: type[Section], place: Place) -> str:
     """The known key that an unknown one was probably meant to be, here or elsewhere in the file."""
-    section = _section_at(schema, place[:-1])
+    section = section_at(schema, place[:-1])
     wrong = str(place[-1])
     here = nearest(wrong, section.model_fields) if section else ""
     if here:
@@ -169,44 +170,16 @@ def _nearest_key(schema: type[Section], place: Place) -> str:
     return elsewhere.get(wrong, "")
 
 
-def _section_at(schema: type[Section], place: Place) -> type[Section] | None:
-    """The section class that a place in the document is described by."""
-    section: type[Section] | None = schema
-    skip = False
-    for step in place:
-        if skip:
-            skip = False
-            continue
-        field = section.model_fields.get(str(step)) if section else None
-        if field is None:
-            return None
-        section = next(_sections_in(field.annotation), None)
-        skip = typing.get_origin(field.annotation) in (dict, list)
-    return section
-
-
 def _enum_values(schema: type[Section], place: Place) -> list[str]:
-    section = _section_at(schema, place[:-1])
+    section = section_at(schema, place[:-1])
     field = section.model_fields.get(str(place[-1])) if section else None
     kind = field.annotation if field else None
     return [str(member.value) for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
 
 
-def _all_keys(schema: type[Section], prefix: str = "") -> Iterator[str]:
+def _all_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in schema.model_fields.items():
         yield prefix + name
         is_named = typing.get_origin(field.annotation) is dict
-        for section in _sections_in(field.annotation):
+        for section in sections_in(field.annotation):
             yield from _all_keys(section, f"{prefix}{name}.NAME." if is_named else f"{prefix}{name}.")
-
-
-def _sections_in(annotation: object) -> Iterator[type[Section]]:
-    """Section classes that a field's type mentions: itself, of a list, a table of tables, or optional."""
-    if (
-        isinstance(annotation, type)
-        and typing.get_origin(annotation) is None
-        and issubclass(annotation, Section)
-    ):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _sections_in(argument)

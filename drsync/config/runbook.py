@@ -17,6 +17,7 @@ from drsync.config.runbook_mistakes import Mistake, Place, RunbookError, Spot
 from drsync.config.runbook_schema import LimitError, RunbookFile, Section
 from drsync.config.runbook_sketch import Sketch, bound_params, sketch
 from drsync.config.runbook_yaml import Tree, UnreadableError, read
+from drsync.config.sections import annotation_of, section_at
 from drsync.model.runbook import API_VERSION, Runbook
 
 FILE_BYTES_MAX = 256 << 10  # because a runbook is read by people, and is kept with every run of it
@@ -193,50 +194,8 @@ def _without_branches(schema: type[Section], place: Place) -> Place:
     return place[:-1] if len(place) > 1 and str(place[-1]).startswith(("literal[", "function-")) else place
 
 
-def _section_at(schema: type[Section], place: Place) -> type[Section] | None:
-    section: type[Section] | None = schema
-    skip = False
-    for step in place:
-        if skip:
-            skip = False
-            continue
-        annotation = _annotation(section, str(step))
-        if annotation is None:
-            return None
-        section = next(_sections_in(annotation), None)
-        skip = any(_is_container(one) for one in _flat(annotation))
-    return section
-
-
-def _annotation(section: type[Section] | None, key: str) -> object:
-    if section is None:
-        return None
-    for name, field in section.model_fields.items():
-        if key in (name, field.alias):
-            return field.annotation
-    return None
-
-
-def _flat(annotation: object) -> Iterator[object]:
-    yield annotation
-    if not _is_container(annotation):
-        for argument in typing.get_args(annotation):
-            yield from _flat(argument)
-
-
-def _is_container(annotation: object) -> bool:
-    return typing.get_origin(annotation) in (dict, list)
-
-
-def _sections_in(annotation: object) -> Iterator[type[Section]]:
-    if isinstance(annotation, type) and not typing.get_args(annotation) and issubclass(annotation, Section):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _sections_in(argument)
-
-
 def _keys(schema: type[Section], place: Place) -> list[str]:
-    section = _section_at(schema, place)
+    section = section_at(schema, place)
     return [field.alias or name for name, field in section.model_fields.items()] if section else []
 
 
@@ -245,8 +204,8 @@ def _choices(schema: type[Section], place: Place) -> list[str]:
     if not names:
         return []
     at = max(index for index, step in enumerate(place) if step == names[-1])
-    section = _section_at(schema, place[:at])
-    return list(_words(_annotation(section, names[-1])))
+    section = section_at(schema, place[:at])
+    return list(_words(annotation_of(section, names[-1])))
 
 
 def _words(annotation: object) -> Iterator[str]:
