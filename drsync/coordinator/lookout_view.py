@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from drsync.core.detection import FOR_A_PERSON, Action, State, Verdict
 from drsync.model.charter import Charter
 
-DOUBTS = frozenset((State.GRAY, State.SUSPECTED, State.CONFIRMED))
-"""States of a connected owner that somebody should know of."""
+MISSING = frozenset((State.SUSPECTED, State.CONFIRMED))
+"""States of an owner that does not serve, or that nobody knows to serve."""
 
 
 def remedy_for(charter: Charter, verdict: Verdict) -> str:

@@ -13,12 +13,13 @@ from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.forms import PeerWord
 from drsync.coordinator.lookout import Lookout, is_open
-from drsync.coordinator.lookout_view import DOUBTS, remedy_for, shown
+from drsync.coordinator.lookout_view import MISSING, remedy_for, shown
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import about_rto, about_service, rto_lines
 from drsync.coordinator.sessions import OwnerWord, SessionTable
 from drsync.coordinator.trees import about as about_filesets
 from drsync.coordinator.trees import worst
+from drsync.core.detection import State, Verdict
 from drsync.core.objectives import Proof, judge_rpo
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
@@ -220,8 +221,9 @@ class Picture:
     def _about_owner(self, charter: Charter) -> list[Line]:
         group, name = charter.group, charter.owner or charter.group.preferred_owner
         word = self._sessions.word(group.id, name)
-        if not self._sessions.is_connected(name):
-            return [self._owner_gone(charter, name)]
+        verdict = self._lookout.verdict(group.id)
+        if not self._sessions.is_connected(name) or (verdict is not None and verdict.state in MISSING):
+            return [self._owner_gone(charter, name, verdict)]
         if charter.epoch == NEVER:
             return [Line("it was never opened", name, None, "It is opened as soon as the members are there.")]
         if word is None or not is_open(charter, word.statement):
@@ -236,20 +238,20 @@ class Picture:
         if report is None or not report.report.serving:
             what = report.report.waiting if report and report.report.waiting else "it waits for its lease"
             return [Line(f"the owner {name} holds writes: {what}", name, None, "It goes on by itself.")]
-        verdict = self._lookout.verdict(group.id)
-        if verdict is not None and verdict.state in DOUBTS:
+        if verdict is not None and verdict.state is State.GRAY:
             return [Line(f"the owner {verdict.reason}", name, None, remedy_for(charter, verdict))]
         return []
 
-    def _owner_gone(self, charter: Charter, name: str) -> Line:
+    def _owner_gone(self, charter: Charter, name: str, verdict: Verdict | None) -> Line:
         book = self._authority.lease(charter.group.id)
         left = book.until - self._clock.now() if book.holder == name else 0.0
         others = sorted(charter.in_sync - {name}) or [m.name for m in charter.group.members if m.name != name]
         what = f"the owner {name} is not connected"
+        if self._sessions.is_connected(name) and verdict is not None:
+            what = f"the owner {verdict.reason}"
         if left > 0:
             what += f"; it may still answer for {left:.0f} s"
         remedy = f"If it does not come back: drsync failover {charter.group.name} --to {others[0]}. "
-        verdict = self._lookout.verdict(charter.group.id)
         remedy += remedy_for(charter, verdict) if verdict is not None else "A person decides."
         return Line(what, name, max(left, 0.0) or None, remedy)
 

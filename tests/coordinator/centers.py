@@ -144,6 +144,9 @@ class World:
     lines: dict[str, FakeLine] = field(default_factory=dict)
     running: list["asyncio.Task[None]"] = field(default_factory=list)
     held_beats: dict[str, int] = field(default_factory=dict)
+    lost_at: dict[str, float] = field(default_factory=dict)
+    still_hears: set[tuple[str, str]] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
     is_serving: bool = True
     office: Office = field(init=False)
     client: Client = field(init=False)
@@ -195,9 +198,30 @@ class World:
 
     def lose(self, name: str) -> None:
         """A center is gone."""
-        self.centers.deaf.add(name)
+        self.silence(name)
         self.lines[name].is_open = False
         self.office.desk.lost(name, self.lines[name], "killed")
+
+    def silence(self, name: str) -> None:
+        """A center is not heard any more, by anybody; its links stay open, as those of a stopped process."""
+        self.centers.deaf.add(name)
+        self.lost_at[name] = self.now()
+
+    def now(self) -> float:
+        """The coordinator's clock."""
+        return self.office.supervision.lookout._clock.now()
+
+    def silences_of(self, name: str) -> Json:
+        """Whom a center has not heard for how long."""
+        now = self.now()
+        return {
+            other: now - self.lost_at.get(other, now) if self._is_lost_by(other, name) else 0.1
+            for other in NAMES
+            if other != name
+        }
+
+    def _is_lost_by(self, other: str, name: str) -> bool:
+        return other in self.centers.deaf and (name, other) not in self.still_hears
 
     async def beat(self, name: str) -> Json:
         """One heartbeat."""
@@ -222,9 +246,11 @@ class World:
                 "report": report,
                 "version": charter.version,
                 "beat": self.beats_of(name),
+                "bound_s": 2.0 if name in self.bound else 0.0,
             }
         handlers = self.office.desk.handlers(name, lambda: line)
-        return await handlers["heartbeat"]("heartbeat", {"sent_at": 0.0, "groups": groups})
+        body: Json = {"sent_at": 0.0, "groups": groups, "silent_s": self.silences_of(name)}
+        return await handlers["heartbeat"]("heartbeat", body)
 
     def beats_of(self, name: str) -> Json:
         """The newest heartbeat record in a copy: of just now, unless a test holds it back."""
