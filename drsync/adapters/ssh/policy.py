@@ -4,7 +4,7 @@ Lists name what is allowed; anything else fails the handshake. All ciphers are A
 `drsync.adapters.ssh.quirks` relies. Both sides are drsync, so there is nothing older to be kind to.
 """
 
-from typing import Final
+from typing import Final, TypedDict
 
 SUBSYSTEM: Final = "drsync"
 CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
@@ -35,6 +35,49 @@ CLOSE_GRACE_S: Final = 2.0
 BULK_KEEPALIVE_S: Final = 5.0
 BULK_KEEPALIVES_MAX: Final = 3
 """Because a bulk link has no pings of its own: one that is silently dropped ends after 20 s (P59)."""
+
+
+class BothWays(TypedDict):
+    """Options of asyncssh."""
+
+    config: None
+    password_auth: bool
+    kbdint_auth: bool
+    host_based_auth: bool
+    gss_auth: bool
+    gss_kex: bool
+    agent_forwarding: bool
+    x11_forwarding: bool
+    kex_algs: tuple[str, ...]
+    encryption_algs: tuple[str, ...]
+    mac_algs: tuple[str, ...]
+    signature_algs: tuple[str, ...]
+    compression_algs: None
+    rekey_bytes: int
+    keepalive_interval: int
+    login_timeout: float
+
+
+BOTH_WAYS: Final[BothWays] = {
+    "config": None,
+    "password_auth": False,
+    "kbdint_auth": False,
+    "host_based_auth": False,
+    "gss_auth": False,
+    "gss_kex": False,
+    "agent_forwarding": False,
+    "x11_forwarding": False,
+    "kex_algs": KEY_EXCHANGES,
+    "encryption_algs": CIPHERS,
+    "mac_algs": MACS,
+    "signature_algs": KEY_TYPES,
+    "compression_algs": None,
+    "rekey_bytes": REKEY_BYTES,
+    "keepalive_interval": 0,
+    "login_timeout": HANDSHAKE_S,
+}
+"""What holds for those who dial and those who are dialed: keys alone prove who somebody is, nothing is
+forwarded, and nothing is read from the files of a user."""
 
 PREAMBLE_MAGIC: Final = b"DRS1"
 PREAMBLE_BYTES: Final = 8
