@@ -76,8 +76,11 @@ class Handle:
         self._entry = machine.timeline.at(machine.instant_of(self._due), self._ring)
 
     def _ring(self) -> None:
-        if self._process.machine.boottime() + 1e-9 < self._due:  # its clock was slowed down or held meanwhile
-            self.start()
+        process = self._process
+        if process.life is Life.STOPPED:
+            process.park(self._ring)  # its clock may be held, and then nobody can tell for how long
+        elif self._call is not None and process.machine.boottime() + 1e-9 < self._due:
+            self.start()  # its clock was slowed down or held meanwhile
         else:
             self()
 
