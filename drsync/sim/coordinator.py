@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,6 @@ class SimCoordinator:
         commands: carried out so far by the present process.
         crash_after_command: it is killed right after so many commands of its process; None: never. Used up
             by that.
-        crash_at_commit: it is killed at so many commits from now, before or after the commit itself.
     """
 
     def __init__(
@@ -160,6 +160,23 @@ class SimCoordinator:
             if left == 0 and now is moment:
                 self.disk.charters.at_commit = None
                 self._die()
+
+        self.disk.charters.at_commit = at_commit
+
+    def fail_commits(self, first: int, count: int, moment: Moment) -> None:
+        """Let the disk say no at the `first` commit from now (1 is the next) and at those after it.
+
+        `moment` AFTER: they are in force nevertheless.
+        """
+        done = 0
+
+        def at_commit(now: Moment) -> None:
+            nonlocal done
+            done += now is Moment.BEFORE
+            if done >= first + count:
+                self.disk.charters.at_commit = None
+            elif done >= first and now is moment:
+                raise sqlite3.OperationalError("disk I/O error")
 
         self.disk.charters.at_commit = at_commit
 

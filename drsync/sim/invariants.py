@@ -109,9 +109,10 @@ class Watch:
                     "INV-04",
                     f"record {tip.seq} of epoch {tip.epoch:x} has one chain at {known[1]}, another at {name}",
                 )
-        if tip.seq > seen.tip_seq and tip.epoch < seen.promised and not self._is_candidate(name):
+        follow = copy.durable.follow
+        if tip.seq > seen.tip_seq and follow < seen.promised and not self._is_candidate(name):
             raise ViolationError(
-                "INV-03", f"{name} took record {tip.seq} of epoch {tip.epoch:x} after promising {promised:x}"
+                "INV-03", f"{name} took record {tip.seq} in epoch {follow:x} after promising {promised:x}"
             )
         if promised < seen.promised:
             raise ViolationError(
@@ -147,7 +148,7 @@ class Watch:
         if charter is None or charter.epoch != term.charter.epoch:
             return
         commit = term.engine.log.commit
-        for name in sorted(charter.in_sync):
+        for name in sorted(charter.in_sync - self._world.harmed):
             for member in self._world.agents[name].members():
                 copy = member.copy
                 is_following = copy.durable.follow == charter.epoch and copy.state is not CopyState.FAILED

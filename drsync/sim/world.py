@@ -306,6 +306,14 @@ class World:
         self.attempts += 1
         self.order("failover", ranked[self.attempts % len(NAMES)], accept_loss=True)
 
+    def beyond_the_journal(self, owner: str) -> list[str]:
+        """Members that lack more than the owner's journal holds: they wait for blockwise resync, and say so."""
+        members = self.agents[owner].members()
+        term = members[0].term if members else None
+        if term is None:
+            return []
+        return [name for name in sorted(self.harmed) if "no longer holds" in term.plans.get(name, "")]
+
     def _has_failed(self, name: str) -> bool:
         agent = self.agents[name].agent
         if agent is None:

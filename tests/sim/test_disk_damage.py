@@ -175,3 +175,32 @@ def test_two_processes_never_hold_one_copy_and_the_lock_dies_with_its_holder() -
         other.lock(other.open(directory, os.O_RDONLY | os.O_DIRECTORY))
     copy.files.die()
     other.lock(other.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def test_what_a_dead_process_left_unsynced_is_durable_only_when_it_was_written_again() -> None:
+    """The disk fails under the next process, too: what the one after that reads may be in memory only (P33)."""
+    failed = 0
+    for at in range(1, 12):
+        disk, stated = formatted(), Stated()
+        copy = Copy(disk, stated)
+        copy.append(5, epoch=1)
+        copy.sync()
+        copy.append(5, epoch=1)
+        copy.files.die()
+        disk.faults = Faults(Unlucky(at), where="/journal", sync_error_at=at)
+        try:
+            Copy(disk, stated).files.die()
+        except FailedCopyError:
+            failed += 1
+        disk.faults.sync_error_at = 0
+        for user in list(disk.users):
+            user.die()
+        copy = Copy(disk, stated)
+        assert copy.journal.tip.seq == 10
+        copy.sync()
+        copy.files.die()
+        disk.faults = None
+        disk.loss = (1.0, 1.0)
+        disk.power_cut(Unlucky(at))
+        check(Copy(disk, stated))
+    assert failed > 3

@@ -36,6 +36,7 @@ from drsync.adapters.segments.layout import (
     encode_header,
 )
 from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, refuse_loss
+from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
@@ -62,8 +63,8 @@ class SegmentJournal:
     Args:
         directory: created if missing; locked against other processes until `close`.
         identity: whose journal it is; cluster, group and center must match existing segments.
-        durable_hint: persisted durable position. Above it a torn tail is cut, at or below it damage is
-            corruption and nothing is touched.
+        durable_hint: persisted durable position. Above it a torn tail is cut and the rest written again, at
+            or below it damage is corruption and nothing is touched.
         segment_bytes: size of a segment, 64 KiB to 256 MiB.
         start: position before the first record, for a journal that does not begin the log.
         wall_us: label for new segments.
@@ -72,6 +73,7 @@ class SegmentJournal:
     Raises:
         CorruptJournalError: records up to `durable_hint` are not all there.
         RefusedError: another process has the journal open.
+        NoSpaceError: nothing was cut; to be tried again.
         FailedCopyError: reading or repairing the directory failed.
     """
 
@@ -109,7 +111,7 @@ class SegmentJournal:
             opened = read_directory(self._files, directory, start, identity)
             refuse_loss(opened, durable_hint)
             self._shelf = Shelf(self._files, opened.segments, opened.runs, opened.tip)
-            self._repair(opened.doomed)
+            self._repair(opened.doomed, durable_hint)
         except OSError as error:
             self.close()
             raise self._fail("open", error) from error
@@ -129,11 +131,16 @@ class SegmentJournal:
                 f"journal {self._directory} is open in another process", code="busy"
             ) from error
 
-    def _repair(self, doomed: list[Path]) -> None:
+    def _repair(self, doomed: list[Path], durable_hint: int) -> None:
         """Remove what does not continue the log, make durable what does, and get ready for appends."""
         for name in sorted(self._files.names(self._directory)):
             if name.endswith(SPARE_SUFFIX):
                 self._files.unlink(self._directory / name)
+        for segment in self._shelf.segments:
+            if not segment.is_sealed and segment.last.seq > durable_hint:
+                after = self._shelf.end_at_or_below(max(durable_hint, segment.prior.seq))
+                fd, directory = self._shelf.reopen(segment), self._shelf.directory(segment)
+                write_again(self._files, fd, segment, directory, after)
         for path in reversed(doomed):
             self._files.unlink(path)
             self._files.fsync(self._lock_fd)
