@@ -3,7 +3,7 @@
 import click
 
 from drsync.adapters.api_client.doc import Doc
-from drsync.cli.client import Client, quote, run
+from drsync.cli.client import ask, quote
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.output import console, line, print_json, row, table
@@ -27,7 +27,7 @@ def show(group: str) -> None:
       drsync charter show orders
     """
     talk = Talk.here()
-    found = run(_get(talk, f"/v1/groups/{quote(group)}/charter"))
+    found = ask(talk, f"/v1/groups/{quote(group)}/charter")
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -61,7 +61,7 @@ def history(group: str) -> None:
       drsync charter history orders
     """
     talk = Talk.here()
-    found = run(_get(talk, f"/v1/groups/{quote(group)}/charter/history"))
+    found = ask(talk, f"/v1/groups/{quote(group)}/charter/history")
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -82,8 +82,3 @@ def _epoch(body: Doc) -> str:
     if body.text("epoch_text"):
         return body.text("epoch_text")
     return epochs.show(epochs.Epoch(number)) if number else "-"
-
-
-async def _get(talk: Talk, path: str) -> Doc:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        return await client.get(path)

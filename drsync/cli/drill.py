@@ -8,7 +8,7 @@ import click
 from drsync.adapters.api_client.doc import Doc, Json
 from drsync.adapters.api_client.following import failure
 from drsync.cli import operations
-from drsync.cli.client import Client, quote, run
+from drsync.cli.client import Client, ask, quote, run
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.operations import progress
 from drsync.cli.options import Talk, asked_by_options, coordinator_options
@@ -77,7 +77,7 @@ def list_drills(group: str) -> None:
       drsync drill list
     """
     talk = Talk.here()
-    found = run(_list(talk, group))
+    found = ask(talk, "/v1/drills", {"group": group})
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -208,11 +208,6 @@ async def _run(talk: Talk, group: str, body: Json) -> Doc:
         path, show = f"/v1/groups/{quote(group)}/drill", progress(as_json=talk.as_json)
         at = f" at {body['at']}" if body["at"] else ""
         return await operations.ask(client, path, body, f"drill of {group}{at}", show)
-
-
-async def _list(talk: Talk, group: str) -> Doc:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        return await client.get("/v1/drills", {"group": group})
 
 
 async def _get(talk: Talk, drill_id: str) -> Doc:

@@ -3,7 +3,7 @@
 import click
 
 from drsync.adapters.api_client.doc import Doc
-from drsync.cli.client import Client, quote, run
+from drsync.cli.client import Client, ask, quote, run
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.files_view import tree_remarks, trees_table
 from drsync.cli.options import Talk, asked_by_options, coordinator_options
@@ -34,7 +34,7 @@ def show(group: str, fileset: str) -> None:
       drsync files show orders documents
     """
     talk = Talk.here()
-    status = run(_status(talk, group))
+    status = ask(talk, f"/v1/groups/{quote(group)}").doc("status")
     names = [one.text("name") for one in status.docs("filesets")]
     if fileset and fileset not in names:
         raise UsageError(
@@ -87,11 +87,6 @@ def approve(name: str, at: str, reason: str, actor: str) -> None:
         print_json(dict(told.items()))
         return
     line(f"{group}/{fileset} goes on at {told.text('center')} with its next scan.", GOOD)
-
-
-async def _status(talk: Talk, group: str) -> Doc:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        return (await client.get(f"/v1/groups/{quote(group)}")).doc("status")
 
 
 async def _approve(talk: Talk, group: str, fileset: str, body: dict[str, object]) -> Doc:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from drsync.adapters.api_client.doc import Doc
-from drsync.cli.client import Client, quote, run
+from drsync.cli.client import Client, ask, quote, run
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.output import GOOD, console, line, print_json, row, table
@@ -58,7 +58,7 @@ def apply(file: Path) -> None:
 def list_groups() -> None:
     """All groups."""
     talk = Talk.here()
-    found = run(_get(talk, "/v1/groups"))
+    found = ask(talk, "/v1/groups")
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -81,7 +81,7 @@ def list_groups() -> None:
 def show(name: str) -> None:
     """What one group is made of."""
     talk = Talk.here()
-    found = run(_get(talk, f"/v1/groups/{quote(name)}"))
+    found = ask(talk, f"/v1/groups/{quote(name)}")
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -106,8 +106,3 @@ def _members(spec: Doc) -> list[str]:
 async def _post(talk: Talk, document: dict[str, object]) -> Doc:
     async with Client(talk.coordinator, talk.token_file) as client:
         return await client.post("/v1/groups", document)
-
-
-async def _get(talk: Talk, path: str) -> Doc:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        return await client.get(path)

@@ -6,7 +6,7 @@ import click
 
 from drsync.adapters.api_client.doc import Doc, Json
 from drsync.cli import loss, operations
-from drsync.cli.client import Client, quote, run
+from drsync.cli.client import Client, ask, quote, run
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.operations import finish, progress, took
 from drsync.cli.options import Talk, asked_by_options, coordinator_options
@@ -93,7 +93,7 @@ def failback(group: str, reason: str, actor: str) -> None:
       drsync failback orders
     """
     talk = Talk.here()
-    to = run(_preferred_owner(talk, group))
+    to = _preferred_owner(talk, group)
     body: Json = {"to": to, "reason": reason or "failback", "actor": actor, "failback": True}
     operation = run(_switch(talk, group, body | runbook_form()))
     finish(operation, as_json=talk.as_json, report=lambda ended: _report(ended, group, to))
@@ -111,9 +111,8 @@ async def _fail_over(talk: Talk, group: str, body: Json, title: str) -> Doc:
         return await operations.ask(client, path, body, title, show)
 
 
-async def _preferred_owner(talk: Talk, group: str) -> str:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        found = await client.get(f"/v1/groups/{quote(group)}")
+def _preferred_owner(talk: Talk, group: str) -> str:
+    found = ask(talk, f"/v1/groups/{quote(group)}")
     owner = found.text("preferred_owner") or found.doc("group").text("preferred_owner")
     if not owner:
         raise UsageError(

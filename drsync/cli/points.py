@@ -3,7 +3,7 @@
 import click
 
 from drsync.adapters.api_client.doc import Doc
-from drsync.cli.client import Client, quote, run
+from drsync.cli.client import Client, ask, quote, run
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.output import GOOD, console, line, print_json, row, table
@@ -27,7 +27,7 @@ def points(group: str, is_all: bool) -> None:
       drsync points orders
     """
     talk = Talk.here()
-    found = run(_points(talk, group))
+    found = ask(talk, f"/v1/groups/{quote(group)}/points")
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -78,11 +78,6 @@ def checkpoint(group: str, name: str) -> None:
         return
     called = f" {name}" if name else ""
     line(f"Recovery point{called} of {group}: record {count(made.whole('seq'))}.", GOOD)
-
-
-async def _points(talk: Talk, group: str) -> Doc:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        return await client.get(f"/v1/groups/{quote(group)}/points")
 
 
 async def _checkpoint(talk: Talk, group: str, name: str) -> Doc:

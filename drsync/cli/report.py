@@ -6,7 +6,7 @@ from typing import TypeVar
 import click
 
 from drsync.adapters.api_client.doc import Doc
-from drsync.cli.client import Client, run
+from drsync.cli.client import ask
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.output import BAD, DIM, GOOD, console, line, print_json, row, table
@@ -71,7 +71,7 @@ def _report(kind: str, group: str, since: str, lang: str, show: Callable[[Doc, W
         since_s = int(parse_duration(since))
     except ValueError as error:
         raise UsageError(f"--since: {error}") from error
-    found = run(_ask(talk, f"/v1/reports/{kind}", group, since_s))
+    found = ask(talk, f"/v1/reports/{kind}", {"group": group, "since_s": since_s})
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -82,11 +82,6 @@ def _report(kind: str, group: str, since: str, lang: str, show: Callable[[Doc, W
         if index:
             line()
         show(one, words(lang))
-
-
-async def _ask(talk: Talk, path: str, group: str, since_s: int) -> Doc:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        return await client.get(path, {"group": group, "since_s": since_s})
 
 
 def _show_availability(found: Doc, say: Words) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drsync.adapters.api_client.doc import Doc
-from drsync.cli.client import Client, Query, quote, run
+from drsync.cli.client import Client, ask, quote, run
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.events_export import export_options, write_export
 from drsync.cli.options import Talk, coordinator_options
@@ -42,7 +42,7 @@ def status(watch: bool) -> None:
         with contextlib.suppress(KeyboardInterrupt):  # that is how one leaves
             run(_watch(talk))
         return
-    found = run(_ask(talk, "/v1/status"))
+    found = ask(talk, "/v1/status")
     if talk.as_json:
         print_json(dict(found.items()))
     else:
@@ -60,7 +60,7 @@ def why(group: str) -> None:
       drsync why orders
     """
     talk = Talk.here()
-    found = run(_ask(talk, f"/v1/groups/{quote(group)}/why"))
+    found = ask(talk, f"/v1/groups/{quote(group)}/why")
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -113,7 +113,7 @@ def events(group: str, after: int, limit: int, path: Path | None, since: str) ->
         return
     if since:
         raise UsageError("--since belongs to --export", remedy="Use --after N, or give --export FILE.")
-    found = run(_ask(talk, "/v1/events", {"group": group, "after": after, "limit": limit}))
+    found = ask(talk, "/v1/events", {"group": group, "after": after, "limit": limit})
     if talk.as_json:
         print_json(dict(found.items()))
         return
@@ -128,11 +128,6 @@ def events(group: str, after: int, limit: int, path: Path | None, since: str) ->
         about = (event.text("group"), event.text("center"), "" if epoch == "0" else epoch)
         row(what, event.text("n"), clock(event.whole("at_us")), *about, text)
     console().print(what)
-
-
-async def _ask(talk: Talk, path: str, query: Query | None = None) -> Doc:
-    async with Client(talk.coordinator, talk.token_file) as client:
-        return await client.get(path, query)
 
 
 async def _watch(talk: Talk) -> None:
