@@ -91,6 +91,20 @@ def test_an_agent_that_was_asked_to_stop_closes_its_copies(village: Village) -> 
     assert agent.starts == 2
 
 
+def test_a_view_is_served_hashed_probed_and_closed(village: Village) -> None:
+    written(village, "production", 16)
+    village.run(2)
+    view: dict[str, object] = {"id": "ef" * 16}
+    opened = village.ask("same_city", "view.open", view)
+    before = village.ask("same_city", "view.hash", view)
+    assert village.ask("same_city", "view.probe", view)["ok"] is True
+    assert village.ask("same_city", "view.hash", view) == before
+    closed = village.ask("same_city", "view.close", view)
+    assert isinstance(opened["volumes"], dict)
+    assert "view-efefefefefef" in opened["volumes"]["disk"]
+    assert closed["open"] == []
+
+
 def test_a_process_that_dies_in_a_system_call_is_started_again(village: Village) -> None:
     agent = village.agents["same_city"]
     agent.host.disk.die_at(1, "after")

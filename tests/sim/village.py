@@ -225,6 +225,17 @@ class Village:
         self.timeline.run(self.timeline.now + 40, lambda: len(self.desk.outcomes) > before)
         return self.desk.outcomes[-1]
 
+    def ask(self, center: str, method: str, body: Json) -> Json:
+        """Have the coordinator ask an agent, and wait for the answer."""
+        answers: list[Json] = []
+
+        async def asking() -> None:
+            answers.append(await self.desk.call(center, method, {"group": GROUP.id, **body}, 30.0))
+
+        self._process.spawn(asking())
+        self.timeline.run(self.timeline.now + 40, lambda: bool(answers))
+        return answers[0]
+
     def write(self, center: str, count: int) -> Answers:
         """Have an application write where the volume is served; answers come as time passes."""
         process, device = self.devices[center]
