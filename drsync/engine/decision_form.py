@@ -181,7 +181,7 @@ def _last_to_json(last: LastKnown) -> Json:
                 "fileset": tree.fileset,
                 "generation": tree.generation,
                 "looked_s": tree.looked_s,
-                "lags_s": dict(tree.lags_s),
+                "lags_s": [{"center": center, "lag_s": lag_s} for center, lag_s in tree.lags_s],
             }
             for tree in last.trees
         ],
@@ -194,12 +194,12 @@ def _last_from_json(of: Fields) -> LastKnown:
 
 
 def _tree(of: Fields) -> TreeKnown:
-    lags = of.fields("lags_s")
+    lags = [Fields.of("last_known.trees.lags_s", lag) for lag in of.each("lags_s")]
     return TreeKnown(
         of.text("fileset"),
         of.whole("generation"),
         of.maybe("looked_s", of.number),
-        tuple((name, lags.number(name)) for name in lags.body),
+        tuple((lag.text("center"), lag.number("lag_s")) for lag in lags),
     )
 
 

@@ -9,7 +9,7 @@ The first line names the format; lines of a kind that is not known are kept and 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -81,7 +81,7 @@ def unseal(data: bytes) -> list[Line]:
     return lines[:-1]
 
 
-def _checked(raw: Iterable[bytes]) -> Iterator[Line]:
+def _checked(raw: Sequence[bytes]) -> Iterator[Line]:
     before, is_over = "", False
     for number, line in enumerate(raw, start=1):
         if not line:
@@ -91,7 +91,7 @@ def _checked(raw: Iterable[bytes]) -> Iterator[Line]:
         if is_over:
             raise MalformedError(f"line {number}: there is more after the end", code="changed")
         content, seal = line[:-_TAIL], line[-_TAIL:]
-        kind, body = _object(number, line)
+        kind, body = _object(number, line, is_cut=number == len(raw))
         if number == 1:
             _check_head(kind, body)
         before = _sum(before, content)
@@ -102,13 +102,13 @@ def _checked(raw: Iterable[bytes]) -> Iterator[Line]:
         yield Line(number, kind, body)
 
 
-def _object(number: int, line: bytes) -> tuple[str, Json]:
+def _object(number: int, line: bytes, *, is_cut: bool) -> tuple[str, Json]:
+    """The two parts of a line; `is_cut`: it lacks its line end."""
     if len(line) > LINE_BYTES_MAX:
         raise MalformedError(f"line {number}: longer than {LINE_BYTES_MAX} bytes", code="too_large")
     try:
         whole: object = json.loads(line)
     except (ValueError, RecursionError) as error:
-        is_cut = not line.rstrip().endswith(b"}")
         text = "it is cut off: the file is incomplete" if is_cut else f"it is not JSON: {error}"
         code = "not_an_incident" if number == 1 else "truncated" if is_cut else "changed"
         raise MalformedError(f"line {number}: {text}", code=code) from error
