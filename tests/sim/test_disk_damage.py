@@ -178,7 +178,7 @@ def test_two_processes_never_hold_one_copy_and_the_lock_dies_with_its_holder() -
 
 
 def test_what_a_dead_process_left_unsynced_is_durable_only_when_it_was_written_again() -> None:
-    """The disk fails under the next process, too: what the one after that reads may be in memory only (P33)."""
+    """The disk fails under the next process, too; what the one after that reads may be in memory only."""
     failed = 0
     for at in range(1, 12):
         disk, stated = formatted(), Stated()

@@ -53,6 +53,7 @@ class Life:
         self._sync()
 
     def _open(self) -> None:
+        self.journal = None
         self.journal = SegmentJournal(
             self._directory, IDENTITY, self.durable, segment_bytes=SEGMENT_BYTES_MIN, files=self._files
         )
