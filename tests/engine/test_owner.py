@@ -207,6 +207,7 @@ def test_with_fsync_durability_every_write_waits_for_the_disk(tmp_path: Path) ->
     assert bench.answered == []
     bench.sync()
     assert bench.answered == [b"w1"]
+    bench.journal.close()
 
 
 def test_without_a_lease_nothing_is_answered_or_read(bench: Bench) -> None:
