@@ -102,9 +102,10 @@ def _sealed(seen: Observation, command: Seal) -> Observation:
 
 
 def _frozen(seen: Observation, owner: str) -> Observation:
-    """The owner holds its writes, and the target has received all of them."""
+    """The owner holds its writes and the target has received them; it commits when all in sync are there."""
     word = seen.statements[owner]
-    word = replace(word, state=CopyState.FROZEN, durable=word.appended, commit=word.appended)
+    commit = word.appended if seen.charter.in_sync <= set(seen.statements) else word.commit
+    word = replace(word, state=CopyState.FROZEN, durable=word.appended, commit=commit)
     seen = replace(_with(seen, word), frozen_since=seen.now)
     target = seen.candidate
     return seen if target is None else _with(seen, _copied(target, word, word.appended))
