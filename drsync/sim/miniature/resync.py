@@ -39,7 +39,7 @@ HEARD = 0.8  # chance that a word arrives
 CRASH = 0.03  # chance that a center restarts between two actions
 LOST = 0.5  # chance that what was not synced is gone
 SNAPSHOTS = 0.1  # chance that a file system can keep the base
-LEAVE = 0.3  # chance that a person allows a copy to be inconsistent
+LEAVE = 0.4  # chance that a person allows a copy to be inconsistent
 TWICE = 0.3  # chance that a word comes again
 
 
@@ -62,6 +62,7 @@ class ResyncWorld:
         self.away: set[str] = set()
         self.mail: list[tuple[str, str, EndWord]] = []
         self.snapshots: dict[str, Copy] = {}
+        self.highest: dict[tuple[str, str], int] = {}  # by center and incarnation
         self.now = 0.0
         self.count = 1
         self.switches = 0
@@ -90,8 +91,8 @@ class ResyncWorld:
             self.restart_target: 1.5,
             self.restart_owner: 0.4,
             self.hang: 0.3,
-            self.lose_marks: 0.4,
-            self.change_owner: 1.5,
+            self.lose_marks: 1.5,
+            self.change_owner: 4,
             self.snapshot: 1,
             self.restore: 0.6,
         }
@@ -215,8 +216,7 @@ class ResyncWorld:
         if peer.position < known.seq and str(peer.incarnation) == known.incarnation:
             self.count += 1
             peer.incarnation = self.count  # it went back in time: nobody's memory of it holds
-        if self.rules.knows_incarnation:
-            me.cursors[name] = Cursor(str(peer.incarnation), peer.position)
+        me.cursors[name] = Cursor(str(peer.incarnation), peer.position)
         me.dirty[name] = dirty = self.rules.reached(me.dirty[name], me.cursors[name].seq)
         how = self.rules.plan(found, dirty, me.trimmed, peer.target.is_consistent)
         if how is How.STREAM:
@@ -300,7 +300,7 @@ class ResyncWorld:
         """Is there room for a stage, or leave to go without?"""
         needed = BLOCKS if source.by_digest else extents.size(source.whole)
         dice = self.dice
-        room = Room(needed, dice.randrange(2 * BLOCKS), dice.random() < SNAPSHOTS, dice.random() < LEAVE)
+        room = Room(needed, dice.randrange(BLOCKS + 2), dice.random() < SNAPSHOTS, dice.random() < LEAVE)
         others = {
             name: copy.target.is_consistent
             for name, copy in self.copies.items()
@@ -473,7 +473,8 @@ class ResyncWorld:
     def snapshot(self) -> None:
         """Somebody keeps an image of a whole machine."""
         peer = self.somebody()
-        self.snapshots[peer.name] = deepcopy(peer)
+        if peer.target.is_consistent:  # nobody would keep another, and two of them are no copy at all
+            self.snapshots[peer.name] = deepcopy(peer)
 
     def restore(self) -> None:
         """Somebody brings it back."""
@@ -494,15 +495,22 @@ class ResyncWorld:
         for copy in good:
             if copy.image != self.states[copy.position]:
                 raise ViolationError("a copy does not stand at a consistent point", copy.name, copy.position)
+        for copy in self.copies.values():
+            store = (copy.name, str(copy.incarnation))
+            self.highest[store] = max(copy.position, self.highest.get(store, 0))
         for holder in good:
             for other in good:
                 self.check_pair(holder, other)
 
     def check_pair(self, holder: Copy, other: Copy) -> None:
         """INV-11, where the holder is ahead and its memory of the other holds. Raises ViolationError."""
-        if holder is other or other.position > holder.position:
+        if holder is other:
             return
         cursor = holder.cursors[other.name]
+        if cursor.seq > self.highest.get((other.name, cursor.incarnation), 0):
+            raise ViolationError("a cursor that nobody confirmed", holder.name, other.name, cursor.seq)
+        if other.position > holder.position:
+            return
         if cursor.incarnation != str(other.incarnation) or other.position < cursor.seq:
             return
         holes = holder.lacks_cover(other)
