@@ -110,7 +110,7 @@ class Lookout:
         group_id = charter.group.id
         watched = self._groups.setdefault(group_id, Watched())
         self._learn(charter, watched)
-        seen = self._observe(charter)
+        seen = self.observe(charter)
         verdict = detection.detect(
             seen,
             self._owner(charter, watched, seen.now),
@@ -126,6 +126,11 @@ class Lookout:
         watched = self._groups[group_id]
         watched.retry_at = self._clock.now() + watched.retry_s
         watched.retry_s = min(2 * watched.retry_s, RETRY_MAX_S)
+
+    def words(self, charter: Charter) -> dict[str, Statement]:
+        """What each member last stated, however long ago."""
+        found = ((m.name, self._sessions.word(charter.group.id, m.name)) for m in charter.group.members)
+        return {name: word.statement for name, word in found if word is not None}
 
     # --- what is remembered
 
@@ -175,7 +180,7 @@ class Lookout:
 
     # --- what is seen
 
-    def _observe(self, charter: Charter) -> Observation:
+    def observe(self, charter: Charter) -> Observation:
         """The members that were heard just now. A plan is made of what they state then, not of this."""
         now, group_id = self._clock.now(), charter.group.id
         statements: dict[str, Statement] = {}

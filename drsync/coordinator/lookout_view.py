@@ -1,9 +1,12 @@
-"""What is held of an owner, for people and tools: facts and sentences, no decisions."""
+"""What is held of an owner and of what its loss would leave, for people and tools: facts, no decisions."""
 
 from collections.abc import Mapping
 
+from drsync.core import failback, reprotect, star
 from drsync.core.detection import FOR_A_PERSON, Action, State, Verdict
+from drsync.core.observation import Observation
 from drsync.model.charter import Charter
+from drsync.model.copy import Statement
 
 MISSING = frozenset((State.SUSPECTED, State.CONFIRMED))
 """States of an owner that does not serve, or that nobody knows to serve."""
@@ -37,4 +40,48 @@ def shown(verdict: Verdict | None, now: float) -> Mapping[str, object]:
         "hindrance": verdict.hindrance,
         "until_s": left,
         "target": verdict.target,
+    }
+
+
+def about_pairs(charter: Charter, words: Mapping[str, Statement]) -> list[dict[str, object]]:
+    """Star readiness: how any two members could be made level if the others were lost."""
+    return [
+        {
+            "centers": [one, other],
+            "resyncable": pair.best.how.value,
+            "from": pair.best.source,
+            "lacks_records": pair.best.lacks,
+            "alarm": pair.is_alarming,
+            "reason": pair.best.reason,
+        }
+        for (one, other), pair in star.readiness(charter, words).items()
+    ]
+
+
+def about_rejoining(
+    charter: Charter, words: Mapping[str, Statement], heard: Mapping[str, Statement]
+) -> list[dict[str, object]]:
+    """Who needs what until the group is protected as its policy says, in order."""
+    return [
+        {
+            "center": task.center,
+            "step": task.step.value,
+            "words": reprotect.WORDS[task.step],
+            "lacks_records": task.lacks,
+            "by_a_person": task.is_for_a_person,
+        }
+        for task in reprotect.plan(charter, words, frozenset(heard))
+    ]
+
+
+def about_failback(seen: Observation) -> dict[str, object]:
+    """Whether the group may go back to its preferred owner; empty where it is at home."""
+    if not failback.is_away(seen):
+        return {}
+    reasons = failback.objections(seen)
+    return {
+        "to": seen.charter.group.preferred_owner,
+        "possible": not reasons,
+        "why_not": " ".join(reason.sentence for reason in reasons),
+        "remedy": " ".join(reason.remedy for reason in reasons),
     }

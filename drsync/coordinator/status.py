@@ -13,7 +13,14 @@ from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.forms import PeerWord
 from drsync.coordinator.lookout import Lookout, is_open
-from drsync.coordinator.lookout_view import MISSING, remedy_for, shown
+from drsync.coordinator.lookout_view import (
+    MISSING,
+    about_failback,
+    about_pairs,
+    about_rejoining,
+    remedy_for,
+    shown,
+)
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import about_rto, about_service, rto_lines
 from drsync.coordinator.sessions import OwnerWord, SessionTable
@@ -118,6 +125,7 @@ class Picture:
     def group(self, charter: Charter) -> Json:
         """One group of the status."""
         lines = self.why(charter)
+        seen, words = self._lookout.observe(charter), self._lookout.words(charter)
         word = self._report(charter)
         drill = self._objectives.last_drill(charter)
         return {
@@ -134,6 +142,9 @@ class Picture:
             "intent": control.to_json(charter.intent) if charter.intent else None,
             "objectives": control.to_json(charter.group.objectives),
             "detection": shown(self._lookout.verdict(charter.group.id), self._clock.now()),
+            "star": about_pairs(charter, words),
+            "rejoining": about_rejoining(charter, words, seen.statements),
+            "failback": about_failback(seen),
             "filesets": about_filesets(charter),
             "rto": about_rto(self._objectives.rto(charter), charter),
             "availability": about_service(self._objectives, charter),
