@@ -11,6 +11,7 @@ from drsync.cli.errors import EXIT_CODES, FAILED
 from drsync.cli.incident import incident_options, replay
 from drsync.cli.options import Talk, json_option
 from drsync.cli.output import BAD, GOOD, console, line, print_json, row, table
+from drsync.cli.sim_availability import availability
 from drsync.cli.text import count, format_duration, plural
 from drsync.config.problems import nearest
 from drsync.model.errors import UsageError
@@ -24,7 +25,7 @@ SEED_MAX = (1 << 63) - 1
 
 @json_option
 @incident_options
-@click.command(epilog=EXIT_CODES)
+@click.group(epilog=EXIT_CODES, invoke_without_command=True)
 @click.option("--seeds", type=click.IntRange(1), help=f"How many worlds. [default: {SEEDS}; 1 with --seed]")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), help="The first one; alone: replay this one.")
 @click.option("--mutant", metavar="NAME", help="Break one rule on purpose, and see it caught.")
@@ -51,7 +52,10 @@ def sim(
       drsync sim --list-mutants
       drsync sim --seeds 50 --mutant ack_before_shrink
       drsync sim --replay-incident failover.jsonl
+      drsync sim availability
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     if incident is not None:
         replay(incident, at, lang)
         return
@@ -66,6 +70,9 @@ def sim(
         hint = f"Did you mean {meant}? " if meant else ""
         raise UsageError(f"there is no mutant {mutant!r}", remedy=f"{hint}See drsync sim --list-mutants.")
     _run(seed if seed is not None else 1, seeds or (SEEDS if seed is None else 1), mutant)
+
+
+sim.add_command(availability)
 
 
 def _run(first: int, number: int, mutant: str | None) -> None:

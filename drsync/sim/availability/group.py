@@ -106,6 +106,7 @@ class Group(Situation):
         if center == self.owner and len(self._centers) > 1:
             target = next((c for c in self._centers if self._is_fit(c)), None)
             if target is None:
+                self._latent = [None] * len(self._latent)  # a switchover that does not start finds them
                 return False
             self._switch(target, Cause.MAINTENANCE)
             self.in_sync = frozenset((target,))

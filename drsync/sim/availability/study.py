@@ -20,6 +20,7 @@ from drsync.sim.availability.rates import Basis, Rates, Row
 from drsync.sim.availability.rules import Rules
 from drsync.sim.availability.statistics import Estimate
 from drsync.sim.availability.topology import Topology
+from drsync.sim.availability.whatif import WhatIf
 
 SCHEMA = "drsync.availability-study/1"
 METHOD = (
@@ -81,6 +82,7 @@ class Compared(Figures):
     """A what-if, its figures, and how many more minutes a year it is down than the base."""
 
     name: str
+    detection_s: float
     difference_minutes: Bounds
     is_significant: bool
 
@@ -250,7 +252,7 @@ def _report(order: Order, setups: Sequence[Setup], runs: Sequence[list[Result]])
     if order.has_what_ifs:
         base = of(whatif.BASE, order.rates)
         compared = [
-            _compare(order, one.name, of(one.topology, one.change(order.rates)), base)
+            _compare(order, one, of(one.topology, one.change(order.rates)), base)
             for one in whatif.what_ifs(order.detection_s)
         ]
     return {
@@ -268,12 +270,13 @@ def _report(order: Order, setups: Sequence[Setup], runs: Sequence[list[Result]])
     }
 
 
-def _compare(order: Order, name: str, runs: list[Result], base: list[Result]) -> Compared:
+def _compare(order: Order, one: WhatIf, runs: list[Result], base: list[Result]) -> Compared:
     gap = statistics.difference(
         [run.down_s / MINUTE_S for run in runs], [run.down_s / MINUTE_S for run in base]
     )
     return {
-        "name": name,
+        "name": one.name,
+        "detection_s": one.topology.detection_s,
         "difference_minutes": _bounds(gap),
         "is_significant": not gap.low <= 0.0 <= gap.high,
         **_figures(order, runs),
@@ -330,9 +333,13 @@ def _bounds(found: Estimate) -> Bounds:
 
 def assumptions(rates: Rates) -> list[str]:
     """The rows of a table that nobody published or measured, by their path."""
-    found: list[str] = []
+    return [path for path, row in rows(rates).items() if row.basis is Basis.ASSUMPTION]
+
+
+def rows(rates: Rates) -> dict[str, Row]:
+    """All rows of a table by their path, in its order."""
+    found: dict[str, Row] = {}
     for section in Rates.model_fields:
         part = getattr(rates, section)
-        rows = {section: part} if isinstance(part, Row) else {f"{section}.{key}": row for key, row in part}
-        found += [path for path, row in rows.items() if row.basis is Basis.ASSUMPTION]
+        found |= {section: part} if isinstance(part, Row) else {f"{section}.{key}": row for key, row in part}
     return found
