@@ -180,8 +180,9 @@ class SimCoordinator:
 
         self.disk.charters.at_commit = at_commit
 
-    def _performed(self, _group_id: str, _command: Command) -> None:
+    def _performed(self, _group_id: str, command: Command) -> None:
         self.commands += 1
+        self._tell(self.name, "performed", f"command {self.commands}: {type(command).__name__}")
         if self.commands == self.crash_after_command:
             self.crash_after_command = None
             self._die()

@@ -47,14 +47,15 @@ class SimConnection(sqlite3.Connection):
         """See sqlite3."""
         if self.is_dead:
             raise Killed
-        if self.at_commit is None:
+        call = self.at_commit
+        if call is None:
             return super().execute(sql, parameters)
         is_commit = sql == "COMMIT" or (not self.in_transaction and sql.startswith(WRITES))
         if is_commit:
-            self.at_commit(Moment.BEFORE)
+            call(Moment.BEFORE)
         cursor = super().execute(sql, parameters)
         if is_commit:
-            self.at_commit(Moment.AFTER)
+            call(Moment.AFTER)
         return cursor
 
     @override
