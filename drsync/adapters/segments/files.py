@@ -182,7 +182,9 @@ def _without(parts: list[Buffer], written: int) -> list[Buffer]:
 
 def read_up_to(files: Files, fd: int, length: int, offset: int) -> bytearray:
     """`length` bytes at `offset`, or what there is before the end of the file."""
-    buffer = bytearray(length)
+    buffer = bytearray(
+        max(min(length, files.size(fd) - offset), 0)
+    )  # because a window is larger than most files
     done = read_into(files, fd, memoryview(buffer), offset)
     del buffer[done:]
     return buffer

@@ -96,10 +96,11 @@ class SuperblockFiles:
             except FileNotFoundError:
                 continue
             try:
-                data = bytes(read_up_to(self._files, fd, SLOTS * SLOT_BYTES, 0))
+                data = memoryview(read_up_to(self._files, fd, SLOTS * SLOT_BYTES, 0))
             finally:
                 self._files.close(fd)
-            found.extend(decode_slot(data[slot * SLOT_BYTES :][:SLOT_BYTES]) for slot in range(SLOTS))
+            starts = range(0, SLOTS * SLOT_BYTES, SLOT_BYTES)
+            found.extend(decode_slot(bytes(data[at : at + SLOT_BYTES])) for at in starts)
         return found
 
     def store(self, value: bytes) -> None:
