@@ -3,10 +3,13 @@
 import random
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from drsync.adapters.sqlite.database import Database
 from drsync.model.charter import Charter
+from drsync.model.errors import RefusedError
 from drsync.model.group import GroupPolicy, GroupSpec, VolumeSpec
 from drsync.model.operation import Operation, OperationState
 from drsync.model.topology import Center, Designation
@@ -14,6 +17,7 @@ from drsync.sim.agent import SimAgent, Surroundings
 from drsync.sim.coordinator import Order, SimCoordinator
 from drsync.sim.disk import Disk
 from drsync.sim.host import Host
+from drsync.sim.killed import Killed
 from drsync.sim.network import Network
 from drsync.sim.process import UNFINISHED
 from drsync.sim.store_disk import Moment, SimPlace
@@ -291,3 +295,20 @@ def test_a_place_keeps_what_is_committed_alone() -> None:
         place.connect()
     place.release()
     assert place.connect().execute("SELECT x FROM t").fetchall() == [(1,)]
+
+
+def test_a_store_of_files_can_be_moved_into_the_world(tmp_path: Path) -> None:
+    real = Database(tmp_path / "coordinator.db")
+    real.set_meta("key", "value")
+    place = SimPlace("coordinator.db")
+    place.put(real.snapshot())
+    real.close()
+    moved = Database(place)
+    assert moved.get_meta("key") == "value"
+    moved.set_meta("key", "other")
+    place.release()
+    assert Database(place).get_meta("key") == "other"
+    with pytest.raises(RefusedError, match="used by another process"):
+        Database(place)
+    with pytest.raises(Killed):
+        moved.set_meta("key", "from beyond")

@@ -18,6 +18,9 @@ from drsync.model.errors import TransientError
 APPLICATION_ID = 0x64725379  # "drSy", so that another program's file is recognised
 SCHEMA_VERSION = 1
 
+NO_LOG = b"\x01\x01"
+"""Bytes 18 and 19 of a file whose changes are not in a write-ahead log beside it (sqlite.org/fileformat2)."""
+
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE charters (
@@ -120,7 +123,8 @@ class Database:
     def snapshot(self) -> bytes:
         """All that is committed, as the bytes of a database file: a backup."""
         assert not self._connection.in_transaction
-        return self._connection.serialize()
+        whole = self._connection.serialize()
+        return whole[:18] + NO_LOG + whole[20:]
 
     def get_meta(self, key: str) -> str | None:
         """A value of the small key table."""

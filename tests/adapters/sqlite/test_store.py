@@ -119,6 +119,34 @@ async def test_a_mark_lost_between_commit_and_note_makes_no_good_store_look_old(
     database.close()
 
 
+def test_a_snapshot_is_a_file_of_its_own_with_all_that_was_committed(tmp_path: Path) -> None:
+    database = Database(tmp_path / "coordinator.db")
+    database.set_meta("key", "value")
+    (tmp_path / "copy.db").write_bytes(database.snapshot())
+    database.set_meta("key", "later")
+    database.close()
+    copy = Database(tmp_path / "copy.db")
+    assert copy.get_meta("key") == "value"
+    copy.close()
+
+
+def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path) -> None:
+    database = Database(tmp_path / "coordinator.db")
+    database.set_meta("key", "value")
+    database._connection.execute("PRAGMA max_page_count = 60")
+
+    def change() -> None:
+        with database.transaction():
+            database.set_meta("key", "half")
+            database.set_meta("large", "x" * (1 << 20))
+
+    with pytest.raises(TransientError, match="full"):
+        change()
+    assert database.get_meta("key") == "value"
+    database.set_meta("key", "goes on")
+    database.close()
+
+
 def test_a_second_coordinator_is_refused(tmp_path: Path) -> None:
     database = Database(tmp_path / "coordinator.db")
     with pytest.raises(RefusedError, match="used by another process"):
