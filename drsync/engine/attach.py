@@ -68,7 +68,7 @@ class Attachment:
         self._session = statement.session
         self._center = statement.center
         self._told_commit = 0
-        self._progress = (0, 0.0)
+        self._progress = (0, engine.clock.now())
         self._retain = 0
         can_unpack = FEATURE_ZSTD in features and copy.spec.policy.compress
         self.sender = Sender(self._send_frame, engine.clock, can_unpack=can_unpack, pick=lambda: self.feed)
