@@ -19,6 +19,7 @@ Fault = Callable[["World"], str]
 
 CUT_S = (0.2, 12.0)  # because some outages are shorter than a lease and some longer than all patience
 LONG_S = (5.0, 25.0)
+SLOW_RATES = (25_000.0, 60_000.0)  # bytes a second, because below a frame in 15 s nothing gets across
 FULL_ROOM = 96 << 10  # bytes left on a disk that fills up
 DRIFT = (0.9, 1.1)  # because clocks of machines go wrong by parts of a thousand; leases allow one in a hundred
 WALL_JUMP_S = 3600.0
@@ -75,9 +76,8 @@ def slow_line(world: "World") -> str:
     """A line becomes far slower than the application writes."""
     one, other = world.dice.sample(world.places, 2)
     line = world.network.line(one, other)
-    before = line.rate
-    line.rate = world.dice.choice((2_000.0, 20_000.0))
-    world.later(world.dice.uniform(*LONG_S), lambda: setattr(line, "rate", before))
+    line.rate = world.dice.choice(SLOW_RATES)
+    world.later(world.dice.uniform(*LONG_S), lambda: world.lay_line(one, other))
     return f"the line from {one} to {other} takes {line.rate:.0f} bytes a second"
 
 

@@ -72,7 +72,7 @@ class World:
         self.harmed: set[str] = set()
         self.is_calm = False
         self.attempts = 0
-        self._lay_lines()
+        self.lay_lines()
         self.opened: list[Callable[[Export], None]] = []
         self.disk_changed: list[Callable[[str], None]] = []
 
@@ -90,16 +90,21 @@ class World:
     def _again_s(self) -> float:
         return self.dice.uniform(*self.character.restart_s)
 
-    def _lay_lines(self) -> None:
-        found = self.character
-        far = {"remote"} if found.is_store_in_city else {"remote", COORDINATOR}
+    def lay_lines(self) -> None:
+        """Every line as it is when nothing is wrong with it."""
         for one in self.places:
             for other in self.places:
-                line = self.network.line(one, other)
-                is_far = (one in far) != (other in far)
-                line.latency = found.latency_far if is_far else found.latency_city
-                line.jitter = line.latency * found.jitter
-                line.rate = found.rate_far if is_far else 0.0
+                self.lay_line(one, other)
+
+    def lay_line(self, one: str, other: str) -> None:
+        """One line likewise; whether it is cut is another matter."""
+        found = self.character
+        far = {"remote"} if found.is_store_in_city else {"remote", COORDINATOR}
+        is_far = (one in far) != (other in far)
+        line = self.network.line(one, other)
+        line.latency = found.latency_far if is_far else found.latency_city
+        line.jitter = line.latency * found.jitter
+        line.rate = found.rate_far if is_far else 0.0
 
     def _served(
         self, center: str, process: Process, group: str, volume: str, device: BlockDevice
@@ -275,7 +280,7 @@ class World:
         self.trace.say("world", "calm")
         self.cuts.clear()
         self.network.mend_all()
-        self._lay_lines()
+        self.lay_lines()
         for host in self.hosts.values():
             host.disk.faults = None
             host.disk.capacity = None
