@@ -16,6 +16,12 @@ from drsync.core.procedure import Way
 from drsync.engine.decision_form import observation_from_json, plan_from_json
 from drsync.engine.decisions import Decision
 from drsync.model.charter import IntentKind
+from drsync.report.incident import words
+from drsync.sim.incident.record import read
+from drsync.sim.incident.replay import differences
+from drsync.sim.incident.sentences import Sentences
+from drsync.sim.incident.story import Story
+from drsync.sim.incident.what_if import alternatives
 from drsync.wire.incident import unseal
 from tests.coordinator.centers import World
 from tests.core.groups import charter
@@ -154,3 +160,28 @@ async def test_an_export_that_is_too_large_says_how_to_ask_for_less(
     assert isinstance(error, dict)
     assert (error["code"], error["exit"]) == ("too_large", 2)
     assert "--since" in error["remedy"]
+
+
+async def test_the_stories_of_a_town_are_decided_alike_when_they_are_asked_again(world: World) -> None:
+    """There and back, a refusal, and a loss that was accepted."""
+    await lose_production(world)
+    await world.operate("/v1/groups/orders/failover", {"to": B, "reason": "fire"})
+    world.centers.deaf.discard(A)
+    await world.connect(A, session="second")
+    await world.operate("/v1/groups/orders/switchover", {"to": C})
+    await world.operate("/v1/groups/orders/switchover", {"to": B})
+    world.lose(B)
+    refused = await world.operate("/v1/groups/orders/failover", {"to": C})
+    assert refused["state"] == "refused"
+    forced = await world.operate("/v1/groups/orders/failover", {"to": C, "accept_loss": True})
+    assert forced["state"] == "done"
+    found = read(await exported(world))
+    assert [case.kind for case in found.cases] == [
+        "open", "failover", "switchover", "switchover", "failover", "failover",
+    ]  # fmt: skip
+    assert differences(found) == []
+    told = Story(words("en"), str)
+    lines = [line.text for case in found.cases for line in told.case(found, case)]
+    assert "THE DECISION: remote owns the group in epoch 1.0." in lines
+    table = [Sentences(words("en")).alternative(one) for one in alternatives(found.cases[-1].decisions[0])]
+    assert ("without --accept-loss", "refused: not_in_sync", "-") in table

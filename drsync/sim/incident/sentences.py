@@ -46,6 +46,8 @@ class Sentences:
     def news(self, kept: Kept, before: Kept | None) -> Iterator[Row]:
         """What is different from the decision before."""
         say, seen = self._say, kept.seen
+        if isinstance(kept.plan, Done):
+            return
         old = before.seen if before is not None else None
         for name in seen.members:
             word = seen.statements.get(name)
@@ -100,6 +102,8 @@ class Sentences:
 
     def _candidate(self, one: Candidate) -> str:
         say, verdict = self._say, one.verdict
+        if [reason.code for reason in verdict.reasons] == ["not_reached"]:
+            return say["cannot_silent"].format(center=one.center)
         if verdict.reasons:
             key = "cannot_free" if one.needs_word else "cannot"
             why = " ".join(reason.sentence for reason in verdict.reasons)
