@@ -6,9 +6,6 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
-from drsync.adapters.sqlite.charters import SqliteCharterStore
-from drsync.adapters.sqlite.database import Database
-from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator import forms
 from drsync.coordinator.door import COORDINATOR, Door
 from drsync.coordinator.office import Office
@@ -24,7 +21,7 @@ from drsync.sim.host import Host, HostClock, HostDice
 from drsync.sim.killed import Killed
 from drsync.sim.network import Network, SimTransport
 from drsync.sim.process import Process
-from drsync.sim.store_disk import Moment, SimNote, SimPlace, StoreDisk
+from drsync.sim.store_disk import Kept, Moment, StoreDisk
 
 EVENTS_MAX = 1000  # because an answer has no more
 PERSON = "operator"
@@ -101,7 +98,7 @@ class SimCoordinator:
         self._again_s = again_s
         self._stop: asyncio.Event | None = None
         self._is_wanted = False
-        self._found: tuple[SqliteCharterStore, SqliteEvidence] | None = None
+        self._found: Kept | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -145,6 +142,7 @@ class SimCoordinator:
         """Kill it, and let it find an empty disk when it is started."""
         self.kill()
         self.disk.lose()
+        self._found = None
 
     def backup(self) -> bytes:
         """The store as it is now."""
@@ -194,7 +192,7 @@ class SimCoordinator:
         raise Killed
 
     def _ended(self) -> None:
-        self.office = self._stop = None
+        self.office = self._stop = self._found = None
         self._tell(self.name, "process_ended", f"process {self.starts}")
         if self._is_wanted and self.host.is_up:
             self.host.timeline.after(self._again_s(), self._start_again)
@@ -320,18 +318,18 @@ class SimCoordinator:
 
     def charter(self, group: str) -> Charter | None:
         """The charter of a group by name or id, as it is committed, whether or not a process runs."""
-        for charter in self._look()[0].all():
+        for charter in self._look().charters.all():
             if group in (charter.group.id, charter.group.name):
                 return charter
         return None
 
     def history(self, group_id: str) -> list[Charter]:
         """Every charter of a group, oldest first."""
-        return [charter for _, charter in self._look()[0].history(group_id)]
+        return [charter for _, charter in self._look().charters.history(group_id)]
 
     def events(self, after: int = 0) -> list[Event]:
         """Events numbered above `after`, oldest first."""
-        return self._look()[1].events("", after, EVENTS_MAX)
+        return self._look().evidence.events("", after, EVENTS_MAX)
 
     def operation(self, order: Order) -> Operation | None:
         """What became of an order so far; None: it became no operation, or that is lost with its store."""
@@ -339,29 +337,22 @@ class SimCoordinator:
             return None
         if self.office is not None:
             return self.office.operations.find(order.operation)
-        return self._look()[1].operation(order.operation)
+        return self._look().evidence.operation(order.operation)
 
     def operations(self) -> list[Operation]:
         """The latest operations, newest first."""
-        return self._look()[1].operations(EVENTS_MAX)
+        return self._look().evidence.operations(EVENTS_MAX)
 
     def status(self) -> dict[str, object]:
         """What ``GET /v1/status`` says; empty while nobody answers."""
         return self.office.picture.status() if self.office is not None else {}
 
-    def _look(self) -> tuple[SqliteCharterStore, SqliteEvidence]:
-        """Charters and evidence: of the running process, or read from a copy of its disk."""
+    def _look(self) -> Kept:
+        """What is committed: as the running process has it, or read from a copy of its disk."""
         if self.office is not None:
-            return self.office.store, self.office.evidence
+            return Kept(self.office.store, self.office.evidence)
         if self._found is None:
-            place = SimPlace("copy")
-            place.put(self.disk.charters.committed())
-            clock, dice = _NoClock(), HostDice(random.Random(0))
-            database = Database(place)
-            self._found = (
-                SqliteCharterStore(database, SimNote(self.host), clock, dice),
-                SqliteEvidence(database, clock),
-            )
+            self._found = self.disk.look()
         return self._found
 
 
@@ -378,21 +369,6 @@ class _SimLog:
     def error(self, event: str, **facts: object) -> None:
         """See Log."""
         self._coordinator.said(self._process, event, facts)
-
-
-class _NoClock:
-    """For looking at what is kept: nothing happens there."""
-
-    def now(self) -> float:
-        """See Clock."""
-        return 0.0
-
-    def wall_us(self) -> int:
-        """See Clock."""
-        return 0
-
-    async def sleep_until(self, instant: float) -> None:
-        """See Clock."""
 
 
 class _StoppedError(Exception):

@@ -3,18 +3,21 @@
 What is committed survives the process; what is not, does not. A dead process's connection is dead.
 """
 
+import random
 import sqlite3
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
+from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.database import Database
+from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import History
 from drsync.adapters.sqlite.mark import Mark
 from drsync.coordinator.office import Storage
-from drsync.sim.host import Host
+from drsync.sim.host import Host, HostDice
 from drsync.sim.killed import Killed
 from drsync.sim.process import Process
 
@@ -159,6 +162,13 @@ class SimNote:
         self._noted = (self._host.boot_id, mark)
 
 
+class Kept(NamedTuple):
+    """What a coordinator knows durably, for looking at."""
+
+    charters: SqliteCharterStore
+    evidence: SqliteEvidence
+
+
 class StoreDisk:
     """The databases of one machine.
 
@@ -171,6 +181,7 @@ class StoreDisk:
         self.charters = SimPlace("coordinator.db")
         self.history = SimPlace("history.db")
         self.note = SimNote(host)
+        self._host = host
 
     def open(self, process: Process) -> Storage:
         """Open them for a process, for as long as it lives. Raises as `Database`."""
@@ -181,7 +192,30 @@ class StoreDisk:
         self.charters.release()
         self.history.release()
 
+    def look(self) -> Kept:
+        """What a process would find now, read from a copy: nothing is changed by it."""
+        place = SimPlace("copy")
+        place.put(self.charters.committed())
+        database, clock = Database(place), _NoClock()
+        note, dice = SimNote(self._host), HostDice(random.Random(0))
+        return Kept(SqliteCharterStore(database, note, clock, dice), SqliteEvidence(database, clock))
+
     def lose(self) -> None:
         """The disk is replaced by an empty one."""
         self.charters.put(b"")
         self.history.put(b"")
+
+
+class _NoClock:
+    """For looking at what is kept: nothing happens there."""
+
+    def now(self) -> float:
+        """See Clock."""
+        return 0.0
+
+    def wall_us(self) -> int:
+        """See Clock."""
+        return 0
+
+    async def sleep_until(self, instant: float) -> None:
+        """See Clock."""

@@ -194,7 +194,10 @@ def test_an_old_backup_is_noticed_and_hears_everybody_first(world: World) -> Non
 
 def test_a_lost_store_knows_no_group(world: World) -> None:
     world.serve()
+    world.coordinator.kill()
+    assert world.owner == A
     world.coordinator.lose_store()
+    assert world.coordinator.charter("orders") is None
     world.coordinator.start()
     world.run(5)
     assert world.coordinator.charter("orders") is None
