@@ -128,9 +128,12 @@ def test_rot_in_the_superblock_loses_nothing() -> None:
             assert copy.hint == stated.durable
 
 
-def test_a_read_that_lies_once_never_cuts_what_is_durable() -> None:
+def test_a_read_that_lies_once_cuts_nothing_durable_and_never_becomes_durable() -> None:
     for seed in range(60):
         disk, stated = aged()
+        copy = Copy(disk, stated)
+        copy.append(4, epoch=1)
+        copy.files.die()
         disk.faults = Faults(random.Random(seed), where=".seg", flipped_read=0.3)
         try:
             copy = Copy(disk, stated)

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 import pytest
+from typing_extensions import override
 
 from drsync.adapters.segments import shelf
+from drsync.adapters.segments.files import OsFiles, ensure_directory
 from drsync.adapters.segments.inspection import check, describe
 from drsync.adapters.segments.journal import SegmentJournal
 from drsync.adapters.segments.layout import HEADER_BYTES, TRAILER_BYTES, Identity, decode_header
@@ -268,3 +270,33 @@ def test_a_quick_look_and_a_full_check_agree(reopen: "Open", add: "Add", directo
     assert describe(directory) == check(directory)
     assert check(directory).tip == journal.tip
     assert [s.batches for s in check(directory).segments] == [3, 3, 3, 1]
+
+
+class Syncs(OsFiles):
+    """Notes which directories are synced; some may not be looked into."""
+
+    def __init__(self, closed: Path | None = None) -> None:
+        self.synced: list[Path] = []
+        self._closed = closed
+
+    @override
+    def open(self, path: Path, flags: int) -> int:
+        if path == self._closed:
+            raise PermissionError(path)
+        self.synced.append(path)
+        return super().open(path, flags)
+
+
+def test_a_new_directory_is_durable_before_there_is_one_in_it(tmp_path: Path) -> None:
+    files = Syncs()
+    ensure_directory(files, tmp_path / "a" / "b")
+    assert files.synced == [tmp_path.parent, tmp_path, tmp_path / "a"]
+    ensure_directory(files, tmp_path / "a" / "b")
+    assert files.synced[3:] == [tmp_path / "a"], "whoever made it may have died before the sync"
+
+
+def test_a_directory_that_somebody_else_made_and_closed_is_no_hindrance(tmp_path: Path) -> None:
+    ensure_directory(Syncs(tmp_path.parent), tmp_path / "a")
+    assert (tmp_path / "a").is_dir()
+    with pytest.raises(PermissionError):
+        ensure_directory(Syncs(tmp_path / "a"), tmp_path / "a" / "b" / "c")
