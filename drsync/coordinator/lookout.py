@@ -214,6 +214,7 @@ class Lookout:
         said = word.statement
         is_served = is_open(charter, said)
         is_waited_for = agent is not None and not is_served and not self._is_busy(charter)
+        is_waited_for = is_waited_for and said.state is not CopyState.FORKED  # evidence, and for a person
         if not is_waited_for or self._authority.store_ready(group_id):
             watched.unopened_since = None
         elif watched.unopened_since is None:

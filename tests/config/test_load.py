@@ -13,7 +13,7 @@ from drsync.config.load import (
 )
 from drsync.config.options import Address, LogFormat, LogLevel
 from drsync.config.problems import ConfigError, Problem
-from drsync.model.group import Mode
+from drsync.model.group import Failover, Mode
 from drsync.model.topology import Center, Designation
 
 
@@ -66,6 +66,38 @@ def test_a_group_file_becomes_a_request(folder: Path) -> None:
 def test_the_coordinator_reads_the_same_document_without_the_file(folder: Path) -> None:
     _, document = read_document(folder / "group.toml")
     assert read_group(document) == load_group(folder / "group.toml")
+
+
+@pytest.mark.parametrize(
+    ("policy", "place", "words"),
+    [
+        ('detect = "1s"', "policy.detect", "less than 2 heartbeats of this lease take (2 s)"),
+        ('anti_flap = "10s"', "policy.anti_flap", "one outage could move the group twice (15 s)"),
+        ('failover = "automatic"\nmode = "async"', "policy.failover", "nobody is in sync"),
+        ('failover = "automatic"\nmode = "sync_strict"', "policy.failover", "it waits for its mate"),
+        ('failover = "auto"', "policy.failover", "not one of manual, automatic"),
+    ],
+)
+def test_times_of_a_failover_fit_each_other_and_somebody_can_take_over(
+    tmp_path: Path, policy: str, place: str, words: str
+) -> None:
+    text = (
+        'name = "g"\npreferred_owner = "a"\nmembers = ["a", "b"]\n[[volumes]]\nname = "v"\nsize = "1 MiB"\n'
+    )
+    (tmp_path / "g.toml").write_text(f"{text}[policy]\n{policy}\n")
+    found = mistakes(tmp_path / "g.toml")
+    assert list(found) == [place]
+    assert words in found[place].what
+
+
+def test_short_leases_allow_short_patience(tmp_path: Path) -> None:
+    text = (
+        'name = "g"\npreferred_owner = "a"\nmembers = ["a", "b"]\n[[volumes]]\nname = "v"\nsize = "1 MiB"\n'
+    )
+    policy = 'failover = "automatic"\nlease = "2s"\ndetect = "1s"\nanti_flap = "3s"'
+    (tmp_path / "g.toml").write_text(f"{text}[policy]\n{policy}\n")
+    found = load_group(tmp_path / "g.toml").policy
+    assert (found.failover, found.detect_s, found.anti_flap_s) == (Failover.AUTOMATIC, 1.0, 3.0)
 
 
 @pytest.mark.parametrize(
