@@ -65,6 +65,8 @@ class Story:
             if at in (None, kept.n):
                 is_full = before is None or kept is shown or at is not None
                 yield from self._decision(case, kept, before, is_full=is_full)
+                for event in _meanwhile(incident, case, kept):
+                    yield Told(f"{event.text} ({self._time(event.at_us)})", say["meanwhile"], 2)
         yield Told(self._ended(case), depth=1, style="good" if case.state == "done" else "bad")
 
     def _title(self, case: Case) -> str:
@@ -138,7 +140,22 @@ def _before(incident: Incident, case: Case) -> list[Happened]:
     near = [
         event
         for event in incident.events
-        if since_us < event.at_us <= case.started_us and event.group in ("", case.group)
-        if not event.kind.endswith(("_started", "_done", "_refused", "_failed"))
+        if since_us < event.at_us <= case.started_us and _concerns(event, case)
     ]
     return near[-EVENTS_SHOWN:]
+
+
+def _meanwhile(incident: Incident, case: Case, kept: Kept) -> list[Happened]:
+    """The first events between a decision and the next one, or the end."""
+    later = [other.at_us for other in case.decisions if other.n > kept.n]
+    until_us = min(later, default=case.ended_us)
+    near = [
+        event for event in incident.events if kept.at_us < event.at_us <= until_us and _concerns(event, case)
+    ]
+    return near[:EVENTS_SHOWN]
+
+
+def _concerns(event: Happened, case: Case) -> bool:
+    """Whether it is news of the group, or of no group; where operations begin and end is told anyway."""
+    is_told = event.kind.endswith(("_started", "_done", "_refused", "_failed"))
+    return event.group in ("", case.group) and not is_told
