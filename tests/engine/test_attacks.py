@@ -159,6 +159,9 @@ class BusyHost:
     def broken(self) -> list[BrokenCopy]:
         return []
 
+    def silent_s(self) -> dict[str, float]:
+        return {}
+
     async def adopt(self, charter: Charter) -> Member:
         self.asked += 1
         await self.never.wait()

@@ -13,7 +13,7 @@ from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.engine.copy import Durable
 from drsync.lab.layout import GROUP, PRODUCTION, REMOTE, SAME_CITY
 from drsync.lab.status import group_of
-from tests.integration.site import Site, is_level, is_served, site
+from tests.integration.site import Site, is_connected, is_level, is_served, site
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -59,6 +59,8 @@ async def test_a_torn_tail_is_cut_off_and_sent_again(home: Path, center: str) ->
         async with place.writing() as writer:
             await place.until("the application writes", lambda _status: writer.acknowledged > SOME)
             await place.kill(center)
+            # Else what is level below may be what the coordinator knew before.
+            await place.until("its end is noticed", lambda s: not is_connected(s, center))
             files = CopyFiles(place, center)
             torn = [batch for batch in files.batches() if batch.first_seq > files.durable_hint]
             assert torn, "nothing above the durable position; nothing to tear"
