@@ -258,7 +258,9 @@ def _give_up_greedy_pins(kept: Kept, limits: Limits, actions: list[Action]) -> K
 
 
 def _shrink_window(kept: Kept, limits: Limits, actions: list[Action]) -> Kept | None:
-    """(1) Points are given up, oldest first, down to the floor."""
+    """(1) Points are given up, oldest first, as far as it helps and down to the floor."""
+    if held_after(kept, _bound_without_members(kept, limits)) <= limits.hard_bytes:
+        return None  # it is a member that holds the rest
     window_s = limits.window_s if kept.window_s is None else kept.window_s
     inside = [s.age_s for s in kept.segments if limits.floor_s <= s.age_s < window_s]
     if kept.is_owner or not inside:
