@@ -12,7 +12,6 @@ from drsync.core import dirty as marks
 from drsync.core.compare import (
     ConnectPlan,
     Corrupt,
-    DirtyResync,
     ExportFork,
     FreezeBoth,
     Quarantine,
@@ -52,12 +51,10 @@ def plan(found: ConnectPlan, dirty: DirtySet, trimmed: int, *, is_consistent: bo
             return plan(then, dirty, trimmed, is_consistent=is_consistent)
         case Truncate(then=then) | ExportFork(then=then):
             return plan(then, dirty, trimmed, is_consistent=is_consistent)
-        case Stream(from_seq=fork):
-            if is_consistent and marks.reached(dirty, fork).is_clean:
-                return How.STREAM
-            return How.DIRTY if dirty.reaches(fork, trimmed) else How.DIGEST
-        case DirtyResync(from_seq=fork):
-            return How.DIRTY if dirty.reaches(fork, trimmed) else How.DIGEST
+        case Stream(from_seq=fork) if is_consistent and marks.reached(dirty, fork).is_clean:
+            return How.STREAM
+        case _:
+            return How.DIRTY if dirty.reaches(found.from_seq, trimmed) else How.DIGEST
 
 
 class Route(StrEnum):

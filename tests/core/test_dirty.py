@@ -255,9 +255,9 @@ def test_journal_and_marks_hold_what_a_peer_lacks(steps: list[tuple[str, int]]) 
             case "a":
                 cursor = min(tip, max(cursor, trimmed) + number) if dirty.is_clean else cursor
                 dirty = marks.reached(dirty, cursor)
-            case _ if ends:
-                late = marks.ended(dirty, *ends[number % len(ends)])
-                assert late == dirty or ends[number % len(ends)][0] == dirty.generation
+            case _:
+                for generation, p1 in ends[:number]:
+                    assert generation == dirty.generation or marks.ended(dirty, generation, p1) == dirty
         lacking = {log[seq] for seq in range(cursor + 1, len(log))}
         in_journal = {log[seq] for seq in range(trimmed + 1, len(log))}
         assert lacking <= in_journal | {number for _, number in naive(dirty.runs)}

@@ -60,9 +60,9 @@ def test_images_trail_the_farthest_member_while_their_index_has_room() -> None:
     assert plan(replace(kept, may_trail=False), LIMITS) == (Fold(50), Trim(15))
 
 
-@pytest.mark.parametrize(("field", "bound"), [("commit", 23), ("durable", 31)])
-def test_images_hold_only_what_is_committed_and_durable(field: str, bound: int) -> None:
-    kept = replace(owner(5, B_IN_SYNC), **{field: bound})
+@pytest.mark.parametrize(("commit", "durable", "bound"), [(23, 50, 23), (50, 31, 31)])
+def test_images_hold_only_what_is_committed_and_durable(commit: int, durable: int, bound: int) -> None:
+    kept = replace(owner(5, B_IN_SYNC), commit=commit, durable=durable)
     assert plan(kept, LIMITS) == (Fold(bound), Trim(bound))
 
 
