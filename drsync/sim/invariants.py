@@ -11,6 +11,7 @@ from drsync.engine.member import Member
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.model.epoch import NEVER, Epoch
+from drsync.model.errors import DrsyncError
 from drsync.sim.character import NAMES
 from drsync.sim.client import SLOT, value_of
 from drsync.sim.ledger import ViolationError
@@ -175,7 +176,10 @@ class Watch:
             buffer = bytearray(SLOT)
             image = copy.volumes.views[0].image
             for slot in range(world.character.slots):
-                image.read_into(slot * SLOT, memoryview(buffer))
+                try:
+                    image.read_into(slot * SLOT, memoryview(buffer))
+                except DrsyncError:
+                    return  # a disk that fails its readers fails us, too
                 found = value_of(buffer)
                 expected = world.ledger.content(history, copy.volumes.applied, slot)
                 if found != expected:

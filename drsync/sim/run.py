@@ -66,6 +66,8 @@ class Run:
         except ViolationError as found:
             outcome.failure = found
             world.trace.say("checker", found.invariant, found.text)
+        finally:
+            world.end()
         outcome.events = world.timeline.events
         outcome.virtual_s = world.timeline.now
         outcome.acknowledged = world.ledger.acknowledged
@@ -74,7 +76,6 @@ class Run:
         outcome.faults = self.struck
         outcome.fingerprint = world.trace.fingerprint
         outcome.lines = list(world.trace.lines)
-        world.end()
         return outcome
 
     # --- phases
