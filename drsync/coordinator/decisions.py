@@ -4,7 +4,7 @@ A procedure is never held up by this: what cannot be kept is said in the log, an
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from drsync import __version__
@@ -20,7 +20,7 @@ from drsync.ports.clock import Clock
 from drsync.wire import control
 
 Json = dict[str, object]
-Detection = Callable[[str], Json]
+Detection = Callable[[str], Mapping[str, object]]
 """What the watch over a group's centers says of them just now, for people: named facts."""
 
 PER_OPERATION_MAX = 400  # because the longest procedures take some thirty; a storm must not fill the store
@@ -117,7 +117,7 @@ class DecisionLog:
             "silent": {
                 name: self._last_word(seen, name) for name in seen.members if name not in seen.statements
             },
-            "detection": self._detection(seen.charter.group.id),
+            "detection": dict(self._detection(seen.charter.group.id)),
         }
 
     def _last_word(self, seen: Observation, center: str) -> Json:

@@ -1,6 +1,6 @@
 """The coordinator's parts, put together: everything but sockets, keys and signals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -21,6 +21,7 @@ from drsync.coordinator.decisions import DecisionLog
 from drsync.coordinator.export import Export
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal, Log
+from drsync.coordinator.lookout_view import shown
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.operations import Operations, Spawn
 from drsync.coordinator.orders import Orders
@@ -102,6 +103,7 @@ class Office:
             performed: see ProcedureWorld; None: nobody is told.
         """
         self._storage = storage
+        self._clock = clock
         self._spawn = spawn
         database = storage.database
         self.store = store = SqliteCharterStore(database, storage.note, clock, random)
@@ -111,7 +113,7 @@ class Office:
         self.sessions = sessions = SessionTable()
         authority = Authority(store, self._memory, sessions, clock, self._told)
         decisions = SqliteDecisions(database)
-        book = DecisionLog(decisions, sessions, clock, journal)
+        book = DecisionLog(decisions, sessions, clock, journal, self._held_of_owner)
         world = ProcedureWorld(store, sessions, authority, clock, random, book, performed or tell_nobody)
         runs = SqliteRuns(database)
         self.operations = operations = Operations(
@@ -164,6 +166,10 @@ class Office:
         """Start everything that goes on by itself, for as long as the process lives."""
         _ = self._spawn(self.supervision.run())
         _ = self._spawn(self.objectives.run())
+
+    def _held_of_owner(self, group_id: str) -> Mapping[str, object]:
+        """What the lookout found last, for the record of a decision."""
+        return shown(self.supervision.lookout.verdict(group_id), self._clock.now())
 
     def _told(self, kind: str, text: str, group_id: str, center: str) -> None:
         charter = self.store.get(group_id)

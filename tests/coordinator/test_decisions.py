@@ -23,7 +23,7 @@ from drsync.sim.incident.sentences import Sentences
 from drsync.sim.incident.story import Story
 from drsync.sim.incident.what_if import alternatives
 from drsync.wire.incident import unseal
-from tests.coordinator.centers import World
+from tests.coordinator.centers import DOCUMENT, World
 from tests.core.groups import charter
 from tests.engine.fake_members import A, B, C, Json
 
@@ -185,3 +185,24 @@ async def test_the_stories_of_a_town_are_decided_alike_when_they_are_asked_again
     assert "THE DECISION: remote owns the group in epoch 1.0." in lines
     table = [Sentences(words("en")).alternative(one) for one in alternatives(found.cases[-1].decisions[0])]
     assert ("without --accept-loss", "refused: not_in_sync", "-") in table
+
+
+async def test_an_automatic_failover_tells_what_was_held_of_the_owner(world: World) -> None:
+    policy: Json = {"lease": "2s", "detect": "1s", "failover": "automatic"}
+    await world.post("/v1/groups", DOCUMENT | {"policy": policy}, 201)
+    await world.until(lambda: world.owner() == A and world.office.store.all()[0].intent is None)
+    found = world.office.store.all()[0]
+    both = replace(found, version=found.version + 1, in_sync=frozenset((A, B)))
+    await world.office.store.compare_and_set(found.version, both)
+    world.lose(A)
+    await world.until(lambda: world.office.store.all()[0].owner == B)
+    await world.until(lambda: world.office.store.all()[0].intent is None)
+    record = read(await exported(world, "?group=orders"))
+    failover = record.cases[-1]
+    first = failover.decisions[0]
+    assert (failover.kind, first.detection["state"]) == ("failover", "confirmed")
+    assert first.detection["by"] == [B, C]
+    (owner,) = [text for label, text in Sentences(words("en")).full(first) if label == "owner"]
+    assert "production was not heard for" in owner
+    assert "nor by same_city, remote" in owner
+    assert differences(record) == []

@@ -36,8 +36,8 @@ class Sentences:
             if name not in seen.statements:
                 yield say["silent"], f"{name}: {self._silent(seen, name, kept.silent.get(name))}"
         yield say["lease"], self._lease(seen)
-        for fact, value in kept.detection.items():
-            yield say["health"], f"{fact}: {value}"
+        if kept.detection:
+            yield say["health"], self._health(kept.detection)
         for candidate in candidates(seen):
             yield say["candidates"], self._candidate(candidate)
         yield from self._price(seen)
@@ -99,6 +99,13 @@ class Sentences:
             left = format_duration(lease.until - seen.now)
             return say["lease_held"].format(holder=lease.holder, left=left)
         return say["lease_over"].format(holder=lease.holder, ago=format_duration(seen.now - lease.until))
+
+    def _health(self, found: Mapping[str, object]) -> str:
+        """What the watch over the owner held of it."""
+        state, reason = str(found.get("state", "")), str(found.get("reason", ""))
+        text = self._say["held_of_owner"].format(reason=reason, state=state)
+        hindrance = str(found.get("hindrance", ""))
+        return f"{text}; {hindrance}" if hindrance else text
 
     def _candidate(self, one: Candidate) -> str:
         say, verdict = self._say, one.verdict
