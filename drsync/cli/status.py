@@ -98,7 +98,10 @@ def _sentence(reason: Doc) -> str:
     help="At most so many, the newest.",
 )
 def events(group: str, after: int, limit: int, path: Path | None, since: str) -> None:
-    """What happened, in order; or all that is known of it in a file, to be asked "why" later.
+    """What happened, in order.
+
+    With --export: all that is known of it, operations and decisions as well, in one file that can be asked
+    "why" later, without the coordinator.
 
     \b
     Examples:
