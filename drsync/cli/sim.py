@@ -1,9 +1,9 @@
 """`drsync sim`: thousands of disasters in a seeded world, by the same decisions as the daemons."""
 
+import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -17,10 +17,28 @@ from drsync.config.problems import nearest
 from drsync.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from drsync.sim.miniature.runner import Report
+    from collections.abc import Callable
 
-SEEDS = 100  # because they take some seconds, and most wrong rules are caught within them
+    from drsync.sim.runner import Failure, Report, SeedReport
+
+SEEDS = 100  # because they take a minute, and most wrong rules are caught within them
 SEED_MAX = (1 << 63) - 1
+DAYS_MAX = 366.0  # because a world with years of faults is better cut into seeds
+JOBS_MAX = 256  # because no machine that runs this has more
+FAILURES_MAX = 10  # because whoever comes back in the morning wants some of them, and the report to end
+DRAWN_EVERY_S = 0.2
+
+
+class Asked(TypedDict):
+    """The options that say which worlds are run."""
+
+    seeds: int | None
+    seed: int | None
+    days: float | None
+    mutant: str | None
+    world: str
+    jobs: int
+    failures: int
 
 
 @json_option
@@ -28,27 +46,30 @@ SEED_MAX = (1 << 63) - 1
 @click.group(epilog=EXIT_CODES, invoke_without_command=True)
 @click.option("--seeds", type=click.IntRange(1), help=f"How many worlds. [default: {SEEDS}; 1 with --seed]")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), help="The first one; alone: replay this one.")
+@click.option(
+    "--days", type=click.FloatRange(0, DAYS_MAX, min_open=True), help="Under faults. [default: half a minute]"
+)
 @click.option("--mutant", metavar="NAME", help="Break one rule on purpose, and see it caught.")
+@click.option(
+    "--world", type=click.Choice(["both", "running", "miniature"]), default="both", show_default=True
+)
+@click.option("--jobs", type=click.IntRange(1, JOBS_MAX), default=1, help="Processes. [default: 1]")
+@click.option(
+    "--failures", type=click.IntRange(1), default=FAILURES_MAX, help="Enough of them.", show_default=True
+)
 @click.option("--list-mutants", "is_list", is_flag=True, help="The rules that can be broken.")
-def sim(
-    seeds: int | None,
-    seed: int | None,
-    mutant: str | None,
-    is_list: bool,
-    incident: Path | None,
-    at: int | None,
-    lang: str,
-) -> None:
+def sim(is_list: bool, incident: Path | None, at: int | None, lang: str, **asked: Unpack[Asked]) -> None:
     """Thousands of disasters in a seeded world.
 
-    Three centers, a charter store, networks and disks that fail, operators that err: after every step the
-    promises are checked. A failing seed is a number; typed again it fails in the same way. Ends with 1 if a
-    promise was broken.
+    The agents and the coordinator of this version, in three centers on virtual time: lines, disks, clocks,
+    machines and cities fail, operators err, and all the while the promises are checked. A failing seed is a
+    number; typed again it fails in the same way. Ends with 1 if a promise was broken.
 
     \b
     Examples:
       drsync sim --seeds 300
       drsync sim --seed 8812
+      drsync sim --seeds 10000 --jobs 4
       drsync sim --list-mutants
       drsync sim --seeds 50 --mutant ack_before_shrink
       drsync sim --replay-incident failover.jsonl
@@ -59,32 +80,47 @@ def sim(
     if incident is not None:
         replay(incident, at, lang)
         return
-    from drsync.sim.miniature.runner import list_mutants
+    from drsync.sim.runner import list_mutants
 
     known = list_mutants()
     if is_list:
         _list(known)
         return
+    mutant = asked["mutant"]
     if mutant is not None and mutant not in known:
         meant = nearest(mutant, known)
         hint = f"Did you mean {meant}? " if meant else ""
         raise UsageError(f"there is no mutant {mutant!r}", remedy=f"{hint}See drsync sim --list-mutants.")
-    _run(seed if seed is not None else 1, seeds or (SEEDS if seed is None else 1), mutant)
+    _run(asked)
 
 
 sim.add_command(availability)
 
 
-def _run(first: int, number: int, mutant: str | None) -> None:
-    from drsync.sim.miniature.runner import run_seeds
+def _run(asked: Asked) -> None:
+    from drsync.sim.run import BROKEN_S
+    from drsync.sim.runner import DAY_S, Kind, run_seeds
 
-    as_json = Talk.here().as_json
-    is_shown = console().is_terminal and not as_json
-    title = f"{plural(number, 'seed')} from {first}" + (f", mutant {mutant}" if mutant else "")
+    seed, seeds = asked["seed"], asked["seeds"]
+    number = seeds or (SEEDS if seed is None else 1)
+    days = asked["days"]
+    talk = Talk.here()
     began = time.perf_counter()
-    with console().status(f"{title} …") if is_shown else nullcontext():
-        report = run_seeds(first, number, mutant, clock=time.perf_counter)
-    if as_json:
+    try:
+        report = run_seeds(
+            seed if seed is not None else 1,
+            number,
+            asked["mutant"],
+            Kind(asked["world"]),
+            broken_s=BROKEN_S if days is None else days * DAY_S,
+            jobs=asked["jobs"],
+            clock=time.perf_counter,
+            told=_progress(number),
+            failures_max=asked["failures"],
+        )
+    finally:
+        _wipe()
+    if talk.as_json:
         print_json(report)
     else:
         _show(report, time.perf_counter() - began)
@@ -92,18 +128,56 @@ def _run(first: int, number: int, mutant: str | None) -> None:
         click.get_current_context().exit(FAILED)
 
 
+def _wipe() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _progress(number: int) -> "Callable[[SeedReport], None]":
+    """Seeds done, rate and time left on stderr if that is a terminal; failures at once in any case."""
+    began = time.monotonic()
+    drawn, done = began - DRAWN_EVERY_S, 0
+
+    def told(one: "SeedReport") -> None:
+        nonlocal drawn, done
+        done += 1
+        for failure in one["failures"]:
+            _wipe()
+            click.echo(f"seed {failure['seed']} broke {failure['invariant']}: {failure['replay']}", err=True)
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - drawn >= DRAWN_EVERY_S:
+            drawn = now
+            rate = done / max(now - began, 1e-3)
+            left = format_duration((number - done) / rate)
+            click.echo(
+                f"\r\x1b[K{count(done)} of {plural(number, 'seed')}, {rate:.1f} a second, {left} left",
+                err=True,
+                nl=False,
+            )
+
+    return told
+
+
 def _show(report: "Report", seconds: float) -> None:
     took = f"{count(report['events_per_s'])} a second, {format_duration(seconds)}"
     line(f"{plural(report['seeds'], 'seed')}, {plural(report['events'], 'event')} ({took})")
-    openings = f"{plural(report['openings'], 'opening')}, {count(report['forced'])} of them forced"
+    virtual = format_duration(report["virtual_s"])
+    line(f"  {plural(report['faults'], 'fault')} in {virtual} of virtual time")
     written = plural(report["acknowledged"], "acknowledged write")
-    line(f"  {written}, {openings}, {plural(report['forks'], 'fork')}")
+    lost = f"{count(report['lost'])} lost as stated beforehand"
+    line(f"  {written}, {lost}; {plural(report['openings'], 'opening')}")
     line(f"  fingerprint {report['fingerprint']}", "dim")
     for failure in report["failures"]:
-        line(f"seed {failure['seed']} broke {failure['invariant']}: {failure['evidence']}", BAD)
-        line(f"  again: {failure['replay']}")
+        _show_failure(failure)
     if not report["failures"]:
         line("Every promise was kept.", GOOD)
+
+
+def _show_failure(failure: "Failure") -> None:
+    line(f"seed {failure['seed']} broke {failure['invariant']}: {failure['evidence']}", BAD)
+    for happened in failure["last"]:
+        line(f"  {happened}", "dim")
+    line(f"  again: {failure['replay']}")
 
 
 def _list(known: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ stays in its own memory. Source of what an event loop must offer: asyncio.Abstra
 """
 
 import asyncio
+from asyncio import _get_running_loop
 from asyncio import _set_running_loop as _asyncio_set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -118,11 +119,12 @@ class Handle:
         call, self._call = self._call, None
         if call is None:
             return
+        outer = _get_running_loop()
         _set_running_loop(self._process)
         try:
             call()
         finally:
-            _set_running_loop(None)
+            _asyncio_set_running_loop(outer)  # that of a test, or none
 
 
 class _Future(asyncio.Future[T]):

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import pytest
 
-from drsync.sim.miniature import runner
+from drsync.sim import runner
 
 
 class Ended(Protocol):
@@ -46,10 +46,17 @@ async def test_a_broken_promise_ends_with_one_and_says_how_to_see_it_again(
     drsync: Drsync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = runner.run_seeds(5, 1)
-    failure = runner.Failure(seed=5, invariant="INV-01", evidence="lost 7", replay="drsync sim --seed 5")
+    failure = runner.Failure(
+        seed=5,
+        world="running",
+        invariant="INV-01",
+        evidence="lost 7",
+        last=["  1.000  remote boots"],
+        replay="drsync sim --seed 5",
+    )
     monkeypatch.setattr(runner, "run_seeds", lambda *_, **__: {**report, "failures": [failure]})
 
     told = await drsync("sim", "--seed", "5")
 
     assert told.code == 1
-    assert "seed 5 broke INV-01: lost 7\n  again: drsync sim --seed 5\n" in told.out
+    assert "seed 5 broke INV-01: lost 7\n    1.000  remote boots\n  again: drsync sim --seed 5\n" in told.out

@@ -11,6 +11,9 @@ from drsync.sim.network import Network, SimLink, SimTransport
 from drsync.sim.process import UNFINISHED, Life, Process
 from drsync.sim.timeline import Timeline
 
+HOUR_S, A_WHILE_S, TICK_S = 3600, 5, 1
+"""Of virtual time, which costs nothing."""
+
 
 class Machine:
     def __init__(self, timeline: Timeline) -> None:
@@ -60,7 +63,7 @@ def test_hours_pass_in_no_time(timeline: Timeline) -> None:
     seen: list[float] = []
 
     async def sleeper() -> None:
-        await asyncio.sleep(3600)
+        await asyncio.sleep(HOUR_S)
         seen.append(timeline.now)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(5):
@@ -80,10 +83,10 @@ def test_a_killed_process_does_nothing_more(timeline: Timeline) -> None:
 
     async def work() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.sleep(100))
+            tasks.create_task(asyncio.sleep(HOUR_S))
             tasks.create_task(asyncio.to_thread(lambda: seen.append("written by a thread")))
             try:
-                await asyncio.sleep(5)
+                await asyncio.sleep(A_WHILE_S)
                 seen.append("woke up")
             finally:
                 if one.is_alive:
@@ -104,7 +107,7 @@ def test_a_stopped_process_is_late(timeline: Timeline) -> None:
 
     async def ticks() -> None:
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(TICK_S)
             seen.append(timeline.now)
 
     one.spawn(ticks())
