@@ -75,6 +75,16 @@ async def test_the_whole_story_on_an_image(lab: Cluster, tmp_path: Path) -> None
     padded = given + bytes(-len(given) % 4096)
     assert await content(lab) == padded
 
+    record = tmp_path / "incident.jsonl"
+    socket = f"unix:{lab.layout.coordinator_socket}"
+    code, _, text = await drsync("events", "--coordinator", socket, "--export", str(record))
+    assert code == 0, text
+    code, why, text = await drsync("sim", "--replay-incident", str(record))
+    assert (code, why.raw("differences")) == (0, []), text
+    asked = [(one.text("kind"), one.text("target")) for one in why.docs("operations")]
+    moves = [pair for pair in asked if pair[0] in {"failover", "switchover"}]
+    assert moves == [("failover", "same_city"), ("switchover", PRODUCTION)]
+
     before = lab.alive()
     code, _, text = await drsync("lab", "up", *where, "--detach")
     assert code == 0
