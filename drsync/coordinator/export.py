@@ -109,7 +109,7 @@ class Export:
 
     def _events(self, group: str, since_us: int) -> Iterator[tuple[str, Json]]:
         """Of the group, and of what is about no group: centers that came and went."""
-        after = 0
+        after = self._evidence.events_before(since_us)
         while page := self._evidence.events("", after, LINES_AT_ONCE):
             after = page[-1].n
             for event in page:

@@ -227,7 +227,10 @@ def plan_from_json(body: object) -> Plan:
     """The plan in a body. Raises MalformedError."""
     of = Fields.of("plan", body)
     if "act" in of.body:
-        return Act(tuple(_command(Fields.of("plan.act", one)) for one in of.each("act")))
+        commands = tuple(_command(Fields.of("plan.act", one)) for one in of.each("act"))
+        if not commands:
+            raise MalformedError("plan.act: there is nothing to do in it")
+        return Act(commands)
     if "wait" in of.body:
         return Wait(of.text("wait"), of.maybe("until", of.number))
     if "refuse" in of.body:

@@ -1,6 +1,5 @@
 """The coordinator remembers why: what its procedures saw and decided, in bounds, and never in their way."""
 
-import asyncio
 import json
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from drsync.core.procedure import Way
 from drsync.engine.decision_form import observation_from_json, plan_from_json
 from drsync.engine.decisions import Decision
 from drsync.model.charter import IntentKind
+from drsync.model.operation import Event
 from drsync.report.incident import words
 from drsync.sim.incident.record import read
 from drsync.sim.incident.replay import differences
@@ -141,11 +141,20 @@ async def test_the_export_has_everything_and_opens_no_door(world: World) -> None
 
 async def test_an_export_may_be_of_one_group_and_of_some_time(world: World) -> None:
     await lose_production(world)
-    await asyncio.sleep(0)
     everything = unseal(await exported(world, "?group=orders"))
-    nothing = unseal(await exported(world, "?group=orders&since_s=1"))
     assert {line.kind for line in everything} >= {"operation", "event"}
-    assert len(nothing) <= len(everything)
+    hour_us, evidence = 3_600_000_000, world.office.api._evidence
+    last = max(str(line.body["at_us"]) for line in everything if line.kind == "event")
+    assert evidence.events_before(0) == 0
+    later = int(last) + hour_us
+    assert evidence.events("", evidence.events_before(later), 10) == []
+    world.office.journal._evidence.record(Event("old", "an hour ago", "orders", at_us=int(last) - hour_us))
+    world.office.journal._evidence.record(Event("other", "of another group", "others"))
+    recent = unseal(await exported(world, "?group=orders&since_s=60"))
+    some = [line.body.get("kind") for line in recent if line.kind == "event"]
+    assert "agent_lost" in some
+    assert "old" not in some
+    assert "other" not in some
     assert (await world.client.get("/v1/export?group=ordres")).status == 404
     assert (await world.client.get("/v1/export?since_s=soon")).status == 400
 

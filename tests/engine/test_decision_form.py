@@ -173,6 +173,7 @@ def test_a_field_that_an_older_version_did_not_know_has_its_default() -> None:
     [
         {"act": [{"do": "Explode"}]},
         {"act": "Seal"},
+        {"act": []},
         {"act": [{"do": "Seal", "center": "a", "epoch": -1}]},
         {"act": [{"do": "Seal", "center": "a", "epoch": True}]},
         {"wait": 5},

@@ -47,22 +47,25 @@ class SqliteDecisions:
 
     def keep(self, operation: str, *, is_move: bool, at_us: int, body: str) -> int:
         """One more; durable on return. Returns its number."""
+        held, removed = self._bytes[is_move] + len(body), 0
         with self._database.transaction():
             number = self._database.insert(
                 "INSERT INTO decisions (operation, is_move, at_us, last_us, times, size, body) "
                 "VALUES (?, ?, ?, ?, 1, ?, ?)",
                 operation, int(is_move), at_us, at_us, len(body), body,
             )  # fmt: skip
-            self._bytes[is_move] += len(body)
-            while self._bytes[is_move] > BYTES_MAX[is_move]:
-                self._bytes[is_move] -= self._remove_oldest(is_move=is_move)
+            while held - removed > BYTES_MAX[is_move] and (size := self._remove_oldest(is_move=is_move)):
+                removed += size
+        self._bytes[is_move] = held - removed
         return number
 
     def _remove_oldest(self, *, is_move: bool) -> int:
+        """Its size; 0 when there is none."""
         query = "SELECT n, size FROM decisions WHERE is_move = ? ORDER BY n LIMIT 1"
-        [(number, size)] = self._database.rows(query, int(is_move))
-        self._database.execute("DELETE FROM decisions WHERE n = ?", int(str(number)))
-        return int(str(size))
+        for number, size in self._database.rows(query, int(is_move)):
+            self._database.execute("DELETE FROM decisions WHERE n = ?", int(str(number)))
+            return int(str(size))
+        return 0
 
     def again(self, number: int, times: int, last_us: int) -> None:
         """It was made so often by now, last at `last_us`."""

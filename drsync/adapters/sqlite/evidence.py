@@ -110,6 +110,13 @@ class SqliteEvidence:
         rows = self._database.rows(query, *([group] if group else []), after, limit)
         return sorted((_event(row) for row in rows), key=lambda event: event.n)
 
+    def events_before(self, at_us: int) -> int:
+        """The number below which every event is older than a label: where reading since then begins."""
+        [(first,)] = self._database.rows("SELECT min(n) FROM events WHERE at_us >= ?", at_us)
+        if first is None:
+            [(first,)] = self._database.rows("SELECT coalesce(max(n), 0) + 1 FROM events")
+        return int(str(first)) - 1
+
     def open_view(self, view: OpenView) -> None:
         """About to ask for a view."""
         self._database.execute(

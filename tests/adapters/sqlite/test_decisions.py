@@ -45,3 +45,26 @@ def test_the_oldest_make_room_and_openings_do_not_displace_failovers(
     again.keep("open", is_move=False, at_us=50, body="o" * 100)
     assert [kept.at_us for kept in again.of("open")] == [46, 47, 48, 49, 50], "a restart knows the sizes"
     database.close()
+
+
+def test_a_commit_that_failed_does_not_count(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes are counted when they are on disk: a full disk for a while must not cost what is kept later."""
+    monkeypatch.setattr(decisions, "BYTES_MAX", {True: 300, False: 300})
+    shelf = SqliteDecisions(database)
+    with monkeypatch.context() as broken:
+        broken.setattr(database, "insert", _full)
+        for _ in range(5):
+            with pytest.raises(OSError, match="full"):
+                shelf.keep("one", is_move=True, at_us=1, body="x" * 100)
+    for number in range(3):
+        shelf.keep("one", is_move=True, at_us=number, body="x" * 100)
+    assert len(list(shelf.of("one"))) == 3
+    shelf.keep("large", is_move=True, at_us=9, body="x" * 301)
+    assert list(shelf.of("large")) == [], "larger than all that may be kept"
+    shelf.keep("one", is_move=True, at_us=10, body="x")
+    assert len(list(shelf.of("one"))) == 1
+    database.close()
+
+
+def _full(*_: object) -> int:
+    raise OSError("full")
