@@ -40,12 +40,20 @@ class World:
         is_calm: nothing breaks any more.
     """
 
-    def __init__(self, seed: int, weights: dict[str, float], *, keeps_all: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        weights: dict[str, float],
+        *,
+        keeps_all: bool = False,
+        known: Character | None = None,
+    ) -> None:
+        """`known`: its character, when that is not to be drawn from the seed."""
         self.seed = seed
         self.timeline = Timeline()
         self.trace = Trace(self.timeline, keeps_all=keeps_all)
         self.dice = self.new_dice("faults")
-        self.character: Character = character.roll(self.new_dice("character"), weights)
+        self.character = known or character.roll(self.new_dice("character"), weights)
         self.network = Network(self.timeline, self.new_dice("network"))
         self.network.is_host_up = lambda place: self.hosts[place].is_up
         self.places = (*NAMES, COORDINATOR)
