@@ -132,6 +132,7 @@ class Group(Situation):
                 self._right_ended = self.now
             self._up = [not g and not s and self._reached(at) for g, s, at in self._condition()]
             self._leader = self._acting()
+            self._mute = self._silent()
             self._is_serving = self._serves()
             self._account()
             if not self._act():
@@ -162,7 +163,7 @@ class Group(Situation):
                 self._outage = (self.now, fault, cause, is_planned)
         elif is_down and self._outage and self._outage[3] and self._moving_until <= self.now:
             self._planned_gone_wrong()
-        elif not is_down:
+        elif not is_down and self._outage is not None:
             self._close_outage()
             self._procedure = None
             for what in self._watched:
@@ -186,7 +187,7 @@ class Group(Situation):
         """A silent member leaves the in-sync set, one that has caught up joins it."""
         if not (self._is_open and self._up[self.owner]):
             return False
-        silent = self._silent()
+        silent = self._mute
         for center in self._centers:
             if center == self.owner:
                 continue
@@ -367,8 +368,6 @@ class Group(Situation):
         place = next((c for c in (REMOTE, SAME_CITY, PRODUCTION) if self._is_up(c)), None)
         if place is None or not self._reached(decided + self._rates.steps.store_rebuild.lasts):
             return False
-        if self._store.leader() is not None:
-            return False  # it is there and waits for members; a new one would have to as well
         self._store.rebuild(place)
         return True
 

@@ -45,6 +45,7 @@ class Situation:
         self._watched = ("reopen", "lost", "restore", *(f"blind {c}" for c in self._centers))
         self._up = [True] * 3
         self._leader: int | None = None
+        self._mute: list[int] = []
         self._gone = [0] * 3
         self._stalled = [0] * 3
         self._ready_at = [0.0] * 3
@@ -71,7 +72,8 @@ class Situation:
         return False
 
     def _over(self, what: int | str) -> None:
-        self._since.pop(what, None)
+        if self._since:
+            self._since.pop(what, None)
 
     def _is_due(self, what: int | str, seconds: float, condition: bool) -> bool:  # noqa: FBT001  it is one
         if not condition:
@@ -168,7 +170,7 @@ class Situation:
             self._lease_until = lease.owner_view(self.now, self._rates.model.lease)
         if self._lease_until != NEVER and self._reached(self._lease_until):
             return False
-        return self._reached(self._pause_until) and not self._silent()
+        return self._reached(self._pause_until) and not self._mute
 
     def _silent(self) -> list[int]:
         """In-sync members that do not acknowledge."""
@@ -185,8 +187,8 @@ class Situation:
         needed: set[int] = set()
         if not self._is_open or not self._up[self.owner]:
             needed = {self.owner}
-        elif self._silent():
-            needed = set(self._silent())
+        elif self._mute:
+            needed = set(self._mute)
         newest = None
         for fault in reversed(self._active):
             newest = newest or fault

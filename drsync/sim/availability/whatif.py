@@ -11,6 +11,7 @@ from drsync.sim.availability.topology import Topology
 
 HALF = 0.5
 MONTHLY = 12.0
+FOR_GOOD_S = 1e10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +73,6 @@ def what_ifs(detection_s: float) -> tuple[WhatIf, ...]:
         WhatIf("no-drills", BASE, lambda r: altered(r, "planned.drill.per_year", 0.0)),
         WhatIf("monthly-drills", BASE, _monthly),
         WhatIf("sync-timeout-1s", BASE, lambda r: altered(r, "model.sync_timeout", 1.0)),
+        WhatIf("no-new-store", BASE, lambda r: altered(r, "steps.store_rebuild.lasts", FOR_GOOD_S)),
         WhatIf("one-path-per-line", BASE, lambda r: altered(r, "model.paths", 1)),
     )
