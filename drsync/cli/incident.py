@@ -158,4 +158,4 @@ def _verdict(say: Words, found: "list[Difference]") -> None:
         kept = one.kept
         line("  " + say["difference"].format(n=kept.n, at=clock(kept.at_us), software=kept.software))
         for key, plan in (("was", kept.plan), ("would_be", one.now)):
-            line("    " + say[key].format(plan=sentences.plan(kept.way, kept.seen, plan)))
+            line("    " + say[key].format(plan=sentences.plan(kept.way, kept.seen, plan, in_full=True)))

@@ -50,7 +50,9 @@ async def test_a_version_that_decides_otherwise_ends_with_one(
     monkeypatch.setattr("drsync.core.failover._is_prepared", lambda *_: True)
     told = await drsync("sim", "--replay-incident", str(RECORD))
     assert told.code == 1
-    assert "This version would have decided otherwise" in told.out
+    assert "This version would have decided otherwise in 1 of them:" in told.out
+    assert "then: same_city cuts what does not belong to the history and syncs." in told.out
+    assert "now:  Wait: production holds its lease" in told.out
     as_json = await drsync("sim", "--replay-incident", str(RECORD), "--json")
     assert as_json.code == 1
     assert json.loads(as_json.out)["differences"] == [9]

@@ -22,10 +22,11 @@ from drsync.core.plan import (
     Seal,
     Wait,
 )
-from drsync.core.procedure import forward
+from drsync.core.procedure import Way
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.position import NO_CHAIN, Position, Runs
+from drsync.sim.incident.replay import answer
 
 ROUNDS_MAX = 60  # because the longest way, a switchover that is given up, takes some twenty
 
@@ -48,7 +49,7 @@ class Ending:
 def rehearse(seen: Observation) -> Ending:
     """Play the procedure that `seen` is about until its commit point, or until it ends before that."""
     waited_s = 0.0
-    plan = forward(seen)
+    plan = answer(Way.FORWARD, seen)
     for _ in range(ROUNDS_MAX):
         if isinstance(plan, Refuse | Done):
             break
@@ -64,7 +65,7 @@ def rehearse(seen: Observation) -> Ending:
                 if isinstance(command, OpenGroup):
                     return Ending(plan, seen.charter, waited_s)
                 seen = performed(seen, command)
-        plan = forward(seen)
+        plan = answer(Way.FORWARD, seen)
     return Ending(plan, None, waited_s)
 
 

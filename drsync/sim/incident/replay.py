@@ -7,6 +7,7 @@ from drsync.core.eligibility import Verdict
 from drsync.core.observation import Observation
 from drsync.core.plan import Act, CommitCharter, Done, Plan, RecordIntent, Refuse, Wait
 from drsync.core.procedure import Way, decide
+from drsync.core.safety import Reason
 from drsync.model.charter import IntentKind
 from drsync.model.epoch import NEVER
 from drsync.sim.incident.record import Case, Incident, Kept
@@ -48,10 +49,18 @@ def differences(incident: Incident) -> list[Difference]:
     found = []
     for case in incident.cases:
         for kept in case.decisions:
-            now = decide(kept.way, kept.seen)
+            now = answer(kept.way, kept.seen)
             if not is_same(kept.plan, now):
                 found.append(Difference(kept, now))
     return found
+
+
+def answer(way: Way, seen: Observation) -> Plan:
+    """What this version says; where it breaks on the question, that is its answer."""
+    try:
+        return decide(way, seen)
+    except Exception as error:  # noqa: BLE001  # a bug in the rules is what one wants to be told here
+        return Refuse((Reason("bug", f"The rules break on it: {error!r}.", "Report it."),))
 
 
 def is_same(then: Plan, now: Plan) -> bool:

@@ -158,8 +158,8 @@ class Sentences:
         """Whether it is the one that people mean when they ask why."""
         return isinstance(kept.plan, Refuse) or commits(kept.plan) is not None
 
-    def plan(self, way: Way, seen: Observation, plan: Plan) -> str:
-        """An answer in a sentence or some."""
+    def plan(self, way: Way, seen: Observation, plan: Plan, *, in_full: bool = False) -> str:
+        """An answer in a sentence or some; `in_full`: with the reasons of a refusal."""
         say = self._say
         start = say["back"] if way is Way.BACK else ""
         match plan:
@@ -169,6 +169,9 @@ class Sentences:
                 left = plan.until - seen.now if plan.until is not None else 0.0
                 until = say["until"].format(left=format_duration(left)) if left > 0 else ""
                 return start + say["step_wait"].format(reason=plan.reason, until=until)
+            case Refuse() if in_full:
+                reasons = " ".join(f"{reason.code}: {reason.sentence}" for reason in plan.reasons)
+                return f"{start}{say['step_refuse']} {reasons}"
             case Refuse():
                 return start + say["step_refuse"]
             case Done():

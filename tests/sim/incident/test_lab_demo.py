@@ -101,6 +101,16 @@ def test_a_version_with_another_rule_is_told_apart(monkeypatch: pytest.MonkeyPat
     assert body["differences"] == [one.kept.n for one in found]
 
 
+def test_a_version_that_breaks_on_a_decision_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bool:
+        raise KeyError("remote")
+
+    monkeypatch.setattr("drsync.core.failover._is_prepared", broken)
+    found = differences(demo())
+    assert found != []
+    assert all("The rules break on it: KeyError('remote')" in str(one.now) for one in found)
+
+
 def test_better_sentences_are_no_other_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("drsync.core.file_loss.safety.files_late", _said_otherwise)
     assert differences(demo()) == []
