@@ -28,6 +28,12 @@ SEGMENT_BYTES = 64 << 10  # because a short world should see segments end, be tr
 Tell = Callable[[str, str, str], None]
 """Who hears what agents say: center, event, reason."""
 
+AtStart = Callable[[Process, Agent], None]
+"""Told of each process and the agent in it, before that opens anything."""
+
+AtCopy = Callable[[GroupCopy], None]
+"""Told of each copy as it was found on the disk, before anything is asked of it."""
+
 Served = Callable[[str, Process, str, str, BlockDevice], None]
 """Told when a volume can be used: center, process, group, volume, device. Call the device in that process."""
 
@@ -65,6 +71,7 @@ class SimAgent:
         doors: what is served now: socket name -> exports.
         starts: processes started so far.
         bugs: exceptions that nobody foresaw, of all its processes.
+        at_start, at_copy: who looks at its processes and copies from outside.
     """
 
     def __init__(
@@ -84,6 +91,8 @@ class SimAgent:
         self.front: SimFrontEnd | None = None
         self.starts = 0
         self.bugs: list[Exception] = []
+        self.at_start: list[AtStart] = []
+        self.at_copy: list[AtCopy] = []
         self._network = network
         self._peers = peers
         self._cluster = cluster
@@ -149,6 +158,8 @@ class SimAgent:
         agent: Agent | None = None
         try:
             agent = self._make(process)
+            for tell in self.at_start:
+                tell(process, agent)
             await agent.open()
             self.agent = agent
             async with asyncio.TaskGroup() as tasks:
@@ -238,6 +249,9 @@ class _SimLines:
 
     def say_of(self, copy: GroupCopy, event: str, reason: str) -> None:
         """See Lines."""
+        if event == "copy_opened":
+            for tell in self._agent.at_copy:
+                tell(copy)
         self._agent.heard(event, f"{copy.spec.name}: {reason}")
 
     def malformed(self, peer: str, error: MalformedError) -> None:

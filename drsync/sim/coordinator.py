@@ -27,6 +27,13 @@ EVENTS_MAX = 1000  # because an answer has no more
 PERSON = "operator"
 
 
+AtStart = Callable[[Process, Office], None]
+"""Told of each process and the office in it, before that begins anything."""
+
+AtCommand = Callable[[Command], None]
+"""Told of each command of a procedure that was carried out."""
+
+
 def _nobody(center: str, event: str, reason: str) -> None:
     """Nobody listens."""
     del center, event, reason
@@ -66,6 +73,7 @@ class SimCoordinator:
         commands: carried out so far by the present process.
         crash_after_command: it is killed right after so many commands of its process; None: never. Used up
             by that.
+        at_start, at_command: who looks at it from outside.
     """
 
     def __init__(
@@ -90,6 +98,8 @@ class SimCoordinator:
         self.bugs: list[BaseException] = []
         self.commands = 0
         self.crash_after_command: int | None = None
+        self.at_start: list[AtStart] = []
+        self.at_command: list[AtCommand] = []
         self._network = network
         self._centers = tuple(centers)
         self._cluster = cluster
@@ -180,6 +190,8 @@ class SimCoordinator:
 
     def _performed(self, _group_id: str, command: Command) -> None:
         self.commands += 1
+        for tell in self.at_command:
+            tell(command)
         self._tell(self.name, "performed", f"command {self.commands}: {type(command).__name__}")
         if self.commands == self.crash_after_command:
             self.crash_after_command = None
@@ -236,6 +248,8 @@ class SimCoordinator:
             log=_SimLog(self, process),
             performed=self._performed,
         )
+        for tell in self.at_start:
+            tell(process, office)
         door = Door(
             desk=office.desk,
             journal=office.journal,
