@@ -58,6 +58,16 @@ def about_pairs(charter: Charter, words: Mapping[str, Statement]) -> list[dict[s
     ]
 
 
+def pairs_at_risk(charter: Charter, seen: Observation) -> list[str]:
+    """Pairs of members that are both heard and could not be made level without the third: why not."""
+    found = star.readiness(charter, seen.statements)
+    return [
+        f"{one} and {other} could not be made level without the others: {pair.best.reason}"
+        for (one, other), pair in found.items()
+        if pair.is_alarming and one in seen.statements and other in seen.statements
+    ]
+
+
 def about_rejoining(
     charter: Charter, words: Mapping[str, Statement], heard: Mapping[str, Statement]
 ) -> list[dict[str, object]]:

@@ -18,6 +18,7 @@ from drsync.coordinator.lookout_view import (
     about_failback,
     about_pairs,
     about_rejoining,
+    pairs_at_risk,
     remedy_for,
     shown,
 )
@@ -26,6 +27,7 @@ from drsync.coordinator.objectives_view import about_rto, about_service, rto_lin
 from drsync.coordinator.sessions import OwnerWord, SessionTable
 from drsync.coordinator.trees import about as about_filesets
 from drsync.coordinator.trees import worst
+from drsync.core import eligibility
 from drsync.core.detection import State, Verdict
 from drsync.core.objectives import Proof, judge_rpo
 from drsync.model import epoch as epochs
@@ -214,6 +216,7 @@ class Picture:
             *self._about_owner(charter),
             *(Line(one.what, one.who, None, one.remedy) for one in self._trees.lines(charter)),
             *self._about_replicas(charter),
+            *self._about_star(charter),
             *self._about_practice(charter),
         ]
 
@@ -272,6 +275,16 @@ class Picture:
         ended_us = drill.ended_us if drill is not None else 0
         said = rto_lines(charter, self._objectives.rto(charter), ended_us, self._clock.wall_us())
         return [Line(what, "a person", None, remedy) for what, remedy in said]
+
+    def _about_star(self, charter: Charter) -> list[Line]:
+        """Only what no other line tells: broken copies and silent members have lines of their own."""
+        if charter.epoch == NEVER or self._lookout.move(charter.group.id) is not None:
+            return []
+        seen = self._lookout.observe(charter)
+        if any(word.state in eligibility.USELESS for word in seen.statements.values()):
+            return []
+        remedy = "Let the one that is behind catch up while the owner is there: drsync status --watch."
+        return [Line(what, "", None, remedy) for what in pairs_at_risk(charter, seen)]
 
     def _about_replicas(self, charter: Charter) -> list[Line]:
         lines = []

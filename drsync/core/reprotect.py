@@ -107,7 +107,8 @@ def _task(
         return Task(name, Rejoin.REPAIR)
     if word.state is CopyState.FORKED:
         return Task(name, Rejoin.RESOLVE)
-    way = star.ray(charter, owner, word, means)
+    # The better direction: a member's word may be newer than the owner's, and then it seems to be ahead.
+    way = star.pair(charter, owner, word, (means, Means())).best
     if owner is not None and way.how not in GOOD:
         return Task(name, Rejoin.REBUILD, way.lacks)
     if word.follow != charter.epoch:

@@ -8,6 +8,7 @@ from drsync.core import detection
 from drsync.core.detection import State
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
+from drsync.model.position import ORIGIN
 from drsync.wire import control
 from tests.coordinator.centers import DOCUMENT, World
 from tests.engine.fake_members import A, B, C, Json
@@ -236,6 +237,21 @@ async def test_a_coordinator_that_stood_still_judges_nobody(
     verdict = lookout.look(charter(world))
     assert verdict is not None
     assert verdict.state is not State.CONFIRMED
+
+
+async def test_a_pair_that_could_not_be_made_level_without_the_owner_is_told(world: World) -> None:
+    """P30: readiness for the next loss is looked at all the time, not when it is needed."""
+    await protect(world)
+    group = await world.group()
+    assert isinstance(group["star"], list)
+    assert not any(pair["alarm"] for pair in group["star"])
+    same_city, remote = world.centers.members[B], world.centers.members[C]
+    same_city.word = replace(same_city.word, first_seq=2)
+    remote.word = replace(remote.word, runs=(), appended=0, durable=0, commit=0, tip=ORIGIN)
+    await pass_time(world, 1.0)
+    said = await why(world)
+    assert "same_city and remote could not be made level without the others" in said
+    assert "the journal at same_city begins at 2, remote ends at 0" in said
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,12 @@ def test_each_trouble_has_its_step(change: dict[str, object], step: Rejoin) -> N
     assert steps(troubled, "a", "b", "c") == [("c", step)]
 
 
+def test_a_member_whose_word_is_newer_than_the_owners_needs_nothing() -> None:
+    world = away()
+    older = world.with_log("b", world.logs["b"][:3])
+    assert steps(older, "a", "b", "c") == []
+
+
 def test_an_asynchronous_group_has_nobody_to_join() -> None:
     world = away()
     group = replace(world.charter.group, policy=replace(world.charter.group.policy, mode=Mode.ASYNC))
