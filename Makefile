@@ -20,7 +20,7 @@ LOCKED := $(PIP_INSTALL) --require-hashes
 TEST_OPTIONS ?= -n 2 --dist loadgroup
 ARGS ?=
 
-.PHONY: help setup lab test chaos machines bundle lint format bench lock changelog clean machine
+.PHONY: help setup lab test chaos machines bundle lint format bench lock state-machines changelog clean machine
 
 help: ## this list
 	@echo "drsync: disaster recovery for two sites and three centers"
@@ -66,6 +66,9 @@ bench: setup installed-test ## the benchmarks, side by side with known peers
 
 lock: installed-dev ## resolve pyproject.toml into requirements/*.txt (ARGS=--upgrade for newer versions)
 	@$(BIN)/python scripts/lock.py $(ARGS)
+
+state-machines: installed-dev ## write docs/state-machines.md from the tables in the code
+	@$(BIN)/python scripts/state_machines.py
 
 changelog: installed-dev ## what the next release notes would say
 	@$(BIN)/towncrier build --draft --version next

@@ -222,7 +222,7 @@ def plan(kept: Kept, limits: Limits) -> tuple[Action, ...]:
     if left > limits.soft_bytes:
         actions.append(Alarm(Level.HARD if left > limits.hard_bytes else Level.SOFT, left))
     while _left(kept, limits) > limits.hard_bytes:
-        tries = (sacrifice(kept, limits, actions) for sacrifice in _SACRIFICES)
+        tries = (sacrifice(kept, limits, actions) for sacrifice in SACRIFICES)
         smaller = next((found for found in tries if found is not None), None)
         if smaller is None:
             break
@@ -246,11 +246,12 @@ def held_after(kept: Kept, bound: int) -> int:
 
 def _give_up_greedy_pins(kept: Kept, limits: Limits, actions: list[Action]) -> Kept:
     """Pins that hold back more than their own quota, whoever else holds the same."""
-    unbounded = replace(kept, pins=tuple(pin for pin in kept.pins if pin.quota_bytes is None))
+    free = held_after(kept, _bound_without_members(replace(kept, pins=()), limits))
     stay = []
     for pin in kept.pins:
-        alone = replace(unbounded, pins=(*unbounded.pins, pin))
-        if pin.quota_bytes is not None and _left(alone, limits) - _left(unbounded, limits) > pin.quota_bytes:
+        alone = replace(kept, pins=(pin,))
+        held = held_after(kept, _bound_without_members(alone, limits)) - free
+        if pin.quota_bytes is not None and held > pin.quota_bytes:
             actions.append(GiveUp(pin.kind, pin.name))
         else:
             stay.append(pin)
@@ -303,7 +304,7 @@ def _last_resort(kept: Kept, limits: Limits, actions: list[Action]) -> Kept | No
     return None
 
 
-_SACRIFICES = (_shrink_window, _convert_farthest, _last_resort)
+SACRIFICES = (_shrink_window, _convert_farthest, _last_resort)
 """In this order, each until it has nothing left; what was given up may let an earlier one go on."""
 
 

@@ -235,12 +235,13 @@ def test_the_quota_holds_whoever_needs_what(
 ) -> None:
     kept = Kept(is_owner, 160, 160, 0, journal(count, 15, age_s=30.0), needs=tuple(needs), pins=tuple(held))
     limits = replace(LIMITS, window_s=window_s)
-    found = plan(kept, limits)
-    after = applied(kept, found)
-    assert after.held_bytes <= limits.hard_bytes
-    assert not any(isinstance(action, Stall) for action in found)
-    again = plan(after, limits)
-    assert not any(isinstance(action, Convert | GiveUp | Trim | Fold | ShrinkWindow) for action in again)
+    found: list[Action] = []
+    for _ in range(5):  # because what one round gave up may show that a pin holds more than its own quota
+        found = [action for action in plan(kept, limits) if not isinstance(action, Alarm)]
+        kept = applied(kept, tuple(found))
+        assert kept.held_bytes <= limits.hard_bytes
+        assert not any(isinstance(action, Stall) for action in found)
+    assert found == []
 
 
 def test_a_member_away_for_a_week_costs_the_quota_and_nothing_else() -> None:
