@@ -89,3 +89,23 @@ def roll(dice: random.Random, faults: dict[str, float]) -> Character:
         boot_s=(1.0, dice.choice((4.0, 12.0))),
         stall_rate=dice.choice((0.0, 0.002, 0.02)),
     )
+
+
+def quiet(policy: GroupPolicy) -> Character:
+    """A world in which nothing breaks by itself, for stories and boundaries."""
+    return Character(
+        group=GroupSpec(GROUP_ID, "orders", (VOLUME,), CENTERS, "production", policy=policy),
+        is_store_in_city=False,
+        latency_city=0.0005,
+        latency_far=0.015,
+        jitter=0.1,
+        rate_far=0.0,
+        write_rate=10.0,
+        slots=16,
+        fault_every_s=1e9,
+        weights={},
+        operator_every_s=1e9,
+        restart_s=(2.0, 2.0),
+        boot_s=(8.0, 8.0),
+        stall_rate=0.0,
+    )
