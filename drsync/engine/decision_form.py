@@ -144,7 +144,7 @@ def observation_from_json(body: object) -> Observation:
     lease, words = of.fields("lease"), of.fields("statements").body
     return Observation(
         charter=of.word(Charter, "charter"),
-        statements={name: control.from_json(Statement, word) for name, word in words.items()},
+        statements={name: _said_by(name, word) for name, word in words.items()},
         now=of.number("now"),
         lease=LeaseBook(lease.text("holder"), lease.number("until"), lease.epoch("released", NEVER)),
         kind=_kind(of),
@@ -161,6 +161,13 @@ def observation_from_json(body: object) -> Observation:
         last_known=_last_from_json(of.fields("last_known")) if of.body.get("last_known") else None,
         frozen_since=of.maybe("frozen_since", of.number),
     )
+
+
+def _said_by(name: str, body: object) -> Statement:
+    word = control.from_json(Statement, body)
+    if word.center != name:
+        raise MalformedError(f"observation.statements.{name}: it is the word of {word.center!r}")
+    return word
 
 
 def _kind(of: Fields) -> IntentKind:

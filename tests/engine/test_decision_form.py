@@ -101,7 +101,7 @@ LAST = st.builds(LastKnown, U64, U64, U64, INSTANTS, st.lists(TREES, max_size=1)
 OBSERVATIONS = st.builds(
     Observation,
     charter=CHARTERS,
-    statements=st.dictionaries(NAMES, STATEMENTS, max_size=2),
+    statements=st.lists(STATEMENTS, max_size=2).map(lambda words: {word.center: word for word in words}),
     now=INSTANTS,
     lease=st.builds(LeaseBook, NAMES, INSTANTS, EPOCHS),
     kind=st.sampled_from(IntentKind),

@@ -11,6 +11,7 @@ from drsync.engine.decision_form import Fields, observation_from_json, plan_from
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.errors import MalformedError
+from drsync.model.operation import OperationState
 from drsync.wire.incident import HEAD, Line, unseal
 
 T = TypeVar("T")
@@ -193,11 +194,18 @@ def _case(line: Line, decisions: Mapping[str, list[Kept]]) -> Case:
         reason=of.text("reason"),
         started_us=of.whole("started_us"),
         ended_us=of.whole("ended_us"),
-        state=of.text("state"),
+        state=_state(of),
         message=error,
         steps=tuple(_step(Fields.of("operation.steps", step)) for step in of.each("steps")),
         decisions=tuple(decisions.get(of.text("id"), ())),
     )
+
+
+def _state(of: Fields) -> str:
+    text = of.text("state")
+    if text not in tuple(OperationState):
+        raise MalformedError(f"operation.state: {text!r} is not known to this version")
+    return text
 
 
 def _step(of: Fields) -> Carried:
