@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drsync.core import lineage, safety
+from drsync.core.generation import is_begun
 from drsync.core.observation import Observation
 from drsync.core.safety import Reason
 from drsync.model.charter import Charter
@@ -67,7 +68,7 @@ def judge(seen: Observation) -> Verdict:
     own = belongs(seen.charter, target)
     if useless:
         return Verdict(Loss.FORCED, useless, own)
-    if seen.charter.epoch == NEVER:
+    if seen.charter.epoch == NEVER and not is_begun(seen.charter):
         return Verdict(Loss.NONE, (), own)
     donors = _donors(seen.charter, heard, target)
     position = max([own, *(belongs(seen.charter, heard[name]) for name in donors)])
@@ -120,7 +121,7 @@ def _donors(charter: Charter, heard: Mapping[str, Statement], target: Statement)
 
 def _loss(charter: Charter, heard: Mapping[str, Statement], target: Statement, position: int) -> Loss:
     """What an opening at `position` would admit."""
-    if target.amnesic:
+    if target.amnesic or is_begun(charter):
         return Loss.FORCED
     answered = [heard[name] for name in charter.in_sync if name in heard and not heard[name].amnesic]
     complete = [word for word in answered if belongs(charter, word) <= position]
@@ -137,6 +138,8 @@ def _why_forced(
     charter = seen.charter
     if target.amnesic:
         return (safety.went_back(target.center),)
+    if is_begun(charter):
+        return (safety.new_generation(charter.generation, tuple(sorted(charter.in_sync))),)
     ahead = [
         safety.left_behind(target.center, name, belongs(charter, heard[name]) - position)
         for name in sorted(charter.in_sync & set(heard))

@@ -110,10 +110,14 @@ def outcome(state: InSync, view: CasView) -> InSync:
 
 
 def learned(state: InSync, charter: Charter) -> InSync:
-    """A charter was read. A newer version settles whatever was pending; an older one says nothing."""
-    if charter.version <= state.charter.version:
+    """A charter was read. A newer version settles whatever was pending; an older one says nothing.
+
+    A newer store generation deposes even the owner it names: it has to be opened in it.
+    """
+    known = state.charter
+    if (charter.generation, charter.version) <= (known.generation, known.version):
         return state
-    same = (charter.epoch, charter.owner) == (state.charter.epoch, state.charter.owner)
+    same = (charter.generation, charter.epoch, charter.owner) == (known.generation, known.epoch, known.owner)
     return replace(state, charter=charter, pending=None, is_deposed=state.is_deposed or not same)
 
 

@@ -99,6 +99,46 @@ def outranked(name: str, promised: Epoch, generation: int) -> Reason:
     )
 
 
+def store_usable() -> Reason:
+    """A new store generation is for a store that may not act."""
+    return Reason(
+        "store_usable",
+        "This charter store is the one in force and may act.",
+        "Ask without --without-store.",
+    )
+
+
+def nobody_remembers() -> Reason:
+    """No member that knows the group is reached."""
+    return Reason(
+        "nobody_remembers",
+        "No center that can be reached remembers a charter of this group.",
+        "Start the agent of a center that holds a copy, or put back the newest copy of the store.",
+    )
+
+
+def still_bound(name: str, owner: str, seconds: float) -> Reason:
+    """A member confirmed to the owner that it may go on without the store, and the owner is not reached."""
+    return Reason(
+        "bound",
+        f"{name} has confirmed to {owner} that it may go on without the store, for another {seconds:.1f} s, "
+        f"and {owner} cannot be reached: it may be serving.",
+        f"Bring {owner} back into reach or stop it; the confirmation lapses when it asks no more.",
+    )
+
+
+def new_generation(generation: int, in_sync: tuple[str, ...]) -> Reason:
+    """The first opening in a store generation: what the lost store knew last is not known."""
+    listed = ", ".join(in_sync) or "empty"
+    return Reason(
+        "new_generation",
+        f"This is the first opening in store generation {generation}: the in-sync set ({listed}) is what "
+        "members remember, and the lost store may have known better: writes may be lost.",
+        "Put back the newest copy of the store, or accept the loss: --accept-loss.",
+        ACCEPT_LOSS,
+    )
+
+
 def not_in_sync(name: str, in_sync: tuple[str, ...], behind: str) -> Reason:
     """The copy may lack acknowledged writes, and nobody in sync can be asked."""
     listed = ", ".join(in_sync) or "empty"
