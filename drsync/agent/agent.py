@@ -264,6 +264,16 @@ class Agent:
         broken = self._broken.get(group_id)
         return broken.statement if broken is not None else self.member(group_id).statement()
 
+    def remembered(self, group_id: str) -> tuple[Charter, float]:
+        """See `requests.Groups`."""
+        broken = self._broken.get(group_id)
+        if broken is not None:
+            return broken.charter, 0.0
+        member = self.member(group_id)
+        if member.charter is None:
+            raise unknown_group(group_id, self.name)
+        return member.charter, member.bound_s()
+
     def broken(self) -> list[BrokenCopy]:
         """See `headquarters.Host`."""
         return list(self._broken.values())

@@ -81,6 +81,7 @@ class Headquarters:
         self._tasks: asyncio.TaskGroup | None = None
         self._adopting: set[str] = set()
         self._gone_back: set[str] = set()
+        self._refused: set[tuple[str, int]] = set()  # said once for each group and generation
         self._compared: set[str] = set()  # groups that the store knew, or was told of, when we registered
         self._token = 0
         self._gave_up_because = ""
@@ -154,6 +155,15 @@ class Headquarters:
         groups: Json = {m.copy.spec.id: control.to_json(m.statement()) for m in self._host.members()}
         groups |= {b.charter.group.id: control.to_json(b.statement) for b in self._host.broken()}
         body["groups"] = groups
+        body["charters"] = {
+            charter.group.id: {
+                "name": charter.group.name,
+                "generation": charter.generation,
+                "version": charter.version,
+                "epoch": charter.epoch,
+            }
+            for charter in self._charters()
+        }
         answer = await endpoint.call("register", body, HEARTBEAT_TIMEOUT_S)
         stated = answer.get("token")
         token = stated if isinstance(stated, int) else 0
@@ -170,6 +180,11 @@ class Headquarters:
             if member.copy.spec.id not in told and member.copy.spec.id not in self._gone_back:
                 member.checked(token)
 
+    def _charters(self) -> list[Charter]:
+        """The newest charters that were seen here: a store that lost its own learns from them."""
+        seen = [member.charter for member in self._host.members()]
+        return [charter for charter in seen if charter is not None] + [b.charter for b in self._host.broken()]
+
     async def _beat(self, endpoint: Endpoint) -> None:
         self._soon.clear()
         sent_at = self._clock.now()
@@ -183,12 +198,14 @@ class Headquarters:
                 "beat": asdict(member.copy.beat()),
                 "bound_s": member.bound_s(),
                 "version": member.charter.version if member.charter else 0,
+                "generation": member.charter.generation if member.charter else 0,
             }
         for broken in self._host.broken():
             groups[broken.charter.group.id] = {
                 "statement": control.to_json(broken.statement),
                 "report": None,
                 "version": broken.charter.version,
+                "generation": broken.charter.generation,
             }
         body: Json = {"sent_at": sent_at, "groups": groups, "silent_s": self._host.silent_s()}
         answer = await endpoint.call("heartbeat", body, HEARTBEAT_TIMEOUT_S)
@@ -196,12 +213,25 @@ class Headquarters:
         for member in self._host.members():
             grant = leases.get(member.copy.spec.id) if isinstance(leases, dict) else None
             is_same_term = asked.get(member.copy.spec.id) is member.term  # a lease is of one epoch
+            if isinstance(grant, dict) and self._is_of_old_generation(member, grant):
+                continue
             if is_same_term and isinstance(grant, dict) and grant.get("granted") is True:
                 member.lease_granted(sent_at, float(grant["seconds"]))
             if member.copy.spec.id not in self._compared:
                 # Younger than this registration: there is nothing that the copy could have forgotten.
                 member.checked(self._token)
         self._learn(answer)
+
+    def _is_of_old_generation(self, member: Member, grant: Json) -> bool:
+        """Whether the store we reach is of an older generation than one we have seen: it grants us nothing."""
+        known = member.charter.generation if member.charter is not None else 0
+        offered = grant.get("generation", 0)
+        is_old = isinstance(offered, int) and offered < known
+        if is_old and (member.copy.spec.id, known) not in self._refused:
+            self._refused.add((member.copy.spec.id, known))
+            text = f"it is of generation {offered}, and {known} was seen: it is refused"
+            self._host.log("old_store", f"the store of {member.copy.spec.name}: {text}")
+        return is_old
 
     def _learn(self, answer: Json, token: int | None = None) -> set[str]:
         """Have the charters remembered beside the heartbeats; the groups they are of.

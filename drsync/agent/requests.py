@@ -29,6 +29,14 @@ class Groups(Protocol):
         """What is said of a copy, also of a broken one. Raises UsageError when there is none."""
         ...
 
+    def remembered(self, group_id: str) -> tuple[Charter, float]:
+        """The newest charter seen here, also with a broken copy, and for how long a confirmation binds it.
+
+        Raises:
+            UsageError: there is no copy here.
+        """
+        ...
+
     async def adopt(self, charter: Charter) -> Member:
         """The member, created when this center has no copy yet."""
         ...
@@ -70,6 +78,7 @@ class Requests:
         return _calls(
             {
                 "group.adopt": self._adopt,
+                "group.remembered": self._remembered,
                 "group.statement": self._statement,
                 "group.seal": self._seal,
                 "group.freeze": self._freeze,
@@ -106,6 +115,15 @@ class Requests:
 
     async def _statement(self, body: Json) -> Json:
         return {"statement": control.to_json(self._groups.statement(_text(body, "group")))}
+
+    async def _remembered(self, body: Json) -> Json:
+        """For a new store generation: the newest charter seen here, and whether a confirmation binds us."""
+        charter, bound_s = self._groups.remembered(_text(body, "group"))
+        return {
+            "statement": control.to_json(self._groups.statement(charter.group.id)),
+            "charter": control.to_json(charter),
+            "bound_s": bound_s,
+        }
 
     async def _seal(self, body: Json) -> Json:
         member = self._member(body)

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from drsync.core import compare, lease, lineage, ownership
+from drsync.core import compare, generation, lease, lineage, ownership
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
 from drsync.engine.fold import Folder
@@ -187,6 +187,7 @@ class Member:
                     code="cannot_seal",
                 )
             self._require_sound()
+            self._require_generation(epochs.generation(epoch))
             term = self.term
             if term is not None and term.charter.epoch < epoch:
                 term.waiting = f"sealed for epoch {epochs.show(epoch)}"
@@ -328,6 +329,7 @@ class Member:
             if term is not None and term.charter.epoch == charter.epoch and not term.engine.is_closed:
                 return self.statement()
             self._require_sound()
+            self._require_generation(charter.generation)
             if not ownership.may_open(charter, self.statement()):
                 raise RefusedError(
                     f"{self.copy.me.center} may not open epoch {epochs.show(charter.epoch)}: "
@@ -407,6 +409,7 @@ class Member:
                     f"{self.copy.me.center} has promised epoch {epochs.show(self.copy.durable.promised)}",
                     code="stale_epoch",
                 )
+            self._require_generation(charter.generation)
             await self._learn(charter)
             term = self.term
             if term is not None and term.charter.epoch < charter.epoch:
@@ -458,6 +461,8 @@ class Member:
             charter = self.charter
             if charter is None or charter.owner != peer or charter.epoch != epoch or self.term is not None:
                 return False
+            if generation.is_begun(charter):
+                return False  # a new store generation: its first opening decides who goes on
             if not lease.may_confirm(self.statement(), epoch, is_checked=self._is_checked):
                 return False
             sought, sought_until = self._sought
@@ -553,6 +558,17 @@ class Member:
             raise FailedCopyError(
                 f"the copy at {self.copy.me.center} has failed: {self.copy.failure}",
                 remedy="replace its storage; drsync never uses a copy again that may have lost data",
+            )
+
+    def _require_generation(self, offered: int) -> None:
+        """Whatever comes from a store of an older generation than we have seen is refused (F.A 4)."""
+        known = self.charter.generation if self.charter is not None else 0
+        if offered < known:
+            raise RefusedError(
+                f"{self.copy.me.center} has seen store generation {known}; "
+                f"this comes from the older generation {offered}",
+                code="old_generation",
+                remedy="stop the coordinator with the older store",
             )
 
     def _require_term(self) -> OwnerTerm:

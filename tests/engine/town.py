@@ -163,6 +163,11 @@ class GroupsOf:
     def statement(self, group_id: str) -> Statement:
         return self.member(group_id).statement()
 
+    def remembered(self, group_id: str) -> tuple[Charter, float]:
+        charter = self.member(group_id).charter
+        assert charter is not None
+        return charter, self.member(group_id).bound_s()
+
     async def adopt(self, charter: Charter) -> Member:
         return await self._node.adopt(charter)
 
