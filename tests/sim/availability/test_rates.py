@@ -71,3 +71,10 @@ def test_what_is_no_table_is_said(text: str) -> None:
 def test_an_unreadable_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
         rates.load(tmp_path / "nowhere.yaml")
+
+
+def test_the_document_shows_every_row_with_its_source() -> None:
+    page = (Path(__file__).parents[3] / "docs/availability-study.md").read_text("utf-8")
+    for path, row in rows(rates.shipped()).items():
+        assert f"| `{path}` |" in page
+        assert f"| {row.basis.value} | {row.source} |" in page, path
