@@ -78,6 +78,11 @@ class BulkChannel:
         """Whether the link has ended."""
         return self.lost_event.is_set()
 
+    @property
+    def stream_count(self) -> int:
+        """Streams that are open."""
+        return len(self._streams)
+
     def open_stream(self, handler: StreamHandler) -> int:
         """A new stream of ours; its number goes into every frame."""
         number = self._next

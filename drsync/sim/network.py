@@ -109,6 +109,10 @@ class Network:
         if place in self._listeners and self._listeners[place][0] is process:
             del self._listeners[place]
 
+    def open_links(self) -> "list[SimLink]":
+        """Every end of a stream that its process has not closed and was not told to be closed."""
+        return list(self._streams.values())
+
     def listener(self, place: str) -> tuple[Process, Accept] | None:
         """Who accepts streams there."""
         return self._listeners.get(place)
@@ -171,6 +175,16 @@ class SimLink:
     def kind(self) -> LinkKind:
         """See Link."""
         return self._kind
+
+    @property
+    def queued(self) -> int:
+        """Bytes that were written here and have not arrived."""
+        return self._queued
+
+    @property
+    def handler(self) -> LinkHandler | None:
+        """Who is told what arrives."""
+        return self._handler
 
     # --- the process's side
 

@@ -192,6 +192,11 @@ class Process:
         """Whether it exists, stopped or not."""
         return self.life is not Life.DEAD
 
+    @property
+    def task_count(self) -> int:
+        """Tasks that have not ended."""
+        return len(self._tasks)
+
     # --- life
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
