@@ -20,6 +20,7 @@ SETTLE_S = 8.0  # because convergence that does not last is none
 HEAL_S = 180.0  # because leases, patience, back-off and a person's decisions all have to pass in it
 LAG_MAX = 30  # records, because what was written within a round trip may be under way
 PERSON_S = 20.0  # between the decisions of a person
+REST_S = 12.0  # because what is under way arrives within a retransmission, and is compared then
 BEGIN_S = 20.0  # because a group that nobody disturbs serves within seconds
 
 
@@ -47,7 +48,16 @@ class Outcome:
 class Run:
     """One seed."""
 
-    def __init__(self, seed: int, *, broken_s: float = BROKEN_S, keeps_all: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        broken_s: float = BROKEN_S,
+        settle_s: float = SETTLE_S,
+        keeps_all: bool = False,
+    ) -> None:
+        """A run of seed `seed`: `broken_s` under faults; mended when calm lasted for `settle_s`."""
+        self.settle_s = settle_s
         self.world = World(seed, faults.usual(), keeps_all=keeps_all)
         self.watch = Watch(self.world)
         self.world.disk_changed.append(self.watch.disk_changed)
@@ -110,7 +120,7 @@ class Run:
                 settled_since = None
             elif settled_since is None:
                 settled_since = world.timeline.now
-            elif world.timeline.now - settled_since >= SETTLE_S:
+            elif world.timeline.now - settled_since >= self.settle_s:
                 break
         else:
             raise ViolationError("INV-18", f"did not converge after healing: {self._why_not()}")
@@ -223,7 +233,19 @@ class Run:
         """Nobody writes any more, and everything that is on its way arrives."""
         world = self.world
         world.application.is_resting = True
-        self._pass(12.0)
+        self._pass(1.0)
+        self._pass_until(REST_S, self._are_level)
+
+    def _are_level(self) -> bool:
+        """Whether all logs that can be equal end alike, and are committed to the end."""
+        world = self.world
+        serving = [export for export in world.application.exports if not export.is_over]
+        if len(serving) != 1:
+            return False
+        log = serving[0].device.engine.log
+        beyond = world.beyond_the_journal(serving[0].center)
+        words = [m.statement() for name in NAMES if name not in beyond for m in world.agents[name].members()]
+        return log.commit == log.appended and all(word.appended == log.appended for word in words)
 
     def _compare_images(self) -> None:
         world = self.world
@@ -237,5 +259,3 @@ class Run:
         found = {name: world.whole_image(name) for name in names}
         if len(set(found.values())) != 1:
             raise ViolationError("INV-09", "the volumes of the centers are not the same bytes")
-
-

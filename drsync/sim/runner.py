@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from drsync.sim import mutants
 from drsync.sim.miniature import runner as miniature
-from drsync.sim.run import BROKEN_S, Run
+from drsync.sim.run import BROKEN_S, SETTLE_S, Run
 
 LAST_LINES = 25  # of a failing seed, because the cause is seldom further back
 DAY_S = 86_400.0
@@ -189,7 +189,7 @@ def _each(seeds: Iterable[int], run: Callable[[int], SeedReport], jobs: int) -> 
 
 def _run_daemons(report: SeedReport, mutant: str | None, broken_s: float) -> None:
     with mutants.in_force(mutant):
-        outcome = Run(report["seed"], broken_s=broken_s).execute()
+        outcome = Run(report["seed"], broken_s=broken_s, settle_s=min(SETTLE_S, broken_s)).execute()
     report["events"] += outcome.events
     report["virtual_s"] += outcome.virtual_s
     report["acknowledged"] += outcome.acknowledged
