@@ -51,6 +51,7 @@ class Network:
     Attributes:
         lines: (from, to) -> line; made on first use.
         bytes: carried so far.
+        connect_timeout_s: after which a place that does not answer is given up.
     """
 
     def __init__(self, timeline: Timeline, dice: random.Random) -> None:
@@ -58,6 +59,7 @@ class Network:
         self.dice = dice
         self.lines: dict[tuple[str, str], Line] = {}
         self.bytes = 0
+        self.connect_timeout_s = CONNECT_TIMEOUT_S
         self._listeners: dict[str, tuple[Process, Accept]] = {}
         self._streams: dict[int, SimLink] = {}
         self.is_host_up: Callable[[str], bool] = lambda _place: True
@@ -320,7 +322,7 @@ class SimTransport:
         trip = sum(network.trip(me, peer) + network.trip(peer, me) for _ in range(HANDSHAKE_TRIPS))
         await asyncio.sleep(trip / 2)
         if not network.passes(me, peer) or not network.is_host_up(peer):
-            await asyncio.sleep(CONNECT_TIMEOUT_S)
+            await asyncio.sleep(network.connect_timeout_s)
             raise TransientError(f"{peer} is not reached: timed out")
         found = network.listener(peer)
         if found is None:
