@@ -179,3 +179,30 @@ def test_without_somebody_who_accepts_a_loss_no_flushed_write_is_lost(quiet: Rat
         group.run(history(rates, 20, 7, 0), 20, 0.9999, lambda _: None)
         assert [loss for loss in group.ledger.losses if not loss.is_unflushed] == []
         assert group.ledger.openings["asked"] + group.ledger.openings.get("automatic", 0) > 50
+
+
+SINGLE_FAULTS = [
+    ("agent_hang", ((Effect.AGENT, PRODUCTION),)),
+    ("host_failure", ((Effect.HOST, PRODUCTION),)),
+    ("disk", ((Effect.DISK, PRODUCTION),)),
+    ("disk", ((Effect.DISK, SAME_CITY),)),
+    ("center_power", ((Effect.HOST, PRODUCTION), (Effect.STORE, PRODUCTION))),
+    ("center_destroyed", ((Effect.DISK, PRODUCTION), (Effect.STORE, PRODUCTION))),
+    ("center_network", ((Effect.CUT, PRODUCTION),)),
+    ("center_network", ((Effect.CUT, REMOTE),)),
+    ("line_equipment", ((Effect.LINE, 0),)),
+    ("line_equipment", ((Effect.LINE, 1),)),
+    ("line_equipment", ((Effect.LINE, 2),)),
+    ("coordinator_host", ((Effect.STORE, REMOTE),)),
+    ("coordinator_host", ((Effect.STORE, THIRD),)),
+]
+
+
+@pytest.mark.parametrize(("name", "hits"), SINGLE_FAULTS)
+def test_no_single_fault_loses_a_write_where_three_centers_are(
+    story: Tell, quiet: Rates, name: str, hits: tuple[tuple[Effect, int], ...]
+) -> None:
+    for topology in (one for one in TOPOLOGIES if len(one.centers) > 2):
+        for seconds in (60.0, HOUR, 3 * DAY):
+            told = story(topology, quiet).fault(name, 9, seconds, *hits).run()
+            assert told.group.ledger.losses == [], topology.name
