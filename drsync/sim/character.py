@@ -17,6 +17,7 @@ CLUSTER = "simulated"
 VOLUME_BYTES = 64 << 10  # because every byte is compared again and again
 VOLUME = VolumeSpec("cd" * 16, "disk", VOLUME_BYTES, 0)
 GROUP_ID = "ab" * 16
+SMALL_QUOTA = 400 << 10  # bytes, because some journals must be too small for what a peer lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def roll(dice: random.Random, faults: dict[str, float]) -> Character:
         lease_s=lease,
         checkpoint_s=dice.choice((0.5, 2.0, 5.0)),
         window_s=dice.choice((2.0, 20.0)),
+        journal_quota_bytes=dice.choice((64 << 30, 64 << 30, 64 << 30, SMALL_QUOTA)),
         switchover_freeze_s=dice.choice((1.0, 5.0)),
         max_pace_s=dice.choice((0.0, 0.02)),
         failover=dice.choice((Failover.MANUAL, Failover.AUTOMATIC)),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from drsync.sim.character import COORDINATOR, NAMES
 from drsync.sim.disk import Disk, Faults
+from drsync.sim.disk import Moment as CallMoment
 from drsync.sim.disk_nodes import PAGE
+from drsync.sim.store_disk import Moment
 
 if TYPE_CHECKING:
     from drsync.sim.world import World
@@ -21,7 +23,7 @@ CUT_S = (0.2, 12.0)  # because some outages are shorter than a lease and some lo
 LONG_S = (5.0, 25.0)
 SLOW_RATES = (25_000.0, 60_000.0)  # bytes a second, because below a frame in 15 s nothing gets across
 FULL_ROOM = 96 << 10  # bytes left on a disk that fills up
-DRIFT = (0.9, 1.1)  # because clocks of machines go wrong by parts of a thousand; leases allow one in a hundred
+DRIFT = (0.995, 1.005)  # because leases allow for one part in a hundred
 WALL_JUMP_S = 3600.0
 AFTER_SUSPEND_S = 5.0  # because the first heartbeat after it ends what a clock that stood still allowed
 NEAR_DEATH_CALLS = 60  # because that many file calls reach into every procedure
@@ -104,7 +106,8 @@ def die_in_a_call(world: "World") -> str:
     """An agent dies before, within or after one of its next changes to a file."""
     agent = world.agents[world.owner_or_any()]
     number = world.dice.randint(1, NEAR_DEATH_CALLS)
-    moment = world.dice.choice(("before", "within", "after"))
+    moments: tuple[CallMoment, ...] = ("before", "within", "after")
+    moment = world.dice.choice(moments)
     agent.host.disk.die_at(number, moment)
     return f"the agent of {agent.name} will die {moment} file call {number} from now"
 
@@ -129,6 +132,15 @@ def kill_coordinator(world: "World") -> str:
     seconds = world.dice.uniform(0.2, LONG_S[1])
     world.later(seconds, world.start_coordinator)
     return f"the coordinator is killed, and back in {seconds:.1f} s"
+
+
+def coordinator_dies_in_a_procedure(world: "World") -> str:
+    """The coordinator dies right after one of its next commands."""
+    if not world.coordinator.is_alive:
+        return ""
+    number = world.coordinator.commands + world.dice.randint(1, 4)
+    world.coordinator.crash_after_command = number
+    return f"the coordinator will die after command {number} of its process"
 
 
 # --- machines
@@ -163,13 +175,14 @@ def suspend(world: "World") -> str:
     world.hosts[name].suspend(seconds, counts=counts)
     if not counts:
         world.ledger.suspended(name, world.timeline.now + seconds + AFTER_SUSPEND_S)
-    return f"the machine of {name} is suspended for {seconds:.1f} s, its clock {'too' if not counts else 'not'}"
+    clock = "not" if counts else "too"
+    return f"the machine of {name} is suspended for {seconds:.1f} s, its clock {clock}"
 
 
 def drift(world: "World") -> str:
     """A clock goes wrong by less than leases allow for."""
     name = world.dice.choice(world.places)
-    world.hosts[name].set_rate(world.dice.uniform(0.995, 1.005))
+    world.hosts[name].set_rate(world.dice.uniform(*DRIFT))
     return f"the clock of {name} drifts"
 
 
@@ -217,8 +230,33 @@ def broken_disk(world: "World") -> str:
     return f"the disk of {name} fails ({kind}) and will be replaced"
 
 
+def lying_disk(world: "World") -> str:
+    """A replica's disk writes its journal to wrong places or reads it wrongly, until it is replaced."""
+    name = world.dice.choice(NAMES)
+    if not world.may_harm(name) or any(export.center == name for export in world.application.exports):
+        return ""
+    faults = Faults(world.dice, where="/journal/")
+    kind = world.dice.choice(("misdirected", "flipped_read"))
+    setattr(faults, kind, 0.1)
+    world.harmed.add(name)
+    world.hosts[name].disk.faults = faults
+    seconds = world.dice.uniform(*CUT_S)
+    world.later(seconds, lambda: world.replace_disk(name))
+    return f"the disk of {name} lies ({kind.replace('_', ' ')}) for {seconds:.1f} s, then it is replaced"
+
+
+def store_says_no(world: "World") -> str:
+    """Commits of the store fail, before or after they were done."""
+    if not world.coordinator.is_alive:
+        return ""
+    dice = world.dice
+    moment = dice.choice((Moment.BEFORE, Moment.AFTER))
+    world.coordinator.fail_commits(1, dice.randint(1, 4), moment)
+    return f"commits of the store fail {moment.name.lower()} they are done"
+
+
 def rot(world: "World") -> str:
-    """A bit of a journal or an image rots; the machine restarts later, and whoever notices has it replaced."""
+    """A bit of a replica's journal rots; its machine restarts, and its disk is replaced later."""
     name = world.dice.choice(NAMES)
     if not world.may_harm(name):
         return ""
@@ -315,6 +353,9 @@ FAULTS: dict[str, tuple[Fault, float]] = {
     "lost_disk": (lost_disk, 2),
     "snapshot": (snapshot, 3),
     "restore": (restore, 3),
+    "coordinator_dies_in_a_procedure": (coordinator_dies_in_a_procedure, 4),
+    "store_says_no": (store_says_no, 3),
+    "lying_disk": (lying_disk, 2),
     "store_backup": (store_backup, 2),
     "store_restored": (store_restored, 2),
     "burst": (burst, 2),
