@@ -123,6 +123,11 @@ class Member:
         self._events.word_changed(self)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way, so that another one would wait."""
+        return self._lock.locked()
+
+    @property
     def charter(self) -> Charter | None:
         """The newest charter this member has seen."""
         return self.copy.durable.charter
