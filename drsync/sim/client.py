@@ -5,6 +5,7 @@ it writes at both, which is what an invariant is there to notice.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from drsync.engine.owner import OwnerDevice
@@ -48,6 +49,10 @@ class _Asked:
     is_fua: bool = False
 
 
+AtAnswer = Callable[[Export, int, bool], None]
+"""Told of each answer as it is given: where, the last record it covers, whether that was to be durable."""
+
+
 class Application:
     """Uses one volume.
 
@@ -55,6 +60,7 @@ class Application:
         rate: operations a second.
         exports: where the volume is served, as far as it knows.
         failed: answers with an error.
+        at_answer: who looks at the moment of each answer. Must not raise: it runs inside the owner's process.
     """
 
     def __init__(self, timeline: Timeline, dice: random.Random, ledger: Ledger, slots: int) -> None:
@@ -62,6 +68,7 @@ class Application:
         self.exports: list[Export] = []
         self.failed = 0
         self.is_resting = False
+        self.at_answer: list[AtAnswer] = []
         self._timeline = timeline
         self._dice = dice
         self._ledger = ledger
@@ -177,8 +184,14 @@ class Application:
             for write in asked.writes:
                 write.is_durable = asked.is_fua
                 self._ledger.answered(write, self._timeline.now)
+                self._tell(asked.export, write.seq, is_durable=asked.is_fua)
             if asked.flush_upto:
                 self._ledger.flushed(asked.export.epoch, asked.flush_upto)
+                self._tell(asked.export, asked.flush_upto, is_durable=True)
+
+    def _tell(self, export: Export, seq: int, *, is_durable: bool) -> None:
+        for tell in self.at_answer:
+            tell(export, seq, is_durable)
 
     def resume(self) -> None:
         """See Completion: it never parks reads."""

@@ -4,11 +4,13 @@ Outside of the code under test: filled by the simulated applications, asked by t
 named by its epoch and number; the history of an epoch says which records it continues.
 """
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
 from drsync.model.epoch import TERM_BITS, Epoch
 from drsync.model.position import History, Loss
+
+LATE_MAX = 20  # because writes are answered about in the order of their records
 
 
 class ViolationError(Exception):
@@ -38,6 +40,7 @@ class Write:
         asked, answered: instants; None while it is not answered.
         is_durable: FUA, or covered by an answered FLUSH.
         was_read: a reader saw it, so that it may not vanish any more.
+        is_relied_on: it is among the promised ones.
     """
 
     number: int
@@ -50,6 +53,7 @@ class Write:
     answered: float | None = None
     is_durable: bool = False
     was_read: bool = False
+    is_relied_on: bool = False
 
     @property
     def is_promised(self) -> bool:
@@ -63,6 +67,7 @@ class EpochLog:
 
     seqs: dict[int, list[int]] = field(default_factory=dict)  # slot -> record numbers, rising
     contents: dict[int, list[int]] = field(default_factory=dict)  # slot -> what they hold
+    promised: list[int] = field(default_factory=list)  # numbers of records that somebody relies on, rising
 
 
 class Ledger:
@@ -86,17 +91,18 @@ class Ledger:
         self.top = Epoch(0)
         self.broken: ViolationError | None = None
         self._promised: list[Write] = []
+        self._volatile: list[Write] = []  # promised, and nobody asked for it to be durable
+        self._by_content: dict[int, Write] = {}
         self._excused: dict[str, float] = {}
 
     # --- what happened
 
     def opened(self, epoch: Epoch, history: History, process: str) -> None:
-        """A process opened an epoch.
-        """
+        """A process opened an epoch."""
         known = self.owners.get(epoch)
         if known is not None:
             if known != process:
-                self._note("INV-02", f"{process} and {known} opened the same epoch {epoch:x}")
+                self.note("INV-02", f"{process} and {known} opened the same epoch {epoch:x}")
             return
         self.openings += 1
         self.owners[epoch] = process
@@ -110,32 +116,42 @@ class Ledger:
     def appended(self, write: Write) -> None:
         """An owner took a write into its log."""
         self.writes.append(write)
+        if write.content:
+            self._by_content[write.content] = write
         log = self.epochs[write.epoch]
         log.seqs.setdefault(write.slot, []).append(write.seq)
         log.contents.setdefault(write.slot, []).append(write.content)
 
     def answered(self, write: Write, now: float) -> None:
-        """The application was told that its write is done.
-        """
+        """The application was told that its write is done."""
         if write.answered is not None:
-            self._note("INV-02", f"write {write.number} was answered twice")
+            self.note("INV-02", f"write {write.number} was answered twice")
         write.answered = now
         self.acknowledged += 1
         self._promise(write)
 
     def _promise(self, write: Write) -> None:
+        if write.is_relied_on:
+            return
+        write.is_relied_on = True
         self._promised.append(write)
+        insort(self.epochs[write.epoch].promised, write.seq)
+        if not write.is_durable:
+            self._volatile.append(write)
         for epoch in sorted(self.histories):
             if epoch > write.epoch:
                 self._must_be_there(write, epoch, self.histories[epoch])
 
     def flushed(self, epoch: Epoch, upto: int) -> None:
         """Everything up to a record of an epoch was promised to be durable."""
-        for write in reversed(self.writes):
-            if write.is_durable or not write.is_promised:
-                continue
-            if holds(self.histories[epoch], write.epoch, write.seq) and write.seq <= upto:
+        history = self.histories[epoch]
+        left: list[Write] = []
+        for write in self._volatile:
+            if write.seq <= upto and holds(history, write.epoch, write.seq):
                 write.is_durable = True
+            else:
+                left.append(write)
+        self._volatile = left
 
     def suspended(self, center: str, until: float) -> None:
         """A machine whose clock stood still may answer old reads until then (INV-14 admits that)."""
@@ -144,25 +160,22 @@ class Ledger:
     def was_read(  # one fact in each
         self, epoch: Epoch, commit: int, slot: int, content: int, center: str, now: float
     ) -> None:
-        """A reader was given what a slot holds.
-        """
+        """A reader was given what a slot holds."""
         expected = self.content(self.histories[epoch], commit, slot)
         if content != expected:
-            self._note(
+            self.note(
                 "INV-14",
                 f"{center} in epoch {epoch:x} read {content} from slot {slot}, "
                 f"but record {commit} left {expected} there",
             )
-        is_excused = now <= self._excused.get(center, -1.0)
+        is_excused = now <= self.excused(center)
         if self.top > epoch and era_of(self.top) == era_of(epoch) and not is_excused:
             newest = max((w.number for w in self._promised if w.epoch > epoch), default=0)
             if newest:
-                self._note(
+                self.note(
                     "INV-14", f"{center} answers reads in epoch {epoch:x} after {self.top:x} took writes"
                 )
-        found = next(
-            (w for w in reversed(self.writes) if w.content == content and w.slot == slot and content), None
-        )
+        found = self._by_content.get(content)
         if found is not None and not found.is_promised:
             found.was_read = True
             self._promise(found)
@@ -184,6 +197,40 @@ class Ledger:
         """The history of a log that follows an epoch, as it was when that epoch was opened if it was."""
         return self.histories.get(follow) or tuple(start for start in history if start.epoch <= follow)
 
+    def excused(self, center: str) -> float:
+        """Until when a center's clock is not to be trusted; -1 if it is."""
+        return self._excused.get(center, -1.0)
+
+    def top_promised(self, history: History) -> int:
+        """The highest record of a log with this history that somebody relies on; 0 if there is none."""
+        end: int | None = None
+        for start in reversed(history):
+            log = self.epochs.get(start.epoch)
+            numbers = log.promised if log is not None else []
+            at = len(numbers) if end is None else bisect_right(numbers, end)
+            if at:
+                return numbers[at - 1]
+            end = start.fork_seq if end is None else min(end, start.fork_seq)
+        return 0
+
+    def promised_after(self, history: History, seq: int) -> list[Write]:
+        """Writes above record `seq` of a log with this history that somebody relies on, newest first."""
+        found: list[Write] = []
+        below = 0
+        for write in reversed(self._promised):
+            if holds(history, write.epoch, write.seq):
+                if write.seq > seq:
+                    found.append(write)
+                else:
+                    below += 1
+                    if below > LATE_MAX:
+                        break
+        return found
+
+    def relied_on(self, seq: int) -> list[Write]:
+        """All writes with a record number above `seq` that somebody relies on."""
+        return [write for write in self._promised if write.seq > seq]
+
     def last_promised(self) -> Write | None:
         """The newest write that somebody relies on."""
         return self._promised[-1] if self._promised else None
@@ -198,13 +245,13 @@ class Ledger:
         if era_of(epoch) != era_of(write.epoch) and self._is_isolated(write, epoch):
             return
         what = "durable write" if write.is_durable else "write"
-        self._note(
+        self.note(
             "INV-01",
             f"acknowledged {what} {write.number} (record {write.seq} of epoch {write.epoch:x} at "
             f"{write.center}) is not in the log of epoch {epoch:x}, and no loss was stated",
         )
 
-    def _note(self, invariant: str, text: str) -> None:
+    def note(self, invariant: str, text: str) -> None:
         """Keep it: whoever tells the ledger runs inside the code under test, which must not handle it."""
         if self.broken is None:
             self.broken = ViolationError(invariant, text)

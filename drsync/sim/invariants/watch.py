@@ -1,0 +1,142 @@
+"""What must hold at every moment, looked at from outside while the world runs. Numbers: docs/testing.md.
+
+INV-01, INV-02 and INV-14 are also noticed by the ledger when an application is told something. A look costs
+some tens of microseconds, so that there can be many; what costs more is looked at seldom.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from drsync.model.copy import CopyState
+from drsync.sim.character import NAMES
+from drsync.sim.invariants.age import Age
+from drsync.sim.invariants.bounds import Bounds
+from drsync.sim.invariants.charters import Charters
+from drsync.sim.invariants.echo import Echo
+from drsync.sim.invariants.holdings import Holdings
+from drsync.sim.invariants.images import Images
+from drsync.sim.invariants.limits import Limits
+from drsync.sim.invariants.logs import Logs
+from drsync.sim.invariants.register import Register
+from drsync.sim.invariants.space import Space
+from drsync.sim.ledger import ViolationError
+
+if TYPE_CHECKING:
+    from drsync.engine.member import Member
+    from drsync.sim.world import World
+
+SELDOM = 20  # looks, because what is counted then changes slowly
+AGE_EVERY = 30  # looks, because a status costs as much as twenty of them
+ECHO_EVERY = 50  # looks, because a repeated request keeps a member from others for a moment
+
+
+class Watch:
+    """Looks at one world.
+
+    Attributes:
+        looks: how often it has.
+    """
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.looks = 0
+        self.charters = Charters(world)
+        self.holdings = Holdings(world)
+        self.logs = Logs(world, self.charters)
+        self.bounds = Bounds(world, self.charters, self.holdings)
+        self.space = Space(world, self.holdings)
+        self.images = Images(world)
+        self.age = Age(world, self.holdings)
+        self.limits = Limits(world)
+        self.register = Register(world.timeline)
+        self.echo = Echo(world)
+        self._attend()
+
+    def _attend(self) -> None:
+        """Be told of what cannot be seen from time to time."""
+        world, holdings = self._world, self.holdings
+        holdings.before_cut = self.logs.before_cut
+        holdings.before_trim = self.space.before_trim
+        world.application.at_answer.append(self.bounds.at_answer)
+        for name, agent in world.agents.items():
+            agent.at_copy.append(partial(holdings.opened, name))
+            agent.at_start.append(self.register.attend_agent)
+        world.coordinator.at_start.append(self.register.attend_office)
+        world.coordinator.at_command.append(self.echo.performed)
+
+    # --- from time to time
+
+    def look(self) -> None:
+        """Check everything that is cheap, and now and then what is not. Raises ViolationError."""
+        self.looks += 1
+        world = self._world
+        if world.ledger.broken is not None:
+            raise world.ledger.broken
+        charter = self.charters.look()
+        owners: list[tuple[str, Member]] = []
+        members: list[tuple[str, Member]] = []
+        for name in NAMES:
+            agent = world.agents[name]
+            self._no_bugs(name)
+            if not agent.is_alive:
+                continue
+            for member in agent.members():
+                if member.copy.state is CopyState.FAILED:
+                    continue
+                members.append((name, member))
+                self.logs.look(name, member)
+                self.bounds.look_at_member(name, member)
+                self.space.look(name, member)
+                if member.term is not None and not member.term.engine.is_closed:
+                    owners.append((name, member))
+        self.bounds.look_at_leases(owners)
+        for _, owner in owners:
+            assert owner.term is not None
+            self.logs.look_at_copies(owner.term, members)
+            self.space.look_at_owner(owner.term)
+        if charter is not None:
+            for _, owner in owners:
+                self.bounds.look_at_owner(charter, owner)
+            self.bounds.look_at_set(charter)
+        self._look_seldom()
+
+    def _look_seldom(self) -> None:
+        charter = self.charters.now
+        if self.looks % SELDOM == 0:
+            self.limits.look()
+            for name in NAMES:
+                self.images.look_at_views(name)
+        if self.looks % AGE_EVERY == 0 and charter is not None:
+            self.age.look(charter)
+        if self.looks % ECHO_EVERY == 0:
+            self.echo.repeat()
+
+    def _no_bugs(self, name: str) -> None:
+        agent = self._world.agents[name]
+        if agent.bugs:
+            raise ViolationError("BUG", f"{name}: {agent.bugs[0]!r}")
+        process = agent.process
+        if process is not None and process.troubles:
+            raise ViolationError("BUG", f"{name}: {process.troubles[0]}")
+
+    def look_at_image(self, name: str) -> None:
+        """INV-09: an image holds what the log says at its position. Raises ViolationError."""
+        self.images.look_at_image(name)
+
+    def look_at_the_end(self) -> None:
+        """What can only be told of a whole run. Raises ViolationError."""
+        call = self.register.contradiction()
+        if call is not None:
+            raise ViolationError("INV-07", f"no order of charters explains this: {call}")
+
+    # --- what the world does
+
+    def disk_changed(self, name: str) -> None:
+        """The disk of a member was replaced or put back: what was seen of it says nothing any more."""
+        self.logs.forget(name)
+        self.holdings.forget(name)
+
+    def forget_charter(self) -> None:
+        """The store was taken away, or put back to what it was."""
+        self.charters.forget()
+        self.register.forget(self._world.charter)
