@@ -15,6 +15,11 @@ def apply_bound(commit: int, durable: int, limit: int | None = None) -> int:
     return bound if limit is None else min(bound, limit)
 
 
+def acknowledged(appended: int, received: int) -> int:
+    """What a member may acknowledge: what is in its journal, however much more it was sent."""
+    return min(appended, received)
+
+
 class Peer:
     """What a member said last. Positions are 0 while it has no session."""
 

@@ -78,6 +78,14 @@ def may_confirm(statement: Statement, epoch: Epoch, *, is_checked: bool) -> bool
     return is_checked and statement.promised <= epoch and not statement.amnesic and not statement.unclean
 
 
+def bound_after_start(bound: float, now: float, seconds: float, *, has_rebooted: bool) -> float:
+    """Until when a confirmation given by an earlier process binds the one that starts.
+
+    The clock of another boot says nothing here: then it binds for its full length once more.
+    """
+    return bound_until(now, seconds) if has_rebooted else bound
+
+
 def bound_until(now: float, seconds: float) -> float:
     """Until when a confirmation given `now` binds the member that gave it; durable before it is spoken."""
     return now + seconds

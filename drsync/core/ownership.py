@@ -136,6 +136,14 @@ def may_seal(promised: Epoch, epoch: Epoch, bound_until: float, bound_epoch: Epo
     return now >= bound_until or epoch <= bound_epoch
 
 
+def may_prepare(promised: Epoch, epoch: Epoch, follow: Epoch) -> bool:
+    """Whether a candidate may cut and complete its log for `epoch`: under its promise, before it opened.
+
+    Whoever follows the epoch may have acknowledged records of it: a late request must not cut them.
+    """
+    return promised == epoch and follow < epoch
+
+
 def may_open(charter: Charter, statement: Statement) -> bool:
     """Whether the charter grants this very process the right to open its epoch.
 

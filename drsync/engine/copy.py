@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from drsync.core import lease
 from drsync.delta.batch import peek, split
 from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
 from drsync.engine.heartbeat import BeatBook
@@ -184,9 +185,11 @@ class GroupCopy:
             is_clean=False,
             unclean=durable.unclean or (raw is not None and has_lost_cache),
         )
-        if durable.bound_epoch and has_rebooted:
-            # The old boot's clock says nothing here: the confirmation binds for its full length once more.
-            durable = replace(durable, bound_until=now + spec.policy.lease_s)
+        if durable.bound_epoch:
+            bound_until = lease.bound_after_start(
+                durable.bound_until, now, spec.policy.lease_s, has_rebooted=has_rebooted
+            )
+            durable = replace(durable, bound_until=bound_until)
         superblock.store(durable.encode())
         with ExitStack() as opened:  # what fails is released: it is tried again when there is space
             journal = store.journal(spec, durable.incarnation, durable.durable_hint)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from drsync.core import group_log
 from drsync.engine.copy import Durable, GroupCopy
 from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.threads import in_thread
@@ -158,7 +159,7 @@ class Folder:
             may_trail = copy.volumes.held_blocks < LAYER_BLOCKS_MAX
             bound = term.engine.log.apply_bound(term.retain_seq if may_trail else None)
         else:
-            bound = min(copy.commit, copy.journal.durable_seq, self._window_bound())
+            bound = group_log.apply_bound(copy.commit, copy.journal.durable_seq, self._window_bound())
         limit = self._views.fold_limit
         return bound if limit is None else min(bound, limit)
 

@@ -249,8 +249,7 @@ class Member:
         async with self._lock:
             self._require_sound()
             durable = self.copy.durable
-            # Whoever follows the epoch may have acknowledged records of it: a late request must not cut them.
-            if durable.promised != epoch or durable.follow >= epoch or self.term is not None:
+            if self.term is not None or not ownership.may_prepare(durable.promised, epoch, durable.follow):
                 raise RefusedError(
                     f"{self.copy.me.center} is not sealed for epoch {epochs.show(epoch)}", code="not_sealed"
                 )

@@ -8,6 +8,7 @@ microsecond ago stops the old owner's next batch.
 from collections.abc import Callable
 from typing import Protocol
 
+from drsync.core import group_log
 from drsync.delta.batch import KIND_WRITE, KIND_ZERO, Header, peek, records, split, verify
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
@@ -49,6 +50,7 @@ class Receiver:
         self._stream = number
         self._events = events
         self._sizes = {volume.index: volume.size for volume in copy.spec.volumes}
+        self._received = copy.journal.tip.seq
         self._is_ack_due = False
 
     # --- StreamHandler
@@ -108,6 +110,7 @@ class Receiver:
         try:
             for at, header in split(view):
                 position = self._checked(view, at, header)
+                self._received = header.last_seq
                 batch = view[at : at + header.length]
                 copy.journal.append([batch], header.first_seq, position)
                 if header.count == 1:
@@ -146,8 +149,9 @@ class Receiver:
         if self.is_lost or not self.is_current:
             return
         journal = self.copy.journal
+        appended = group_log.acknowledged(journal.tip.seq, self._received)
         ack = data.Ack(
-            self.epoch, journal.tip.seq, journal.durable_seq, self.copy.volumes.applied, journal.tip.chain
+            self.epoch, appended, journal.durable_seq, self.copy.volumes.applied, journal.tip.chain
         )
         self._channel.send(FrameType.ACK, self._stream, [data.encode_ack(ack)])
 
