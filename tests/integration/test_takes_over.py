@@ -38,7 +38,7 @@ async def until_written(place: Site, writer: LedgerWriter, count: int) -> None:
 async def test_the_same_city_center_serves_without_being_asked(home: Path, how: str) -> None:
     """Killed and not started again; or stopped, so that every connection stands and says nothing (P02)."""
     async with site(home, seconds=90.0) as place:
-        await place.protect(failover="automatic", detect="1s")
+        await place.protect(failover="automatic", detect="1s", sync_timeout="5s")
         async with place.writing() as writer:
             await until_written(place, writer, WRITES_BEFORE)
             began = time.monotonic()
@@ -64,7 +64,7 @@ async def test_the_same_city_center_serves_without_being_asked(home: Path, how: 
 async def test_an_owner_that_only_the_coordinator_has_lost_goes_on(home: Path) -> None:
     """One-armed: production cannot reach the coordinator. Its mate confirms, and nobody deposes it."""
     async with site(home, wired=True, seconds=90.0) as place:
-        await place.protect(failover="automatic", detect="1s")
+        await place.protect(failover="automatic", detect="1s", sync_timeout="5s")
         before = (await place.charter()).whole("epoch")
         async with place.writing() as writer:
             await until_written(place, writer, WRITES_BEFORE)
