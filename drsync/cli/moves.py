@@ -47,10 +47,23 @@ def switchover(group: str, to: str, reason: str, actor: str) -> None:
 @click.argument("group")
 @TO
 @click.option("--accept-loss", is_flag=True, help="Go on although acknowledged writes may be lost.")
+@click.option(
+    "--without-store",
+    is_flag=True,
+    help="The coordinator's store is lost or an old copy: begin a new generation of it from what members "
+    "remember. Needs --accept-loss.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the loss statement and the plan; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask, even on a terminal with --accept-loss.")
-def failover(
-    group: str, to: str, accept_loss: bool, dry_run: bool, yes: bool, reason: str, actor: str
+def failover(  # one for each option
+    group: str,
+    to: str,
+    accept_loss: bool,
+    without_store: bool,
+    dry_run: bool,
+    yes: bool,
+    reason: str,
+    actor: str,
 ) -> None:
     """Unplanned change of owner; names its loss first.
 
@@ -63,9 +76,12 @@ def failover(
       drsync failover orders --to remote --dry-run
       drsync failover orders --to remote --runbook runbooks/sqlite-service.yaml
       drsync failover orders --to remote --accept-loss --reason "INC-4711"
+      drsync failover orders --to remote --without-store --accept-loss --reason "INC-4711"
     """
     talk = Talk.here()
     body: Json = {"to": to, "accept_loss": accept_loss, "reason": reason, "actor": actor, "dry_run": dry_run}
+    if without_store:
+        body["without_store"] = True
     body |= runbook_form()
     is_asked = accept_loss and not yes and not dry_run and sys.stdin.isatty() and sys.stderr.isatty()
     if is_asked:

@@ -25,8 +25,12 @@ def status_view(found: Doc) -> "Group":
     parts: list[Table | Text] = [_headline(found)]
     if groups:
         parts.append(_groups(found))
-    else:
+    elif not list(found.table("forgotten")):
         parts.append(Text("\nNo groups yet. drsync group apply -f FILE makes one.\n"))
+    for _, lost in found.table("forgotten"):
+        name, centers = lost.text("group"), ", ".join(lost.texts("centers"))
+        text = f"\n{name} is known at {centers}, but not to this charter store (drsync why {name})"
+        parts.append(Text(clean(text), style=BAD))
     for name, group in groups:
         parts += [Text(clean(f"  {sentence}"), style=style) for sentence, style in _remarks(name, group)]
     return Group(*parts)

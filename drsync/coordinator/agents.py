@@ -80,6 +80,7 @@ class AgentDesk:
             raise RefusedError(f"the key of {peer} does not speak for {form.center}", code="wrong_center")
         now, wall = self._clock.now(), self._clock.wall_us()
         self._sessions.enter(AgentSession(peer, form.session, line, form.software, form.address, wall, now))
+        self._authority.remembered(peer, form.charters)
         token, is_back = self._authority.check_token(peer, form.token)
         went_back = []
         for group_id, word in form.groups.items():
@@ -112,7 +113,7 @@ class AgentDesk:
             if charter is None or not _is_member(charter, agent.center):
                 continue
             leases[group_id] = self._beat(agent, charter, beat)
-            if charter.version > beat.version:
+            if (charter.generation, charter.version) > (beat.generation or 0, beat.version):
                 newer[group_id] = control.to_json(charter)
         self._wake()
         return {"leases": leases, "charters": newer}
@@ -123,14 +124,24 @@ class AgentDesk:
         before = self._sessions.word(group_id, agent.center)
         self._tell_forks(charter, before.statement if before is not None else None, word)
         statement = self._authority.heard(group_id, word)
-        self._authority.heard_charter(group_id, agent.center, beat.version, statement.follow)
+        self._authority.heard_charter(group_id, agent.center, beat.version, statement.follow, beat.generation)
         found = Beat(beat.beat.seq, beat.beat.time_us, Epoch(beat.beat.epoch))
         self._sessions.hear_beat(group_id, agent.center, found)
         if beat.report is None:
-            return {"granted": False, "seconds": 0.0, "version": charter.version}
+            return {
+                "granted": False,
+                "seconds": 0.0,
+                "version": charter.version,
+                "generation": charter.generation,
+            }
         self._sessions.hear_report(group_id, agent.center, beat.report, self._clock.now())
         grant = self._authority.renew(charter, agent, statement, Epoch(beat.report.epoch))
-        return {"granted": grant.is_granted, "seconds": grant.seconds, "version": grant.charter_version}
+        return {
+            "granted": grant.is_granted,
+            "seconds": grant.seconds,
+            "version": grant.charter_version,
+            "generation": charter.generation,
+        }
 
     def _tell_forks(self, charter: Charter, before: Statement | None, word: Statement) -> None:
         """Files were put aside at a center: on record, since somebody may miss them."""

@@ -128,6 +128,9 @@ class Api:
         return _json({**control.to_json(charter.group), "status": self._picture.group(charter)})
 
     async def _why(self, request: web.Request) -> web.Response:
+        forgotten = self._picture.why_forgotten(_name(request))
+        if forgotten:
+            return _json({"group": _name(request), "lines": [asdict(line) for line in forgotten]})
         charter = self._group(request)
         lines = [
             {**asdict(line), "epoch": charter.epoch, "epoch_text": epochs.show(charter.epoch)}

@@ -4,12 +4,13 @@ Implements `engine.procedure_world.Desk` and the guard of the charter store. All
 file keeps their state for the life of the process.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.members import MemberMemory
-from drsync.coordinator.forms import OwnerReport
+from drsync.coordinator.forms import OwnerReport, SeenCharter
 from drsync.coordinator.sessions import AgentSession, SessionTable
 from drsync.core import store_trust
 from drsync.core.lease import LeaseBook
@@ -18,6 +19,7 @@ from drsync.core.store_trust import Heard, TokenWord
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import Epoch, generation
+from drsync.model.errors import TransientError
 from drsync.ports.charter_store import LeaseGrant
 from drsync.ports.clock import Clock
 
@@ -56,7 +58,8 @@ class Authority:
         self._told = told
         self._heard: dict[str, dict[str, Heard]] = {}
         self._went_back: set[tuple[str, str]] = set()
-        self._old_copy = ""
+        self._remembered: dict[str, dict[str, SeenCharter]] = {}
+        self._newer_tokens: dict[str, int] = {}
         now = clock.now()
         self._leases = {c.group.id: LeaseBook.started(c, now) for c in store.all()}
         store.guard = self.objection
@@ -66,26 +69,69 @@ class Authority:
     def store_ready(self, group_id: str) -> str:
         """See Desk."""
         charter = self._store.get(group_id)
-        if self._old_copy:
-            return self._old_copy
+        if self._newer_tokens and not self._store.is_begun_here(group_id):
+            return self._old_copy()
         if charter is None:
             return ""
-        token = "same" if self._store.is_same_store else ""
+        token = "same" if self._store.is_proven(group_id) else ""
         members = [member.name for member in charter.group.members]
         own = Heard(charter.generation, charter.version, charter.epoch)
         return store_trust.ready(token, token, self._heard.get(group_id, {}), members, own)
 
-    def heard_charter(self, group_id: str, center: str, version: int, follow: Epoch) -> None:
-        """A member told the newest charter it has seen."""
+    def _old_copy(self) -> str:
+        centers = sorted(self._newer_tokens)
+        have = "has a newer start token" if len(centers) == 1 else "have newer start tokens"
+        return f"this charter store is an old copy: {', '.join(centers)} {have}"
+
+    def unknown_groups(self) -> dict[str, tuple[str, list[str]]]:
+        """Groups that connected members remember and the store does not: id -> name and centers."""
+        known = {charter.group.id for charter in self._store.all()}
+        found: dict[str, tuple[str, list[str]]] = {}
+        for center, groups in sorted(self._remembered.items()):
+            if self._sessions.is_connected(center):
+                for group_id, seen in groups.items():
+                    if group_id not in known:
+                        found.setdefault(group_id, (seen.name, []))[1].append(center)
+        return found
+
+    def generation_begun(self, charter: Charter) -> None:
+        """A person began a new generation: the remembered owner's lease counts as just granted (F.A 8)."""
+        self._leases[charter.group.id] = LeaseBook.started(charter, self._clock.now())
+        self._heard.pop(charter.group.id, None)
+        for center in list(self._newer_tokens):
+            self._accept_token(center)
+
+    def _accept_token(self, center: str) -> bool:
+        """Whether all groups of a center were begun anew here: its token, of the old store, says nothing."""
+        groups = self._remembered.get(center, {})
+        if not groups or not all(self._store.is_begun_here(group_id) for group_id in groups):
+            return False
+        self._memory.accept_token(center, self._newer_tokens.pop(center))
+        return True
+
+    def remembered(self, center: str, charters: Mapping[str, SeenCharter]) -> None:
+        """A member registered and told which charters it has seen."""
+        self._remembered[center] = dict(charters)
+        for group_id, seen in charters.items():
+            self.heard_charter(group_id, center, seen.version, Epoch(seen.epoch), seen.generation)
+
+    def heard_charter(
+        self, group_id: str, center: str, version: int, follow: Epoch, store_generation: int | None = None
+    ) -> None:
+        """A member told the newest charter it has seen; an older agent does not tell its store generation."""
         charter = self._store.get(group_id)
         if charter is None:
             return
-        seen = Heard(max(generation(follow), charter.generation), version, min(follow, charter.epoch))
+        told = charter.generation if store_generation is None else store_generation
+        seen = Heard(max(generation(follow), told), version, min(follow, charter.epoch))
         if follow > charter.epoch:
-            seen = Heard(generation(follow), max(version, charter.version), follow)
+            seen = Heard(max(generation(follow), told), max(version, charter.version), follow)
         known = self._heard.setdefault(group_id, {})
         if seen > known.get(center, Heard(0, 0, Epoch(0))):
             known[center] = seen
+        if not self._store.is_proven(group_id) and not self.store_ready(group_id):
+            with contextlib.suppress(TransientError):  # then it is proven at the next word
+                self._store.prove(group_id)
 
     def check_token(self, center: str, stated: int | None) -> tuple[int, bool]:
         """The next start token for a center, and whether the center went back in time."""
@@ -93,8 +139,10 @@ class Authority:
             return self._memory.exchange(center, self._memory.token_of(center))[1], False
         word, token = self._memory.exchange(center, stated)
         if word is TokenWord.STORE_WENT_BACK:
-            self._old_copy = f"this charter store is an old copy: {center} has a newer start token"
-            self._told("store_went_back", self._old_copy, "", center)
+            self._newer_tokens[center] = stated
+            if self._accept_token(center):
+                return self._memory.exchange(center, stated)[1], False
+            self._told("store_went_back", self._old_copy(), "", center)
         return token, word is TokenWord.MEMBER_WENT_BACK
 
     # --- memory of members
@@ -195,7 +243,7 @@ class Authority:
     def objection(self, current: Charter | None, new: Charter) -> str | None:
         """The store's guard: why the charter may not change so now."""
         if current is None:
-            return self._old_copy or None
+            return self._old_copy() if self._newer_tokens else None
         waiting = self.store_ready(current.group.id)
         if waiting:
             return waiting

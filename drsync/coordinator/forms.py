@@ -116,6 +116,7 @@ class GroupBeat(Form):
     beat: BeatWord = BeatWord()
     report: OwnerReport | None = None
     version: Count = 0
+    generation: Count | None = None
     bound_s: Seconds = 0.0
 
 
@@ -126,8 +127,20 @@ class Heartbeat(Form):
     silent_s: Annotated[dict[Name, Seconds], Field(max_length=16)] = {}
 
 
+class SeenCharter(Form):
+    """What a member says about the newest charter of a group that it has seen."""
+
+    name: Name
+    generation: Count = 0
+    version: Count = 0
+    epoch: Count = 0
+
+
 class Registration(Form):
-    """``register``. A `token` is compared with the store's memory only if the agent sends one."""
+    """``register``. A `token` is compared with the store's memory only if the agent sends one.
+
+    `charters`: what it remembers, by group id; a store that lost its own learns from it.
+    """
 
     center: Name
     session: Name
@@ -135,6 +148,7 @@ class Registration(Form):
     address: Name = ""
     token: Count | None = None
     groups: dict[Name, Json] = {}
+    charters: dict[Name, SeenCharter] = {}
 
 
 class RunbookForm(Form):
@@ -165,9 +179,10 @@ class MoveForm(Asked):
 
 
 class FailoverForm(MoveForm):
-    """``POST /v1/groups/{g}/failover``."""
+    """``POST /v1/groups/{g}/failover``. `without_store`: begin a new generation of the charter store."""
 
     accept_loss: bool = False
+    without_store: bool = False
     dry_run: bool = False
 
 

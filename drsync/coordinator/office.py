@@ -19,6 +19,7 @@ from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.decisions import DecisionLog
 from drsync.coordinator.export import Export
+from drsync.coordinator.generations import Generations
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal, Log
 from drsync.coordinator.lookout_view import shown
@@ -151,6 +152,7 @@ class Office:
             operations=operations,
             groups=groups,
             objectives=self.objectives,
+            generations=Generations(store, authority, operations, journal, world),
             clock=clock,
             random=random,
             wake=wake,

@@ -11,7 +11,7 @@ from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.runbook_operations import Planned, RunbookDesk
 from drsync.core.loss import LossStatement
-from drsync.core.plan import Refuse
+from drsync.core.plan import Plan, Refuse
 from drsync.engine.procedure_drill import DrillRequest, DrillRunner
 from drsync.engine.procedure_steps import StepLog
 from drsync.engine.procedure_world import ProcedureWorld
@@ -151,6 +151,15 @@ class Operations:
             self._settle_postponed(charter, request)
         return self._begin(charter, request, steps=(), has_begun=False, planned=planned)
 
+    async def give_way(self, charter: Charter) -> None:
+        """End whatever is under way for a group: a new store generation takes its place."""
+        running = self._moves.get(charter.group.id)
+        if running is not None:
+            await self._supersede(running)
+        operation = self._waiting_run(charter, is_drill=False)
+        if operation is not None:
+            self._end_postponed(charter, operation)
+
     def _settle_postponed(self, charter: Charter, request: Request) -> None:
         """A move that waits for the centers after a restart counts as under way."""
         operation = self._waiting_run(charter, is_drill=False)
@@ -158,6 +167,9 @@ class Operations:
             return
         if request.kind is not IntentKind.FAILOVER or operation.kind is OperationKind.FAILOVER:
             raise _in_progress(operation)
+        self._end_postponed(charter, operation)
+
+    def _end_postponed(self, charter: Charter, operation: Operation) -> None:
         del self._postponed[operation.id]
         self._end(
             Live(operation, charter.group.id, self._evidence, steps=list(operation.steps)),
@@ -233,7 +245,14 @@ class Operations:
         """A dry run: the loss statement and whether it would be refused; nothing is kept."""
         live = Live(_operation(charter, request), charter.group.id, self._evidence)
         plan, _ = await ProcedureRunner(self._world, request, live).examine()
-        ended = replace(live.operation, state=OperationState.DONE, ended_us=self._world.clock.wall_us())
+        return self._judged(live.operation, plan)
+
+    def judged(self, charter: Charter, request: Request, plan: Plan, stated: LossStatement) -> Operation:
+        """As `examine`, of a plan that was made elsewhere."""
+        return self._judged(replace(_operation(charter, request), loss=asdict(stated)), plan)
+
+    def _judged(self, operation: Operation, plan: Plan) -> Operation:
+        ended = replace(operation, state=OperationState.DONE, ended_us=self._world.clock.wall_us())
         if isinstance(plan, Refuse):
             text = " ".join(reason.sentence for reason in plan.reasons)
             remedy = " ".join(reason.remedy for reason in plan.reasons)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator import forms
+from drsync.coordinator.generations import Generations
 from drsync.coordinator.groups import Groups, unknown
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.operations import Operations
@@ -31,7 +32,7 @@ CHECKPOINT_TIMEOUT_S = 15.0  # because it waits for one commit
 class Orders:
     """One per coordinator process. Every method raises UsageError for a name that nobody bears."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # it is where everything that can be ordered comes together
         self,
         *,
         evidence: SqliteEvidence,
@@ -39,6 +40,7 @@ class Orders:
         operations: Operations,
         groups: Groups,
         objectives: Objectives,
+        generations: Generations,
         clock: Clock,
         random: Random,
         wake: Callable[[], None],
@@ -49,6 +51,7 @@ class Orders:
         self._operations = operations
         self._groups = groups
         self._objectives = objectives
+        self._generations = generations
         self._clock = clock
         self._random = random
         self._wake = wake
@@ -94,13 +97,35 @@ class Orders:
         return await self._operations.start_move(charter, asked, planned)
 
     async def failover(self, group: str, form: forms.FailoverForm) -> Operation:
-        """Start one, or with `dry_run` only say what it would lose. Raises as `switchover`."""
+        """Start one, or with `dry_run` only say what it would lose. Raises as `switchover`.
+
+        With `without_store` in a new generation of the store: raises as `Generations.fail_over`.
+        """
+        if form.without_store:
+            return await self._without_store(group, form)
         charter = self._groups.find(group)
         asked = replace(self._asked(charter, IntentKind.FAILOVER, form), accept_loss=form.accept_loss)
         if form.dry_run:
             return await self._operations.examine(charter, asked)
         planned = self._planned(charter, form, RunMode.FAILOVER, asked)
         return await self._operations.start_move(charter, asked, planned)
+
+    async def _without_store(self, group: str, form: forms.FailoverForm) -> Operation:
+        if form.runbook is not None:
+            raise UsageError("--without-store follows no runbook", remedy="Run the other steps by hand.")
+        asked = Request(
+            "",
+            IntentKind.FAILOVER,
+            form.to,
+            self._random.hex128(),
+            form.actor,
+            form.reason,
+            form.accept_loss,
+            self._clock.wall_us(),
+        )
+        operation = await self._generations.fail_over(group, asked, dry_run=form.dry_run)
+        self._wake()
+        return operation
 
     def drill(self, group: str, form: forms.DrillForm) -> Operation:
         """Start one. Raises as `switchover`."""

@@ -103,6 +103,10 @@ class Picture:
             "coordinator": {"software": __version__, "at_us": self._clock.wall_us(), **self._about},
             "centers": {name: self._center(center, charters) for name, center in self._centers.items()},
             "groups": {charter.group.name: self.group(charter) for charter in charters},
+            "forgotten": {
+                group_id: {"group": name, "centers": centers}
+                for group_id, (name, centers) in sorted(self._authority.unknown_groups().items())
+            },
         }
 
     def _center(self, center: Center, charters: Sequence[Charter]) -> Json:
@@ -206,10 +210,25 @@ class Picture:
 
     # --- what is waited for
 
+    def why_forgotten(self, name: str) -> list[Line]:
+        """The same for a group, by name or id, that only members remember; empty: there is none."""
+        return [
+            Line(
+                f"this charter store does not know {group}, but {', '.join(centers)} remember it: "
+                "it is empty or an old copy",
+                "a person",
+                remedy=_store_remedy(group),
+            )
+            for group_id, (group, centers) in sorted(self._authority.unknown_groups().items())
+            if name in (group, group_id)
+        ]
+
     def why(self, charter: Charter) -> list[Line]:
         """What keeps the group from being as it should be, the most important first."""
         waiting = self._authority.store_ready(charter.group.id)
-        first = [Line(waiting, "the coordinator", remedy="Start the agents it waits for.")] if waiting else []
+        first = (
+            [Line(waiting, "the coordinator", remedy=_store_remedy(charter.group.name))] if waiting else []
+        )
         return [
             *first,
             *self._about_move(charter),
@@ -348,6 +367,13 @@ class Picture:
 
 
 _SPACE_REMEDY = "Free space there; it goes on by itself."
+
+
+def _store_remedy(group: str) -> str:
+    return (
+        "Start the agents it waits for, or put back the newest copy of the store. If neither can be had: "
+        f"drsync failover {group} --to CENTER --without-store --accept-loss."
+    )
 
 
 def _open_remedy(state: str) -> str:

@@ -1,6 +1,7 @@
 """What procedures ask of their surroundings, and how members are asked."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -126,6 +127,14 @@ def number_of(body: Json, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise MalformedError(f"{key}: an integer was expected, not {type(value).__name__}")
     return value
+
+
+def seconds_of(body: Json, key: str) -> float:
+    """A number of seconds in an answer. Raises MalformedError."""
+    value = body.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise MalformedError(f"{key}: a number of seconds was expected")
+    return float(value)
 
 
 def texts_of(body: Json, key: str) -> dict[str, str]:

@@ -140,6 +140,7 @@ def test_a_group_is_made_opened_and_moved(world: World) -> None:
     operation = world.done(world.coordinator.switchover("orders", B, reason="maintenance"))
     assert (operation.state, world.owner) == (OperationState.DONE, B)
     assert [step.name for step in operation.steps][:2] == ["charter.intent", "group.freeze"]
+    world.timeline.run(world.timeline.now + 20, lambda: world.is_ready)  # the former owner follows
     back = world.done(world.coordinator.switchover("orders", A, failback=True))
     assert (back.state, world.owner) == (OperationState.DONE, A)
     kinds = [event.kind for event in world.coordinator.events()]

@@ -49,9 +49,60 @@ class SqliteCharterStore:
         """Whether this is the store that the last process on this host used, unchanged since."""
         self._process = random.hex128()
         self._changes = 0
+        self._doubted = self._get_ids("doubted") | (set() if self.is_same_store else self._all_ids())
+        self._begun = self._get_ids("begun")
         with database.transaction():
+            self._set_ids("doubted", self._doubted)
             self._stamp()
         self._leave_mark()
+
+    def _all_ids(self) -> set[str]:
+        return {str(group_id) for (group_id,) in self._database.rows("SELECT group_id FROM charters")}
+
+    def _get_ids(self, key: str) -> set[str]:
+        return set((self._database.get_meta(key) or "").split())
+
+    def _set_ids(self, key: str, ids: set[str]) -> None:
+        if ids or self._database.get_meta(key):
+            self._database.set_meta(key, " ".join(sorted(ids)))
+
+    def is_proven(self, group_id: str) -> bool:
+        """Whether the group's charter is known to be the newest.
+
+        It is not from the start of a process that does not recognise the store, until `prove`: the doubt is
+        kept, since a restart, which recognises the mark of the process before it, proves nothing.
+        """
+        return group_id not in self._doubted
+
+    def prove(self, group_id: str) -> None:
+        """Every member was heard, and none has seen a newer charter. Raises TransientError."""
+        rest = self._doubted - {group_id}
+        self._set_ids("doubted", rest)
+        self._doubted = rest
+
+    def is_begun_here(self, group_id: str) -> bool:
+        """Whether a generation of this group was begun with this store: then older marks say nothing."""
+        return group_id in self._begun
+
+    async def begin_generation(self, expected: Charter | None, charter: Charter) -> CasResult:
+        """Put the first charter of a new generation in the place of `expected`, whatever its version is."""
+        body = _encode(charter)
+        doubted, begun = self._doubted - {charter.group.id}, self._begun | {charter.group.id}
+        try:
+            with self._database.transaction():
+                current = self.get(charter.group.id)
+                if current != expected:
+                    return CasResult(CasOutcome.LOST, current, "the charter changed meanwhile")
+                assert current is None or charter.version > current.version
+                self._write(charter, body)
+                self._set_ids("doubted", doubted)
+                self._set_ids("begun", begun)
+                self._stamp()
+        except TransientError as error:
+            return CasResult(CasOutcome.UNKNOWN, None, str(error))
+        self._doubted, self._begun = doubted, begun
+        self._leave_mark()
+        return CasResult(CasOutcome.DONE, charter)
 
     def _recognise(self) -> bool:
         noted = self._note.read()
@@ -113,17 +164,20 @@ class SqliteCharterStore:
             objection = self.guard(current, charter)
             if objection is not None:
                 return CasResult(CasOutcome.LOST, current, objection)
-            database.execute(
-                "INSERT INTO charters VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body",
-                charter.group.id, charter.version, body,
-            )  # fmt: skip
-            database.execute(
-                "INSERT INTO charter_history VALUES (?, ?, ?, ?)",
-                charter.group.id, charter.version, self._clock.wall_us(), body,
-            )  # fmt: skip
+            self._write(charter, body)
             self._stamp()
         return CasResult(CasOutcome.DONE, charter)
+
+    def _write(self, charter: Charter, body: str) -> None:
+        self._database.execute(
+            "INSERT INTO charters VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body",
+            charter.group.id, charter.version, body,
+        )  # fmt: skip
+        self._database.execute(
+            "INSERT INTO charter_history VALUES (?, ?, ?, ?)",
+            charter.group.id, charter.version, self._clock.wall_us(), body,
+        )  # fmt: skip
 
 
 def _encode(charter: Charter) -> str:

@@ -41,6 +41,13 @@ class MemberMemory:
         found = self._database.rows("SELECT token FROM centers WHERE center = ?", center)
         return int(str(found[0][0])) if found else 0
 
+    def accept_token(self, center: str, stated: int) -> None:
+        """Take a center's word for its start token: all its groups began anew here."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO centers VALUES (?, ?, ?)",
+            center, stated, self._clock.wall_us(),
+        )  # fmt: skip
+
     def exchange(self, center: str, stated: int) -> tuple[TokenWord, int]:
         """Compare a start token with memory and hand out the next, durably before it is spoken.
 
