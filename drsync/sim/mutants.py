@@ -35,29 +35,39 @@ PLACES: dict[str, tuple[Place, ...]] = {
     "may_cut": _core("compare", "may_cut"),
     "group_log": (Place("drsync.engine.term", "GroupLog"),),
     "apply_bound": _core("group_log", "apply_bound"),
+    "acknowledged": _core("group_log", "acknowledged"),
     "shrink": _core("ownership", "shrink"),
     "grow": _core("ownership", "grow"),
     "outcome": _core("ownership", "outcome"),
     "learned": _core("ownership", "learned"),
     "accepts": _core("ownership", "accepts"),
     "may_seal": _core("ownership", "may_seal"),
+    "may_prepare": _core("ownership", "may_prepare"),
     "may_open": _core("ownership", "may_open"),
     "lease_started": (Place("drsync.core.lease.LeaseBook", "started"),),
     "may_go_on_without_store": _core("lease", "may_go_on_without_store"),
     "may_confirm": _core("lease", "may_confirm"),
+    "keeps_confirmation": _core("lease", "bound_after_start"),
     "store_ready": _core("store_trust", "ready"),
     "regressed": (Place("drsync.adapters.sqlite.members", "regressed"),),
     "check_token": (Place("drsync.adapters.sqlite.members", "check_token"),),
     "plan_opening": _core("failover", "plan"),
     "plan_switchover": _core("switchover", "plan"),
 }
-"""Rule of the miniature -> where the daemons ask for it. What is missing is decided inside an engine."""
+"""Rule of the miniature -> where the daemons ask for it."""
+
+ELSEWHERE = frozenset({"asked"})
+"""Rules of the miniature that are no decision of their own in the daemons: `outcome` decides that as well."""
 
 
 def _adapted(rule: str, mistake: Decision) -> Decision:
     """The mistake, called as the engines call the decision."""
     if rule == "may_confirm":
         return lambda word, epoch, *, is_checked: mistake(word, epoch, is_checked)
+    if rule == "may_prepare":
+        return lambda promised, epoch, follow: mistake(promised, epoch, follow, epoch - 1)
+    if rule == "keeps_confirmation":
+        return lambda bound, _now, _seconds, *, has_rebooted: bound if mistake() and not has_rebooted else 0.0
     if rule == "apply_bound":
         return lambda commit, durable, limit=None: (
             mistake(commit, durable) if limit is None else min(mistake(commit, durable), limit)
@@ -80,7 +90,7 @@ def running_mutants() -> dict[str, str]:
     return {
         name: mutant.flaw
         for name, mutant in MISTAKES.items()
-        if set(differences(mutant.rules)) <= set(PLACES)
+        if set(differences(mutant.rules)) <= set(PLACES) | ELSEWHERE
     }
 
 
@@ -102,7 +112,7 @@ def in_force(mutant: str | None) -> Iterator[None]:
         raise KeyError(mutant)
     with ExitStack() as stack:
         for rule, mistake in differences(MISTAKES[mutant].rules).items():
-            for place in PLACES[rule]:
+            for place in PLACES.get(rule, ()):
                 stack.enter_context(_replaced(_holder(place), place.name, _adapted(rule, mistake)))
         yield
 
