@@ -34,6 +34,10 @@ AtCommand = Callable[[Command], None]
 """Told of each command of a procedure that was carried out."""
 
 
+Work = Callable[[Orders], Coroutine[None, None, Operation | None]]
+"""What a person has done in the office."""
+
+
 def _nobody(center: str, event: str, reason: str) -> None:
     """Nobody listens."""
     del center, event, reason
@@ -51,12 +55,14 @@ class Order:
         kind, target: what was asked for.
         operation: id of the operation that it became; empty before that and when it was refused.
         refusal: why it became none.
+        dry: what a dry run answered, which is kept nowhere.
     """
 
     kind: str
     target: str
     operation: str = ""
     refusal: DrsyncError | None = None
+    dry: Operation | None = None
 
 
 class SimCoordinator:
@@ -277,9 +283,8 @@ class SimCoordinator:
     def create(self, group: GroupSpec) -> Order:
         """Ask for a new group."""
 
-        async def make(orders: Orders) -> str:
+        async def make(orders: Orders) -> None:
             await orders.make(group)
-            return ""
 
         return self._ask("create", group.name, make)
 
@@ -287,30 +292,46 @@ class SimCoordinator:
         """Ask for one."""
         form = forms.MoveForm(to=to, failback=failback, actor=PERSON, reason=reason)
 
-        async def move(orders: Orders) -> str:
-            return (await orders.switchover(group, form)).id
+        async def move(orders: Orders) -> Operation:
+            return await orders.switchover(group, form)
 
         return self._ask(OperationKind.SWITCHOVER, to, move)
 
-    def failover(self, group: str, to: str, *, accept_loss: bool = False, reason: str = "") -> Order:
-        """Ask for one."""
-        form = forms.FailoverForm(to=to, accept_loss=accept_loss, actor=PERSON, reason=reason)
+    def failover(
+        self,
+        group: str,
+        to: str,
+        *,
+        accept_loss: bool = False,
+        reason: str = "",
+        dry_run: bool = False,
+        without_store: bool = False,
+    ) -> Order:
+        """Ask for one, or with `dry_run` only for what it would lose; see `FailoverForm`."""
+        form = forms.FailoverForm(
+            to=to,
+            accept_loss=accept_loss,
+            actor=PERSON,
+            reason=reason,
+            dry_run=dry_run,
+            without_store=without_store,
+        )
 
-        async def move(orders: Orders) -> str:
-            return (await orders.failover(group, form)).id
+        async def move(orders: Orders) -> Operation:
+            return await orders.failover(group, form)
 
-        return self._ask(OperationKind.FAILOVER, to, move)
+        return self._ask(OperationKind.FAILOVER, to, move, is_dry=dry_run)
 
     def drill(self, group: str, at: str = "", *, reason: str = "") -> Order:
         """Ask for one."""
         form = forms.DrillForm(at=at, actor=PERSON, reason=reason)
 
-        async def drill(orders: Orders) -> str:
-            return orders.drill(group, form).id
+        async def drill(orders: Orders) -> Operation:
+            return orders.drill(group, form)
 
         return self._ask(OperationKind.DRILL, at, drill)
 
-    def _ask(self, kind: str, target: str, work: Callable[[Orders], Coroutine[None, None, str]]) -> Order:
+    def _ask(self, kind: str, target: str, work: Work, *, is_dry: bool = False) -> Order:
         """Have it done in the process as soon as that runs; one that is not there does nothing."""
         order = Order(kind, target)
         self.orders.append(order)
@@ -321,9 +342,14 @@ class SimCoordinator:
 
         async def ask() -> None:
             try:
-                order.operation = await work(office.orders)
+                found = await work(office.orders)
             except DrsyncError as error:
                 order.refusal = error
+                return
+            if is_dry:
+                order.dry = found
+            elif found is not None:
+                order.operation = found.id
 
         process.spawn(ask())
         return order
@@ -348,7 +374,7 @@ class SimCoordinator:
     def operation(self, order: Order) -> Operation | None:
         """What became of an order so far; None: it became no operation, or that is lost with its store."""
         if not order.operation:
-            return None
+            return order.dry
         if self.office is not None:
             return self.office.operations.find(order.operation)
         return self._look().evidence.operation(order.operation)
