@@ -79,7 +79,8 @@ class SimCoordinator:
         commands: carried out so far by the present process.
         crash_after_command: it is killed right after so many commands of its process; None: never. Used up
             by that.
-        at_start, at_command: who looks at it from outside.
+        at_start, at_command, at_other_store: who looks at it from outside; the last: its store was put back
+            or taken away.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class SimCoordinator:
         self.crash_after_command: int | None = None
         self.at_start: list[AtStart] = []
         self.at_command: list[AtCommand] = []
+        self.at_other_store: list[Callable[[], None]] = []
         self._network = network
         self._centers = tuple(centers)
         self._cluster = cluster
@@ -152,13 +154,19 @@ class SimCoordinator:
         self.kill()
         if from_backup is not None:
             self.disk.charters.put(from_backup)
+            self._other_store()
         self.start()
 
     def lose_store(self) -> None:
         """Kill it, and let it find an empty disk when it is started."""
         self.kill()
         self.disk.lose()
+        self._other_store()
+
+    def _other_store(self) -> None:
         self._found = None
+        for tell in self.at_other_store:
+            tell()
 
     def backup(self) -> bytes:
         """The store as it is now."""

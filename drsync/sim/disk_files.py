@@ -297,7 +297,7 @@ class DiskFiles:
         """On a disk that may be full or broken; returns the bytes written."""
         room = self._disk.room()
         missing = file.missing(offset, len(data)) if room is not None else []
-        if room is not None and len(missing) > room:
+        if room is not None and len(missing) > max(room, 0):
             fit = max(missing[max(room, 0)] * PAGE - offset, 0)
             if not fit:
                 raise refused(errno.ENOSPC, path)

@@ -17,12 +17,14 @@ class Charters:
     """The charters of one store, in the order in which they were in force.
 
     Attributes:
-        now: the one in force when it was last looked at.
+        now: the one in force when it was last looked at: the newest that a store ever had, also when an old
+            copy of the store was put back since.
     """
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self.now: Charter | None = None
+        self._held: Charter | None = None
         self._last: dict[Epoch, Charter] = {}
         self._uuids: dict[Epoch, str] = {}
         self._looked_at: dict[str, History] = {}
@@ -30,9 +32,9 @@ class Charters:
     def look(self) -> Charter | None:
         """Check what the store holds and what it held since the last look. Raises ViolationError."""
         charter = self._world.charter
-        before = self.now
+        before = self._held
         if charter is None or charter is before:
-            return charter
+            return self.now
         if before is not None and charter.generation == before.generation:
             if charter.version < before.version:
                 raise ViolationError(
@@ -41,8 +43,10 @@ class Charters:
             if charter.epoch < before.epoch:
                 raise ViolationError("INV-07", f"the epoch went from {before.epoch:x} to {charter.epoch:x}")
         self._follow(before, charter)
-        self.now = charter
-        return charter
+        self._held = charter
+        if self.now is None or is_newer(charter, self.now):
+            self.now = charter
+        return self.now
 
     def _follow(self, before: Charter | None, charter: Charter) -> None:
         """Every step from one to the other."""
@@ -54,7 +58,12 @@ class Charters:
         for old, new in pairwise([before, *steps] if before is not None else steps):
             self.check_step(old, new)
         for step in steps:
-            self._last[step.epoch] = step
+            self._remember(step)
+
+    def _remember(self, charter: Charter) -> None:
+        known = self._last.get(charter.epoch)
+        if known is None or is_newer(charter, known):
+            self._last[charter.epoch] = charter
 
     def check_step(self, old: Charter, new: Charter) -> None:
         """One charter followed another. Raises ViolationError."""
@@ -93,11 +102,10 @@ class Charters:
         """The last charter that named an epoch as the present one, asked at this moment."""
         charter = self._world.charter
         if charter is not None and charter.epoch == epoch:
-            return charter
-        if charter is not self.now:  # it changed since the last look
+            self._remember(charter)
+        elif charter is not self._held:  # it changed since the last look
             for kept in self._world.coordinator.history(GROUP_ID):
-                if kept.epoch == epoch:
-                    self._last[epoch] = kept
+                self._remember(kept)
         return self._last.get(epoch)
 
     def look_at_history(self, center: str, history: History) -> None:
@@ -110,9 +118,13 @@ class Charters:
                 raise ViolationError("INV-02", f"epoch {start.epoch:x} at {center} was opened twice")
 
     def forget(self) -> None:
-        """The store was taken away, or put back to what it was."""
-        self.now = None
-        self._last.clear()
+        """The store was taken away, or put back to what it was: it does not go on from what was seen."""
+        self._held = None
+
+
+def is_newer(charter: Charter, other: Charter) -> bool:
+    """Whether a charter is of a later generation, or of a later version of the same."""
+    return (charter.generation, charter.version) > (other.generation, other.version)
 
 
 def _continues(old: History, new: History) -> bool:

@@ -63,6 +63,7 @@ class Watch:
             agent.at_start.append(self.register.attend_agent)
         world.coordinator.at_start.append(self.register.attend_office)
         world.coordinator.at_command.append(self.echo.performed)
+        world.coordinator.at_other_store.append(self.forget_charter)
 
     # --- from time to time
 
