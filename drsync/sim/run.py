@@ -234,7 +234,8 @@ class Run:
         world = self.world
         world.application.is_resting = True
         self._pass(1.0)
-        self._pass_until(REST_S, self._are_level)
+        if not self._pass_until(REST_S, self._are_level):
+            raise ViolationError("INV-18", f"does not come to rest: {self._why_not() or 'logs differ'}")
 
     def _are_level(self) -> bool:
         """Whether all logs that can be equal end alike, and are committed to the end."""
