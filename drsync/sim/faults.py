@@ -8,6 +8,7 @@ breaks is mended by itself after a while, or by `World.heal`. A fault never hits
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from drsync.sim import store_faults
 from drsync.sim.character import COORDINATOR, NAMES
 from drsync.sim.disk import Disk, Faults
 from drsync.sim.disk import Moment as CallMoment
@@ -296,12 +297,22 @@ def restore(world: "World") -> str:
 
 def store_restored(world: "World") -> str:
     """The coordinator comes back with an old backup of its store."""
-    return world.restore_store()
+    return store_faults.restore(world)
 
 
 def store_backup(world: "World") -> str:
     """The store is backed up."""
-    return world.back_up_store()
+    return store_faults.back_up(world)
+
+
+def lose_store(world: "World") -> str:
+    """The store is lost."""
+    return store_faults.lose(world)
+
+
+def city_lost(world: "World") -> str:
+    """The city is lost for ever."""
+    return store_faults.lose_city(world)
 
 
 def switchover(world: "World") -> str:
@@ -358,6 +369,8 @@ FAULTS: dict[str, tuple[Fault, float]] = {
     "lying_disk": (lying_disk, 2),
     "store_backup": (store_backup, 2),
     "store_restored": (store_restored, 2),
+    "lose_store": (lose_store, 1),
+    "city_lost": (city_lost, 0.3),
     "burst": (burst, 2),
 }
 """Name -> what it does, and its usual weight."""

@@ -206,7 +206,7 @@ class Run:
             return "the store knows another epoch"
         tips = {}
         beyond = world.beyond_the_journal(exports[0].center)
-        for name in NAMES:
+        for name in world.left:
             if name in beyond:
                 continue
             members = world.agents[name].members()
@@ -245,7 +245,9 @@ class Run:
             return False
         log = serving[0].device.engine.log
         beyond = world.beyond_the_journal(serving[0].center)
-        words = [m.statement() for name in NAMES if name not in beyond for m in world.agents[name].members()]
+        words = [
+            m.statement() for name in world.left if name not in beyond for m in world.agents[name].members()
+        ]
         return log.commit == log.appended and all(word.appended == log.appended for word in words)
 
     def _compare_images(self) -> None:
@@ -254,7 +256,7 @@ class Run:
         if why:
             raise ViolationError("INV-18", f"did not stay converged: {why}")
         serving = [export.center for export in world.application.exports if not export.is_over]
-        names = [name for name in NAMES if name not in world.beyond_the_journal(serving[0])]
+        names = [name for name in world.left if name not in world.beyond_the_journal(serving[0])]
         for name in names:
             self.watch.look_at_image(name)
         found = {name: world.whole_image(name) for name in names}

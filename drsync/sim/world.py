@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.ports.volume import BlockDevice
-from drsync.sim import character
+from drsync.sim import character, store_faults
 from drsync.sim.agent import SimAgent, Surroundings, install
 from drsync.sim.character import CENTERS, CLUSTER, COORDINATOR, GROUP_ID, NAMES, Character
 from drsync.sim.client import Application, Export
@@ -36,6 +36,8 @@ class World:
         places: members and the coordinator, as the network names them.
         cuts: how many faults have cut a line, by line.
         snapshots: of machines, to be put back to.
+        backups: of the store, the newest last.
+        gone: machines that were lost for ever.
         harmed: members whose data was damaged and that have not caught up since.
         is_calm: nothing breaks any more.
     """
@@ -77,6 +79,8 @@ class World:
         )
         self.cuts: dict[tuple[str, str], int] = {}
         self.snapshots: dict[str, Directory] = {}
+        self.backups: list[bytes] = []
+        self.gone: set[str] = set()
         self.harmed: set[str] = set()
         self.is_calm = False
         self.attempts = 0
@@ -114,9 +118,7 @@ class World:
         line.jitter = line.latency * found.jitter
         line.rate = found.rate_far if is_far else 0.0
 
-    def _served(
-        self, center: str, process: Process, group: str, volume: str, device: BlockDevice
-    ) -> None:
+    def _served(self, center: str, process: Process, group: str, volume: str, device: BlockDevice) -> None:
         del group, volume
         export = self.application.served(center, process, device)
         engine_charter = self.agents[center].members()[0].charter
@@ -159,6 +161,11 @@ class World:
         """The charter in force, as the store has it."""
         return self.coordinator.charter(GROUP_ID)
 
+    @property
+    def left(self) -> list[str]:
+        """Members that were not lost for ever."""
+        return [name for name in NAMES if name not in self.gone]
+
     def owner_or_any(self) -> str:
         """A member, often the one that serves."""
         owners = [export.center for export in self.application.exports if not export.is_over]
@@ -196,12 +203,17 @@ class World:
     def cut_for(self, seconds: float, lines: Iterable[tuple[str, str]]) -> None:
         """Cut some lines for a while."""
         cut = list(lines)
-        for line in cut:
+        self.cut(cut)
+        self.later(seconds, lambda: self.mend(cut))
+
+    def cut(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Cut some lines until `mend`; each as often as it was cut."""
+        for line in lines:
             self.cuts[line] = self.cuts.get(line, 0) + 1
             self.network.cut(*line)
-        self.later(seconds, lambda: self._mend(cut))
 
-    def _mend(self, lines: Sequence[tuple[str, str]]) -> None:
+    def mend(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Mend what was cut once. Without effect for what `heal` has mended."""
         for line in lines:
             if self.cuts.get(line):
                 self.cuts[line] -= 1
@@ -219,7 +231,7 @@ class World:
     def boot(self, name: str) -> None:
         """A machine gets its power back; its services start."""
         host = self.hosts[name]
-        if host.is_up:
+        if host.is_up or name in self.gone:
             return
         host.boot()
         self.trace.say(name, "boots")
@@ -272,14 +284,6 @@ class World:
         self.later(self.dice.uniform(8.0, 15.0), lambda: self.replace_disk(name))
         return path
 
-    def back_up_store(self) -> str:
-        """Somebody copies the store's file."""
-        return ""
-
-    def restore_store(self) -> str:
-        """The coordinator comes back with an old copy of its store."""
-        return ""
-
     # --- calm
 
     def heal(self) -> None:
@@ -308,24 +312,27 @@ class World:
     def person(self, why: str) -> None:
         """What somebody does who finds that it does not mend by itself: new disks first, then force."""
         self.trace.say("person", "looks", why)
-        failed = [name for name in NAMES if self._has_failed(name)]
-        others = [name for name in NAMES if name not in failed]
+        failed = [name for name in self.left if self._has_failed(name)]
+        others = [name for name in self.left if name not in failed]
         if failed and others:
             self.replace_disk(failed[0])
             return
-        if any(not export.is_over for export in self.application.exports):
+        serving = [export.center for export in self.application.exports if not export.is_over]
+        if serving and store_faults.is_useless(self):
+            self.order("failover", serving[0], accept_loss=True)
+        if serving:
             return
-        ranked = sorted(NAMES, key=self._standing, reverse=True)
+        ranked = sorted(self.left, key=self._standing, reverse=True)
         self.attempts += 1
-        self.order("failover", ranked[self.attempts % len(NAMES)], accept_loss=True)
+        self.order("failover", ranked[self.attempts % len(ranked)], accept_loss=True)
 
     def beyond_the_journal(self, owner: str) -> list[str]:
-        """Members that lack more than the owner's journal holds: they wait for blockwise resync, and say so."""
+        """Members that lack more than the owner's journal holds: they wait for blockwise resync."""
         members = self.agents[owner].members()
         term = members[0].term if members else None
         if term is None:
             return []
-        return [name for name in sorted(self.harmed) if "no longer holds" in term.plans.get(name, "")]
+        return [name for name in self.left if "no longer holds" in term.plans.get(name, "")]
 
     def _has_failed(self, name: str) -> bool:
         agent = self.agents[name].agent
@@ -358,6 +365,9 @@ class World:
         group = self.character.group.name
         if what == "switchover":
             self.coordinator.switchover(group, center)
+        elif what == "failover" and accept_loss and store_faults.is_useless(self):
+            self.coordinator.failover(group, center, accept_loss=True, without_store=True)
+            return f"somebody asks for a failover to {center} without the store"
         elif what == "failover":
             self.coordinator.failover(group, center, accept_loss=accept_loss)
         else:

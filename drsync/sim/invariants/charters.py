@@ -67,10 +67,10 @@ class Charters:
 
     def check_step(self, old: Charter, new: Charter) -> None:
         """One charter followed another. Raises ViolationError."""
-        if new.version != old.version + 1:
-            raise ViolationError("INV-07", f"version {new.version} came after version {old.version}")
-        if new.generation != old.generation:
+        if new.generation > old.generation and new.version > old.version:
             return  # a person declared the store lost
+        if new.version != old.version + 1 or new.generation != old.generation:
+            raise ViolationError("INV-07", f"version {new.version} came after version {old.version}")
         if new.epoch == old.epoch:
             self._check_same_epoch(old, new)
         else:
@@ -107,6 +107,13 @@ class Charters:
             for kept in self._world.coordinator.history(GROUP_ID):
                 self._remember(kept)
         return self._last.get(epoch)
+
+    def newest(self) -> Charter | None:
+        """The newest that any store ever had, at this moment."""
+        charter = self._world.charter
+        if self.now is None or (charter is not None and is_newer(charter, self.now)):
+            return charter
+        return self.now
 
     def look_at_history(self, center: str, history: History) -> None:
         """INV-02: what a member adopted names each epoch as everybody else does. Raises ViolationError."""

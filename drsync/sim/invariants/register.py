@@ -65,7 +65,7 @@ class Register:
     def attend_office(self, process: Process, office: Office) -> None:
         """Listen to what procedures ask the store beside them; what agents ask comes by the same way."""
         store = office.store
-        change, read = store.compare_and_set, store.read
+        change, read, begin = store.compare_and_set, store.read, store.begin_generation
 
         async def changing(expected_version: int, charter: Charter) -> CasResult:
             if (charter.version, value_of(charter)) in self._of_agents:
@@ -83,7 +83,14 @@ class Register:
             self._keep(Call(process.name, asked, Result.READ, now, version=version, value=value))
             return charter
 
-        vars(store).update(compare_and_set=changing, read=reading)
+        async def beginning(expected: Charter | None, charter: Charter) -> CasResult:
+            call = self.asked(process.name, charter)
+            call.expected = expected.version if expected is not None else 0
+            result = await begin(expected, charter)
+            self.answered(call, result)
+            return result
+
+        vars(store).update(compare_and_set=changing, read=reading, begin_generation=beginning)
 
     # --- what is remembered
 
