@@ -64,11 +64,11 @@ class Folder:
         self.term = None
         self._is_index_stale = True
 
-    async def index_through(self, seq: int) -> None:
-        """Everything up to `seq` is committed: make it readable for an opening."""
+    async def index_through(self, seq: int, commit: int) -> None:
+        """Index everything up to `seq` for an opening; it is committed up to `commit`."""
         async with self.lock:
             self._drop_stale_index()
-            self._copy.commit = seq
+            self._copy.commit = commit
             await self._copy.volumes.record_through(seq)
 
     async def run(self) -> None:

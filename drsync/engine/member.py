@@ -362,7 +362,10 @@ class Member:
                     amnesic=False,
                 )
             )
-            await self.folder.index_through(fork)
+            # Whoever is waited for from the first write on may lack the end of the log (sync_strict): what is
+            # not known to be committed stays so until it has it.
+            is_alone = charter.in_sync <= {self.copy.me.center}
+            await self.folder.index_through(fork, fork if is_alone else min(self.copy.commit, fork))
             self._require_sound()  # again: the loops of this copy went on meanwhile
             self._start_term(charter)
             return self.statement()

@@ -126,6 +126,7 @@ class OwnerEngine:
         self.commit_position: Position = journal.tip
         self._journal = journal
         self.clock = clock
+        self._opened_at = log.appended
         self._on_trouble = on_trouble
         self._builder = BatchBuilder()
         self._cookies: list[bytes] = []
@@ -201,8 +202,11 @@ class OwnerEngine:
         self.settle()
 
     def read_into(self, volume: int, offset: int, target: memoryview) -> int:
-        """Committed data; EAGAIN while the lease has lapsed (somebody else may own the group)."""
-        if not self.is_leased:
+        """Committed data; EAGAIN while the lease has lapsed (somebody else may own the group).
+
+        Also while not all that was found at the opening is committed: what was seen must not be taken back.
+        """
+        if not self.is_leased or self.log.commit < self._opened_at:
             return errno.EAGAIN
         try:
             self.volumes.views[volume].read_into(offset, target)
@@ -303,7 +307,7 @@ class OwnerEngine:
             self._answer_waiters()
         if self._held:
             self._answer_held()
-        if self._parked:
+        if self._parked and self.log.commit >= self._opened_at:
             self._unpark()
 
     def _commit(self) -> None:

@@ -72,7 +72,12 @@ class OwnerTerm:
         self.charter = charter
         tip = copy.journal.tip.seq
         log = GroupLog(
-            copy.me.center, charter.epoch, tip, copy.journal.durable_seq, tip, charter.group.policy.durability
+            copy.me.center,
+            charter.epoch,
+            tip,
+            copy.journal.durable_seq,
+            copy.commit,
+            charter.group.policy.durability,
         )
         self.engine = OwnerEngine(
             log=log, journal=copy.journal, volumes=copy.volumes, clock=clock, on_trouble=self._trouble

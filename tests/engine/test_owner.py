@@ -179,6 +179,34 @@ def test_what_is_not_committed_is_not_read(bench: Bench) -> None:
     assert bench.read(0, 4096) == b"x" * 4096
 
 
+def test_what_an_opening_found_is_not_read_before_those_it_waits_for_have_it(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 4096)  # never acknowledged by same_city: it may be cut by another opening
+    bench.engine.close()
+    log = GroupLog("production", Epoch(EPOCH + 1), 1, 0, 0, Durability.APPEND)
+    again = OwnerEngine(
+        log=log,
+        journal=bench.journal,
+        volumes=bench.volumes,
+        clock=bench.clock,
+        on_trouble=bench.troubles.append,
+    )
+    while bench.volumes.record_slice(1):
+        pass
+    again.lease_until = 200.0
+    log.set_ack_set(frozenset({"production", "same_city"}))
+    device, target = OwnerDevice(again, 0, SIZE), bytearray(4096)
+    device.park(bench.client)
+    again.settle()
+    assert device.read_into(0, memoryview(target)) == errno.EAGAIN
+    resumed = bench.client.resumed
+    log.acknowledge("same_city", "s2", Epoch(EPOCH + 1), 1, 0)
+    again.settle()
+    assert (resumed, bench.client.resumed) == (0, 1)
+    assert device.read_into(0, memoryview(target)) == 0
+    assert target == b"x" * 4096
+
+
 def test_a_flush_is_answered_when_durable_everywhere(bench: Bench) -> None:
     bench.in_sync("production", "same_city")
     bench.write(b"w1", 0, b"x" * 4096)
