@@ -95,7 +95,7 @@ class Logs:
 
         Called by the code under test: what is wrong is noted, not raised.
         """
-        world, charter = self._world, self._world.charter
+        world, charter = self._world, self._charters.newest()
         if charter is None or name in world.harmed:
             return
         held = {

@@ -6,6 +6,7 @@ from drsync.engine.copy import GroupCopy
 from drsync.engine.member import Member
 from drsync.model.position import History, Runs
 from drsync.sim.character import NAMES
+from drsync.sim.invariants.charters import Charters
 from drsync.sim.invariants.holdings import Holdings
 from drsync.sim.ledger import ViolationError
 
@@ -19,8 +20,9 @@ BEYOND = "no longer holds"  # in the plan of an owner for a member that its jour
 class Space:
     """Journals, as far as others need them."""
 
-    def __init__(self, world: "World", holdings: Holdings) -> None:
+    def __init__(self, world: "World", charters: Charters, holdings: Holdings) -> None:
         self._world = world
+        self._charters = charters
         self._holdings = holdings
 
     def look(self, name: str, member: Member) -> None:
@@ -55,7 +57,7 @@ class Space:
 
         Called by the code under test: what is wrong is noted, not raised.
         """
-        world, charter = self._world, self._world.charter
+        world, charter = self._world, self._charters.newest()
         if charter is None or copy.journal.held_bytes > copy.spec.policy.journal_quota_bytes:
             return
         for other in NAMES:

@@ -44,7 +44,7 @@ class Watch:
         self.holdings = Holdings(world)
         self.logs = Logs(world, self.charters)
         self.bounds = Bounds(world, self.charters, self.holdings)
-        self.space = Space(world, self.holdings)
+        self.space = Space(world, self.charters, self.holdings)
         self.images = Images(world)
         self.age = Age(world, self.holdings)
         self.limits = Limits(world)
