@@ -12,6 +12,7 @@ from drsync.cli.incident import incident_options, replay
 from drsync.cli.options import Talk, json_option
 from drsync.cli.output import BAD, GOOD, console, line, print_json, row, table
 from drsync.cli.sim_availability import availability
+from drsync.cli.sim_boundaries import boundaries
 from drsync.cli.text import count, format_duration, plural
 from drsync.config.problems import nearest
 from drsync.model.errors import UsageError
@@ -74,6 +75,7 @@ def sim(is_list: bool, incident: Path | None, at: int | None, lang: str, **asked
       drsync sim --seeds 50 --mutant ack_before_shrink
       drsync sim --replay-incident failover.jsonl
       drsync sim availability
+      drsync sim boundaries
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
@@ -95,6 +97,7 @@ def sim(is_list: bool, incident: Path | None, at: int | None, lang: str, **asked
 
 
 sim.add_command(availability)
+sim.add_command(boundaries)
 
 
 def _run(asked: Asked) -> None:
