@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 
+from drsync.sim.engine_mistakes import MISTAKES as ENGINES
+from drsync.sim.engine_mistakes import spoiled
 from drsync.sim.miniature.mutants import MUTANTS as MISTAKES
 from drsync.sim.miniature.rules import Rules
 
@@ -87,11 +89,12 @@ def differences(rules: Rules) -> dict[str, Decision]:
 
 def running_mutants() -> dict[str, str]:
     """Mistakes that can be made in the running daemons: name -> what is wrong."""
-    return {
+    decisions = {
         name: mutant.flaw
         for name, mutant in MISTAKES.items()
         if set(differences(mutant.rules)) <= set(PLACES) | ELSEWHERE
     }
+    return decisions | {name: mistake.flaw for name, mistake in ENGINES.items()}
 
 
 def _holder(place: Place) -> object:
@@ -110,6 +113,10 @@ def in_force(mutant: str | None) -> Iterator[None]:
         return
     if mutant not in running_mutants():
         raise KeyError(mutant)
+    if mutant in ENGINES:
+        with spoiled(ENGINES[mutant]):
+            yield
+        return
     with ExitStack() as stack:
         for rule, mistake in differences(MISTAKES[mutant].rules).items():
             for place in PLACES.get(rule, ()):

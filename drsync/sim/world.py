@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.ports.volume import BlockDevice
-from drsync.sim import character, store_faults
+from drsync.sim import character, scenes, store_faults
 from drsync.sim.agent import SimAgent, Surroundings, install
 from drsync.sim.character import CENTERS, CLUSTER, COORDINATOR, GROUP_ID, NAMES, Character
 from drsync.sim.client import Application, Export
@@ -18,6 +18,7 @@ from drsync.sim.coordinator import SimCoordinator
 from drsync.sim.disk import Disk
 from drsync.sim.disk_nodes import Directory
 from drsync.sim.host import Host
+from drsync.sim.invariants.automatic import Automatic
 from drsync.sim.ledger import Ledger
 from drsync.sim.network import Network
 from drsync.sim.process import Process
@@ -34,6 +35,7 @@ class World:
     Attributes:
         dice: for faults; every other part has dice of its own, so that a fault more changes little else.
         places: members and the coordinator, as the network names them.
+        play: the scene of this seed.
         cuts: how many faults have cut a line, by line.
         snapshots: of machines, to be put back to.
         backups: of the store, the newest last.
@@ -56,6 +58,7 @@ class World:
         self.trace = Trace(self.timeline, keeps_all=keeps_all)
         self.dice = self.new_dice("faults")
         self.character = known or character.roll(self.new_dice("character"), weights)
+        self.play = scenes.Play(self)
         self.network = Network(self.timeline, self.new_dice("network"))
         self.network.is_host_up = lambda place: self.hosts[place].is_up
         self.places = (*NAMES, COORDINATOR)
@@ -63,6 +66,7 @@ class World:
             name: Host(self.timeline, name, self.new_dice(f"host {name}"), Disk()) for name in self.places
         }
         self.ledger = Ledger()
+        self.automatic = Automatic(self)
         self.application = Application(
             self.timeline, self.new_dice("application"), self.ledger, self.character.slots
         )
@@ -74,7 +78,7 @@ class World:
             centers=CENTERS,
             cluster=CLUSTER,
             dice=self.new_dice("coordinator"),
-            tell=self.trace.say,
+            tell=self._coordinator_said,
             again_s=self._again_s,
         )
         self.cuts: dict[tuple[str, str], int] = {}
@@ -87,6 +91,10 @@ class World:
         self.lay_lines()
         self.opened: list[Callable[[Export], None]] = []
         self.disk_changed: list[Callable[[str], None]] = []
+
+    def _coordinator_said(self, who: str, event: str, reason: str) -> None:
+        self.trace.say(who, event, reason)
+        self.automatic.heard(event, reason)
 
     def new_dice(self, what: str) -> random.Random:
         """Dice of their own for a part of the world."""
@@ -137,6 +145,7 @@ class World:
             agent.start()
         self.later(FOUND_S, self._found)
         self.application.start()
+        self.play.begin()
 
     def _found(self) -> None:
         self.coordinator.create(self.character.group)

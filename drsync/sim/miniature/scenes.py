@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Generator
 
 from drsync.model.charter import IntentKind
+from drsync.model.copy import CopyState
 from drsync.sim.miniature import faults, procedures, protocol
 from drsync.sim.miniature.member import Member
 from drsync.sim.miniature.procedures import Coordinator
@@ -18,6 +19,7 @@ SCENE_RATE = 0.4  # of the seeds have a scene
 BEGIN = (50, 400)  # ticks, because a scene needs a group that has settled, and time to go on after it
 PATIENCE = 400  # ticks that a scene waits for what it needs before it is given up
 BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
+STRIDE = 3  # ticks between two steps of a coordinator that a scene leads
 ALONE = (5, 60)  # ticks that a lone owner may go on acknowledging
 AFTERMATH = 2 * LEASE  # ticks, because who is restored waits for the lease of the one before
 
@@ -33,6 +35,8 @@ def begin(world: World, seed: int) -> Scene:
     name = dice.choice(sorted(SCENES))
     if name in CONFLICTS:
         world.forbid(CONFLICTS[name])
+    if name in STRICT:
+        world.be_strict()
     return _after(dice.randrange(*BEGIN), SCENES[name](world, dice))
 
 
@@ -195,14 +199,84 @@ def _hasty_return(world: World, dice: random.Random) -> Scene:
     yield from _apart(world, {owner.name}, _take_over(world, store, mate, IntentKind.OPEN))
 
 
+def _strict_pair(world: World, dice: random.Random) -> Scene:
+    """The owner of a strict group has its mate beside it and no store; the remote one takes over there.
+
+    It is in sync, and so needs nobody's leave: company that leaves it out is not enough.
+    """
+    for name in ("C", "A"):  # whoever owned a strict group stays in sync
+        yield from _take_over(world, world.stores[-1], world.members[name], IntentKind.SWITCHOVER)
+    pair = yield from _settled(world)
+    if pair is None or "C" not in world.stores[-1].charter.in_sync:
+        return
+    owner, mate = pair
+    heir = world.members["C"]
+    city = {owner.name, mate.name}
+    yield from _apart(world, city, _take_over(world, world.stores[-1], heir, IntentKind.FAILOVER))
+    yield from _apart(world, city, _pass(dice.randrange(*ALONE)))
+
+
+def _silent_keeper(world: World, dice: random.Random) -> Scene:
+    """The owner loses what it had not flushed, and the one who has it is silent when the owner comes back."""
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    yield from _until(lambda: owner.counts is not None and owner.counts.commit > owner.disk.durable)
+    if not owner.is_owner or mate.name not in world.stores[-1].charter.in_sync:
+        return
+    faults.crash(owner, is_host=True)
+    back = _until(lambda: owner.is_up)
+    yield from _apart(world, {mate.name}, back)
+    yield from _apart(world, {mate.name}, _insist(world, owner, world.stores[-1]))
+    yield from _pass(dice.randrange(*ALONE))
+
+
+def _out_of_sight(world: World, dice: random.Random) -> Scene:
+    """The target of a switchover lags, is lost from sight, and is back while the owner is sealed again."""
+    pair = yield from _settled(world)
+    if pair is None or "C" in world.stores[-1].charter.in_sync:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    apart = link(owner.name, "C")
+    yield from _cut(world, {apart}, _pass(dice.randrange(*ALONE)))
+    found = procedures.begin(world, IntentKind.SWITCHOVER, mate.name)
+    if found is None or found.has_begun:
+        return
+    found.target = "C"
+    yield from _cut(world, {apart}, _led(world, found, lambda: owner.state is not CopyState.OWNER))
+    unseen = {apart, link(mate.name, "C"), link("C", store.name)}
+    yield from _cut(world, unseen, _led(world, found, lambda: owner.disk.promised > owner.disk.follow))
+    alone = {apart, link(owner.name, store.name)}
+    yield from _cut(world, alone, _led(world, found, lambda: store.charter.owner == "C"))
+    yield from _cut(world, alone, _pass(dice.randrange(*ALONE)))
+
+
+def _led(world: World, found: Coordinator, is_so: Callable[[], bool]) -> Scene:
+    """Meanwhile a coordinator goes on, neither dying nor dawdling, until it is so or patience ends."""
+    for tick in range(PATIENCE):
+        if is_so():
+            return
+        if tick % STRIDE == 0:
+            procedures.advance(world, found)
+        yield None
+
+
 SCENES: dict[str, Callable[[World, random.Random], Scene]] = {
     "old_charter": _old_charter,
     "forgotten_promise": _forgotten_promise,
     "split_pair": _split_pair,
     "company_leaves": _company_leaves,
     "hasty_return": _hasty_return,
+    "strict_pair": _strict_pair,
+    "silent_keeper": _silent_keeper,
+    "out_of_sight": _out_of_sight,
 }
 """Every scene by its name."""
+
+STRICT = frozenset({"strict_pair"})
+"""These need a strict group."""
 
 CONFLICTS = {"old_charter": "restore", "forgotten_promise": "old_store"}
 """Members and the store never go back in time in the same run: then nobody may be left who remembers."""

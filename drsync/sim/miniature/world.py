@@ -104,6 +104,14 @@ class World:
         self.fault_rate = dice.choice([0.01, 0.02, 0.04])
         self.is_slow_disk = self.chance(0.5)
 
+    def be_strict(self) -> None:
+        """The group is strict in this world. Before anything happens."""
+        self.is_strict = True
+        store = self.stores[0]
+        store.charter = replace(store.charter, group=group(Mode.SYNC_STRICT))
+        for member in self.members.values():
+            member.disk.charter = store.charter
+
     def forbid(self, fault: str) -> None:
         """This never breaks in this world."""
         self.weights[list(FAULTS).index(fault)] = 0
