@@ -1,4 +1,4 @@
-"""P01: what a coordinator does by itself: in the owner's site and in sync, not while it answers, not again soon."""
+"""P01: what a coordinator does by itself: only in sync, not while the owner answers, and not again soon."""
 
 from typing import TYPE_CHECKING
 
