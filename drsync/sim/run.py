@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drsync.model.copy import CopyState
-from drsync.sim import faults
+from drsync.sim import faults, scenes
 from drsync.sim.character import NAMES
 from drsync.sim.invariants import Watch
+from drsync.sim.invariants.automatic import Automatic
 from drsync.sim.ledger import ViolationError
 from drsync.sim.world import World
 
@@ -61,6 +62,8 @@ class Run:
         self.world = World(seed, faults.usual(), keeps_all=keeps_all)
         self.watch = Watch(self.world)
         self.world.disk_changed.append(self.watch.disk_changed)
+        self.world.heard.append(Automatic(self.world).heard)
+        self.play = scenes.Play(self.world)
         self.broken_s = broken_s
         self.struck = 0
         self._person_at = 0.0
@@ -93,6 +96,7 @@ class Run:
     def _begin(self) -> None:
         world = self.world
         world.begin()
+        self.play.begin()
         world.timeline.soon(self._look)
         world.timeline.soon(self._look_at_images)
         if not self._pass_until(BEGIN_S, self._is_in_sync):

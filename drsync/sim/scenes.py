@@ -95,10 +95,10 @@ def _suit(world: "World", name: str) -> None:
     world.character = replace(
         found,
         group=group,
-        write_rate=max(found.write_rate, WRITE_RATE),
         fault_every_s=max(found.fault_every_s, FAULT_EVERY_S),
         operator_every_s=max(found.operator_every_s, OPERATOR_EVERY_S),
     )
+    world.application.rate = max(world.application.rate, WRITE_RATE)
 
 
 # --- what scenes are made of

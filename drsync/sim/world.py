@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.ports.volume import BlockDevice
-from drsync.sim import character, scenes, store_faults
+from drsync.sim import character, store_faults
 from drsync.sim.agent import SimAgent, Surroundings, install
 from drsync.sim.character import CENTERS, CLUSTER, COORDINATOR, GROUP_ID, NAMES, Character
 from drsync.sim.client import Application, Export
@@ -18,7 +18,6 @@ from drsync.sim.coordinator import SimCoordinator
 from drsync.sim.disk import Disk
 from drsync.sim.disk_nodes import Directory
 from drsync.sim.host import Host
-from drsync.sim.invariants.automatic import Automatic
 from drsync.sim.ledger import Ledger
 from drsync.sim.network import Network
 from drsync.sim.process import Process
@@ -35,7 +34,7 @@ class World:
     Attributes:
         dice: for faults; every other part has dice of its own, so that a fault more changes little else.
         places: members and the coordinator, as the network names them.
-        play: the scene of this seed.
+        heard: told what the coordinator says: event, reason.
         cuts: how many faults have cut a line, by line.
         snapshots: of machines, to be put back to.
         backups: of the store, the newest last.
@@ -58,7 +57,6 @@ class World:
         self.trace = Trace(self.timeline, keeps_all=keeps_all)
         self.dice = self.new_dice("faults")
         self.character = known or character.roll(self.new_dice("character"), weights)
-        self.play = scenes.Play(self)
         self.network = Network(self.timeline, self.new_dice("network"))
         self.network.is_host_up = lambda place: self.hosts[place].is_up
         self.places = (*NAMES, COORDINATOR)
@@ -66,7 +64,6 @@ class World:
             name: Host(self.timeline, name, self.new_dice(f"host {name}"), Disk()) for name in self.places
         }
         self.ledger = Ledger()
-        self.automatic = Automatic(self)
         self.application = Application(
             self.timeline, self.new_dice("application"), self.ledger, self.character.slots
         )
@@ -89,12 +86,14 @@ class World:
         self.is_calm = False
         self.attempts = 0
         self.lay_lines()
+        self.heard: list[Callable[[str, str], None]] = []
         self.opened: list[Callable[[Export], None]] = []
         self.disk_changed: list[Callable[[str], None]] = []
 
     def _coordinator_said(self, who: str, event: str, reason: str) -> None:
         self.trace.say(who, event, reason)
-        self.automatic.heard(event, reason)
+        for tell in self.heard:
+            tell(event, reason)
 
     def new_dice(self, what: str) -> random.Random:
         """Dice of their own for a part of the world."""
@@ -145,7 +144,6 @@ class World:
             agent.start()
         self.later(FOUND_S, self._found)
         self.application.start()
-        self.play.begin()
 
     def _found(self) -> None:
         self.coordinator.create(self.character.group)
