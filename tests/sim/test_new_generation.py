@@ -165,6 +165,10 @@ def test_an_old_copy_may_be_begun_anew_as_well(world: World) -> None:
     world.coordinator.restart(from_backup=old)
     world.run(10)
     assert "old copy" in str(world.waiting())
+    groups = world.coordinator.status()["groups"]
+    assert isinstance(groups, dict)
+    ages = {center["rpo_actual_s"] for center in groups["orders"]["centers"].values()}
+    assert ages == {None}, "who is in sync is hearsay"
     assert without_store(world, B) is OperationState.DONE
     assert (world.charter.owner, generation(world.charter.epoch)) == (B, 1)
 
