@@ -61,14 +61,14 @@ def rpo_actual(charter: Charter, center: str, word: OwnerWord | None, now: float
     """Seconds of writes that would be lost if only `center` were left; None while nothing is known.
 
     0 for the owner and for whom every write waits for. Else the owner's word, which ages: what was
-    written since it made its report is not known, so all of that time counts, that on the way included.
+    written since it spoke is not known, so all of that time counts.
     """
     if center == charter.owner or center in charter.in_sync:
         return 0.0
     told = word.report.peers[center].rpo_s if word is not None and center in word.report.peers else None
     if word is None or told is None:
         return None
-    return told + max(0.0, now - word.made_at)
+    return told + max(0.0, now - word.heard_at)
 
 
 class Picture:
@@ -193,8 +193,6 @@ class Picture:
     def _rpo(self, charter: Charter, center: str) -> float | None:
         if is_begun(charter) or self._authority.store_ready(charter.group.id):
             return None  # who is in sync is hearsay: the store may be an old copy
-        if self._authority.store_ready(charter.group.id):
-            return None  # who owns the group and who is in sync may be known better elsewhere
         word = self._sessions.word(charter.group.id, center)
         if word is not None and _is_doubtful(word.statement):
             charter = replace(charter, in_sync=charter.in_sync - {center})
