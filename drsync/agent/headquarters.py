@@ -84,6 +84,7 @@ class Headquarters:
         self._refused: set[tuple[str, int]] = set()  # said once for each group and generation
         self._compared: set[str] = set()  # groups that the store knew, or was told of, when we registered
         self._token = 0
+        self._answered_at = 0.0
         self._gave_up_because = ""
         self.rounds = 0  # dials and answered heartbeats; it stands still at most while `is_at_disk`
         self.is_at_disk = False
@@ -165,6 +166,7 @@ class Headquarters:
             for charter in self._charters()
         }
         answer = await endpoint.call("register", body, HEARTBEAT_TIMEOUT_S)
+        self._answered_at = self._clock.now()
         stated = answer.get("token")
         token = stated if isinstance(stated, int) else 0
         self.is_at_disk = True
@@ -207,8 +209,14 @@ class Headquarters:
                 "version": broken.charter.version,
                 "generation": broken.charter.generation,
             }
-        body: Json = {"sent_at": sent_at, "groups": groups, "silent_s": self._host.silent_s()}
+        body: Json = {
+            "sent_at": sent_at,
+            "since_answer_s": sent_at - self._answered_at,
+            "groups": groups,
+            "silent_s": self._host.silent_s(),
+        }
         answer = await endpoint.call("heartbeat", body, HEARTBEAT_TIMEOUT_S)
+        self._answered_at = self._clock.now()
         leases = answer.get("leases")
         for member in self._host.members():
             grant = leases.get(member.copy.spec.id) if isinstance(leases, dict) else None
@@ -223,7 +231,7 @@ class Headquarters:
         self._learn(answer)
 
     def _is_of_old_generation(self, member: Member, grant: Json) -> bool:
-        """Whether the store we reach is of an older generation than one we have seen: it grants us nothing."""
+        """Whether the store we reach is of an older generation than one we have seen: it grants nothing."""
         known = member.charter.generation if member.charter is not None else 0
         offered = grant.get("generation", 0)
         is_old = isinstance(offered, int) and offered < known

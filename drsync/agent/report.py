@@ -1,5 +1,7 @@
 """What an owner tells the coordinator with each heartbeat, beside its statement: read, never counted here."""
 
+import math
+
 from drsync.agent import rates
 from drsync.engine.member import Member
 from drsync.engine.term import OwnerTerm
@@ -54,7 +56,7 @@ def _about_peer(member: Member, term: OwnerTerm, center: str) -> Json:
         "durable": attachment.feed.durable if attachment is not None else 0,
         "lag_records": lag.records,
         "lag_bytes": lag.bytes,
-        "rpo_s": None if lag.seconds is None else round(lag.seconds, 3),
+        "rpo_s": None if lag.seconds is None else math.ceil(lag.seconds * 1000) / 1000,
         "plan": term.plans.get(center, ""),
         "sent_bytes": attachment.feed.sent_bytes if attachment is not None else 0,
         "files": member.trees.report(center),

@@ -79,7 +79,10 @@ class AgentDesk:
         if form.center != peer:
             raise RefusedError(f"the key of {peer} does not speak for {form.center}", code="wrong_center")
         now, wall = self._clock.now(), self._clock.wall_us()
-        self._sessions.enter(AgentSession(peer, form.session, line, form.software, form.address, wall, now))
+        agent = AgentSession(
+            peer, form.session, line, form.software, form.address, wall, now, answered_at=now
+        )
+        self._sessions.enter(agent)
         self._authority.remembered(peer, form.charters)
         token, is_back = self._authority.check_token(peer, form.token)
         went_back = []
@@ -107,18 +110,20 @@ class AgentDesk:
         newer: Json = {}
         bound_s = {group_id: beat.bound_s for group_id, beat in form.groups.items()}
         now = self._clock.now()
+        made_at = agent.made_at(form.since_answer_s, now)
         self._sessions.hear_silences(agent.center, Silences(form.silent_s, bound_s, now))
         for group_id, beat in form.groups.items():
             charter = self._store.get(group_id)
             if charter is None or not _is_member(charter, agent.center):
                 continue
-            leases[group_id] = self._beat(agent, charter, beat)
+            leases[group_id] = self._beat(agent, charter, beat, made_at)
             if (charter.generation, charter.version) > (beat.generation or 0, beat.version):
                 newer[group_id] = control.to_json(charter)
         self._wake()
+        agent.answered_at = now
         return {"leases": leases, "charters": newer}
 
-    def _beat(self, agent: AgentSession, charter: Charter, beat: forms.GroupBeat) -> Json:
+    def _beat(self, agent: AgentSession, charter: Charter, beat: forms.GroupBeat, made_at: float) -> Json:
         group_id = charter.group.id
         word = self._statement(agent.center, agent.session, beat.statement)
         before = self._sessions.word(group_id, agent.center)
@@ -134,7 +139,7 @@ class AgentDesk:
                 "version": charter.version,
                 "generation": charter.generation,
             }
-        self._sessions.hear_report(group_id, agent.center, beat.report, self._clock.now())
+        self._sessions.hear_report(group_id, agent.center, beat.report, self._clock.now(), made_at)
         grant = self._authority.renew(charter, agent, statement, Epoch(beat.report.epoch))
         return {
             "granted": grant.is_granted,

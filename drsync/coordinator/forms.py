@@ -121,8 +121,13 @@ class GroupBeat(Form):
 
 
 class Heartbeat(Form):
-    """``heartbeat``. `silent_s`: for how long the agent has not heard each other center."""
+    """``heartbeat``.
 
+    `silent_s`: for how long the agent has not heard each other center. `since_answer_s`: how long before it
+    was made the answer before it came, so that nobody takes it for younger than it is.
+    """
+
+    since_answer_s: Seconds = 0.0
     groups: dict[Name, GroupBeat] = {}
     silent_s: Annotated[dict[Name, Seconds], Field(max_length=16)] = {}
 

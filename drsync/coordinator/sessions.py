@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drsync.coordinator.forms import OwnerReport
+from drsync.core.lease import DRIFT
 from drsync.model.copy import Statement
 from drsync.model.errors import TransientError
 from drsync.model.objectives import NO_BEAT, Beat
@@ -36,6 +37,7 @@ class Line(Protocol):
 class AgentSession:
     """A registered agent. `since_us` is a label, `heard_at` an instant of the coordinator's clock.
 
+    `answered_at`: when it was last answered, before it made what it says next.
     `is_silent`: it left a question unanswered, and nothing was heard of it since. Nobody waits for it again.
     """
 
@@ -47,6 +49,14 @@ class AgentSession:
     since_us: int
     heard_at: float
     is_silent: bool = False
+    answered_at: float = 0.0
+
+    def made_at(self, since_answer_s: float, now: float) -> float:
+        """When at the earliest it made what is heard now, by its word of how long after our last answer.
+
+        It counted from when the answer came, which was later than we gave it: so this is never too late.
+        """
+        return min(now, self.answered_at + since_answer_s * (1 - DRIFT))
 
     def heard(self, now: float) -> None:
         """It said something."""
@@ -78,11 +88,12 @@ class Silences:
 
 @dataclass(frozen=True, slots=True)
 class OwnerWord:
-    """An owner's report, who gave it and when it was heard."""
+    """An owner's report, who gave it, when it was heard, and when at the earliest it was made."""
 
     center: str
     report: OwnerReport
     heard_at: float
+    made_at: float
 
 
 class SessionTable:
@@ -151,11 +162,13 @@ class SessionTable:
         """A member said where it stands."""
         self._words[group_id, statement.center] = Word(statement, now)
 
-    def hear_report(self, group_id: str, center: str, report: OwnerReport, now: float) -> None:
-        """An owner reported. The word of a higher epoch is not displaced by an older one."""
+    def hear_report(
+        self, group_id: str, center: str, report: OwnerReport, now: float, made_at: float | None = None
+    ) -> None:
+        """An owner reported what was so at `made_at`. The word of a higher epoch is not displaced."""
         known = self._reports.get(group_id)
         if known is None or known.center == center or known.report.epoch <= report.epoch:
-            self._reports[group_id] = OwnerWord(center, report, now)
+            self._reports[group_id] = OwnerWord(center, report, now, now if made_at is None else made_at)
 
     def hear_beat(self, group_id: str, center: str, beat: Beat) -> None:
         """A member told the newest heartbeat record that its copy could show."""

@@ -61,14 +61,14 @@ def rpo_actual(charter: Charter, center: str, word: OwnerWord | None, now: float
     """Seconds of writes that would be lost if only `center` were left; None while nothing is known.
 
     0 for the owner and for whom every write waits for. Else the owner's word, which ages: what was
-    written since it spoke is not known, so all of that time counts.
+    written since it made its report is not known, so all of that time counts, that on the way included.
     """
     if center == charter.owner or center in charter.in_sync:
         return 0.0
     told = word.report.peers[center].rpo_s if word is not None and center in word.report.peers else None
     if word is None or told is None:
         return None
-    return told + max(0.0, now - word.heard_at)
+    return told + max(0.0, now - word.made_at)
 
 
 class Picture:

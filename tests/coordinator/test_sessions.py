@@ -63,3 +63,10 @@ async def test_a_late_answer_counts_as_well(table: SessionTable, line: Scripted)
     line.error = None
     await table.call("production", "group.statement", {}, 1.0)
     assert table.is_connected("production")
+
+
+def test_a_report_is_never_taken_for_younger_than_it_is() -> None:
+    agent = AgentSession("production", "1" * 32, Scripted(), "", "", 0, 0.0, answered_at=100.0)
+    # It was made 1 s after our answer came, and was on its way for 4 s: nobody here knows when it was sent.
+    assert agent.made_at(1.0, 105.0) == pytest.approx(100.99)
+    assert agent.made_at(900.0, 105.0) == 105.0
