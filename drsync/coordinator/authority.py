@@ -101,6 +101,16 @@ class Authority:
         for center in list(self._newer_tokens):
             self._accept_token(center)
 
+    def _has_seen_newer(self, center: str) -> bool:
+        """Whether a member has seen a newer charter of any group than this store holds."""
+        for group_id in self._remembered.get(center, {}):
+            charter, seen = self._store.get(group_id), self._heard.get(group_id, {}).get(center)
+            if charter is None or seen is None:
+                continue
+            if seen > Heard(charter.generation, charter.version, charter.epoch):
+                return True
+        return False
+
     def _accept_token(self, center: str) -> bool:
         """Whether all groups of a center were begun anew here: its token, of the old store, says nothing."""
         groups = self._remembered.get(center, {})
@@ -137,6 +147,8 @@ class Authority:
         """The next start token for a center, and whether the center went back in time."""
         if stated is None:
             return self._memory.exchange(center, self._memory.token_of(center))[1], False
+        if self._has_seen_newer(center):
+            return stated, False  # a token of this old store would make the newest one look old later
         word, token = self._memory.exchange(center, stated)
         if word is TokenWord.STORE_WENT_BACK:
             self._newer_tokens[center] = stated
