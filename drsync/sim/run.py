@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drsync.model.copy import CopyState
+from drsync.model.group import Mode
 from drsync.sim import faults, scenes
 from drsync.sim.character import NAMES
 from drsync.sim.invariants import Watch
@@ -21,6 +22,7 @@ SETTLE_S = 8.0  # because convergence that does not last is none
 HEAL_S = 180.0  # because leases, patience, back-off and a person's decisions all have to pass in it
 LAG_MAX = 30  # records, because what was written within a round trip may be under way
 PERSON_S = 20.0  # between the decisions of a person
+LEFT_OUT_RATE = 0.2  # of the runs are mended but for one member
 REST_S = 12.0  # because what is under way arrives within a retransmission, and is compared then
 BEGIN_S = 20.0  # because a group that nobody disturbs serves within seconds
 
@@ -108,8 +110,25 @@ class Run:
         world.timeline.after(self._wait(world.character.operator_every_s), self._order)
         self._pass(self.broken_s)
 
+    def _leave_out(self) -> None:
+        """Some runs are mended but for one member: a core that suffices must do without it."""
+        world = self.world
+        charter = world.charter
+        if world.gone or charter is None or world.dice.random() >= LEFT_OUT_RATE:
+            return
+        names = [name for name in NAMES if world.may_harm(name)]
+        is_strict = charter.group.policy.mode is Mode.SYNC_STRICT
+        names = [name for name in names if not (is_strict and name in charter.in_sync)]
+        if not names:
+            return
+        name = world.dice.choice(names)
+        world.gone.add(name)
+        world.hosts[name].crash()
+        world.trace.say("world", f"{name} never comes back")
+
     def _heal(self) -> None:
         world = self.world
+        self._leave_out()
         world.heal()
         self._person_at = world.timeline.now + PERSON_S
         end = world.timeline.now + HEAL_S
