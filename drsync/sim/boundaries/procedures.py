@@ -141,8 +141,8 @@ def _outage(town: Town) -> None:
 
 def _has_shrunk_and_grown(town: Town) -> bool:
     history = town.world.coordinator.history(town.world.character.group.id)
-    was_alone = [len(charter.in_sync) == 1 for charter in history]
-    return town.is_protected() and False in was_alone and any(was_alone[was_alone.index(False) :])
+    was_pair = [len(charter.in_sync) > 1 for charter in history]
+    return town.is_protected() and True in was_pair and not all(was_pair[was_pair.index(True) :])
 
 
 def _restarted_owner(town: Town) -> None:

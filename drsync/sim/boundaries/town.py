@@ -81,6 +81,7 @@ class Town:
         self.order: Order | None = None
         self.struck: list[Death] = []
         self._logs: dict[str, CallLog] = {}
+        self._has_ended = False
         self._commits = 0
         self._commands = 0
         self._waiting: list[Death] = []
@@ -93,7 +94,14 @@ class Town:
         self.world.application.start()
         self.world.timeline.soon(self._look)
 
+    def end(self) -> None:
+        """Take everything down; nobody looks any more."""
+        self._has_ended = True
+        self.world.end()
+
     def _look(self) -> None:
+        if self._has_ended:
+            return
         self.watch.look()
         self.world.later(LOOK_S, self._look)
 

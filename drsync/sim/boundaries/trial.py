@@ -65,7 +65,7 @@ class Trial:
             outcome.failure = found
             town.world.trace.say("checker", found.invariant, found.text)
         finally:
-            town.world.end()
+            town.end()
         if outcome.failure is None and (left := len(UNFINISHED) - unfinished):
             outcome.failure = ViolationError("BUG", f"{left} tasks of dead processes would not end")
         outcome.lost = town.world.ledger.lost
@@ -86,7 +86,7 @@ class Trial:
             town.run_until(town.is_caught_up, AFTER_S)
             return town.steps()
         finally:
-            town.world.end()
+            town.end()
 
     def _is_over(self) -> bool:
         return self.procedure.is_over(self.town)
