@@ -16,6 +16,7 @@ from drsync.sim.miniature.store import NAMES, Store
 from drsync.sim.miniature.world import LEASE, World, link
 
 SCENE_RATE = 0.4  # of the seeds have a scene
+RARE_RATE = 0.35  # of the others have a rarer one
 BEGIN = (50, 400)  # ticks, because a scene needs a group that has settled, and time to go on after it
 PATIENCE = 400  # ticks that a scene waits for what it needs before it is given up
 BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
@@ -28,16 +29,18 @@ Scene = Generator[Coordinator | None, None, None]
 
 
 def begin(world: World, seed: int) -> Scene:
-    """The scene of a seed, most often none."""
-    dice = random.Random(f"scene {seed}")
+    """The scene of a seed, most often none. Rarer ones have dice of their own, and leave the others be."""
+    dice, table = random.Random(f"scene {seed}"), SCENES
     if dice.random() >= SCENE_RATE:
-        return _pass(0)
-    name = dice.choice(sorted(SCENES))
+        dice, table = random.Random(f"rare scene {seed}"), RARE
+        if dice.random() >= RARE_RATE:
+            return _pass(0)
+    name = dice.choice(sorted(table))
     if name in CONFLICTS:
         world.forbid(CONFLICTS[name])
     if name in STRICT:
         world.be_strict()
-    return _after(dice.randrange(*BEGIN), SCENES[name](world, dice))
+    return _after(dice.randrange(*BEGIN), table[name](world, dice))
 
 
 def _after(ticks: int, scene: Scene) -> Scene:
@@ -199,6 +202,23 @@ def _hasty_return(world: World, dice: random.Random) -> Scene:
     yield from _apart(world, {owner.name}, _take_over(world, store, mate, IntentKind.OPEN))
 
 
+def _company_restarts(world: World, dice: random.Random) -> Scene:
+    """Whoever confirmed that the owner may go on without the store restarts, and takes over unseen."""
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    alone = {link(owner.name, store.name)}
+    yield from _cut(world, alone, _pass(LEASE + dice.randrange(LEASE)))  # the store's lease is over
+    yield from _cut(world, alone, _until(lambda: mate.disk.bound[0] > world.now + LEASE - STRIDE))
+    for c in (mate, world.members["C"]):
+        faults.crash(c, is_host=False)
+        faults.restart(world, c)
+    yield from _apart(world, {owner.name}, _open_at(world, mate))
+    yield from _apart(world, {owner.name}, _pass(dice.randrange(*ALONE)))
+
+
 def _strict_pair(world: World, dice: random.Random) -> Scene:
     """The owner of a strict group has its mate beside it and no store; the remote one takes over there.
 
@@ -226,9 +246,9 @@ def _silent_keeper(world: World, dice: random.Random) -> Scene:
     if not owner.is_owner or mate.name not in world.stores[-1].charter.in_sync:
         return
     faults.crash(owner, is_host=True)
-    back = _until(lambda: owner.is_up)
-    yield from _apart(world, {mate.name}, back)
-    yield from _apart(world, {mate.name}, _insist(world, owner, world.stores[-1]))
+    pair_of_two = {owner.name, world.stores[-1].name}
+    yield from _apart(world, pair_of_two, _until(lambda: owner.is_up))
+    yield from _apart(world, pair_of_two, _open_at(world, owner))
     yield from _pass(dice.randrange(*ALONE))
 
 
@@ -253,6 +273,14 @@ def _out_of_sight(world: World, dice: random.Random) -> Scene:
     yield from _cut(world, alone, _pass(dice.randrange(*ALONE)))
 
 
+def _open_at(world: World, c: Member) -> Scene:
+    """Somebody opens at a member, quickly, if nothing else is under way."""
+    found = procedures.begin(world, IntentKind.OPEN, c.name)
+    if found is not None and not found.has_begun:
+        found.target = c.name
+        yield from _led(world, found, lambda: c.is_owner)
+
+
 def _led(world: World, found: Coordinator, is_so: Callable[[], bool]) -> Scene:
     """Meanwhile a coordinator goes on, neither dying nor dawdling, until it is so or patience ends."""
     for tick in range(PATIENCE):
@@ -269,11 +297,16 @@ SCENES: dict[str, Callable[[World, random.Random], Scene]] = {
     "split_pair": _split_pair,
     "company_leaves": _company_leaves,
     "hasty_return": _hasty_return,
+}
+"""Every scene by its name."""
+
+RARE: dict[str, Callable[[World, random.Random], Scene]] = {
+    "company_restarts": _company_restarts,
     "strict_pair": _strict_pair,
     "silent_keeper": _silent_keeper,
     "out_of_sight": _out_of_sight,
 }
-"""Every scene by its name."""
+"""Scenes for what only one of them shows."""
 
 STRICT = frozenset({"strict_pair"})
 """These need a strict group."""

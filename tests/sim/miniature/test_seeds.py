@@ -9,22 +9,23 @@ import pytest
 from drsync.sim.miniature.runner import list_mutants, run_seeds
 
 CHUNK = 50
+SEEDS_MAX = 200  # because a wrong rule that needs more shows a world that is too kind
 
 CAUGHT_AT = {
     "thaw_by_timer": 32,
-    "switch_without_seal": 618,
+    "switch_without_seal": 156,
     "reopen_same_epoch": 5,
     "promote_unclean_silently": 9,
-    "no_in_sync_check": 6,
+    "no_in_sync_check": 10,
     "no_donation": 4,
     "no_seal": 5,
     "failsafe_alone": 10,
     "failsafe_any_company": 10,
-    "failsafe_mates_only": 526,
+    "failsafe_mates_only": 113,
     "bind_ignored": 34,
     "truncate_after_forced": 11,
     "loss_forgotten": 9,
-    "history_next": 66,
+    "history_next": 190,
     "no_truncation": 4,
     "stale_plan_cuts": 141,
     "apply_beyond_durable": 9,
@@ -40,10 +41,10 @@ CAUGHT_AT = {
     "era_plus_one": 169,
     "amnesia_trusted": 41,
     "memory_members_only": 41,
-    "bind_forgotten": 220,
+    "bind_forgotten": 55,
     "r8_after_volatile": 11,
     "lease_forgotten": 109,
-    "volatile_while_silent": 444,
+    "volatile_while_silent": 147,
     "restored_confirms": 174,
     "store_start_trusted": 0,
     "unchecked_confirms": 174,
@@ -103,8 +104,9 @@ def test_what_breaks_a_wrong_rule_does_not_break_the_shipped_ones(first: int) ->
     assert run_seeds(first, 1)["failures"] == []
 
 
-def test_no_wrong_rule_is_forgotten() -> None:
+def test_no_wrong_rule_is_forgotten_and_none_needs_many_seeds() -> None:
     assert set(list_mutants()) == set(CAUGHT_AT)
+    assert max(CAUGHT_AT.values()) < SEEDS_MAX
 
 
 def test_a_seed_is_the_same_in_every_process() -> None:
