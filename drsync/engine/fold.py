@@ -17,7 +17,7 @@ from drsync.engine.threads import in_thread
 from drsync.engine.views import Views
 from drsync.engine.volumes import LAYER_BLOCKS_MAX
 from drsync.model.copy import CopyState
-from drsync.model.errors import DrsyncError, NoSpaceError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
 from drsync.ports.clock import Clock
 
 if TYPE_CHECKING:
@@ -65,11 +65,19 @@ class Folder:
         self._is_index_stale = True
 
     async def index_through(self, seq: int, commit: int) -> None:
-        """Index everything up to `seq` for an opening; it is committed up to `commit`."""
+        """Index everything up to `seq` for an opening; it is committed up to `commit`.
+
+        Raises:
+            FailedCopyError: the journal is damaged, and the copy has failed with it.
+        """
         async with self.lock:
             self._drop_stale_index()
             self._copy.commit = commit
-            await self._copy.volumes.record_through(seq)
+            try:
+                await self._copy.volumes.record_through(seq)
+            except FailedCopyError as error:
+                self._copy.fail(error)
+                raise
 
     async def run(self) -> None:
         """Bring the images forward, store hints, give journal space back."""

@@ -3,20 +3,24 @@
 Two layers: the newest takes records as they commit, the older one waits and is written to the images once
 its last record may be applied. Reads always see both. Applying is redo-idempotent: after a crash the
 journal is read again from the applied position, so an image half written is repaired by the same records.
+What is read back from the journal is verified before it is taken: a disk that has changed it since it was
+written must not change the images too, which are all that is left when the journal is trimmed.
 """
 
 import asyncio
 from dataclasses import dataclass
 
-from drsync.delta.batch import KIND_WRITE, KIND_ZERO, RECORD, split
+from drsync.delta.batch import KIND_WRITE, KIND_ZERO, RECORD, split, verify
 from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, BlockIndex, VolumeView
+from drsync.model.errors import FailedCopyError, MalformedError
+from drsync.model.position import Position
 from drsync.ports.journal import Image, Journal, Locator
 
 LAYER_BLOCKS_MAX = 400_000
 """Blocks held above the images, because an entry costs about 150 bytes: 60 MB, 1.6 GB of writes."""
 
-SCAN_BYTES = 4 << 20
-"""Journal bytes indexed at a time, because the loop must not stand still for long (about 1 ms)."""
+SCAN_BYTES = 2 << 20
+"""Journal bytes verified and indexed at a time, because the loop must not stand still for long (1 ms)."""
 
 
 @dataclass(slots=True)
@@ -69,16 +73,30 @@ class GroupVolumes:
         self.recorded = last_seq
 
     def record_slice(self, through_seq: int) -> bool:
-        """Take some more batches of the journal, up to the batch end `through_seq`; False when there."""
+        """Take some more batches of the journal, up to the batch end `through_seq`; False when there.
+
+        Raises:
+            FailedCopyError: the journal is damaged; nothing of the damaged batch was taken.
+        """
         if self.recorded >= through_seq:
             return False
         data, _ = self.journal.read_batches(self.recorded, SCAN_BYTES)
         if not data:
             return False
+        try:
+            return self._take(data, through_seq)
+        except MalformedError as error:
+            raise FailedCopyError(f"the journal is damaged after record {self.recorded}: {error}") from error
+
+    def _take(self, data: bytes, through_seq: int) -> bool:
+        before = self.journal.position_at(self.recorded)
         places = self.journal.places(self.recorded)
         for (at, header), place in zip(split(data), places, strict=False):
             if header.last_seq > through_seq:
                 return False
+            # What was trimmed away may have no position any more: the first batch after it speaks for itself.
+            start = before or Position(header.epoch, self.recorded, header.prev_chain)
+            before = verify(data, at, header, start)
             table = memoryview(data)[at + header.table_start : at + header.payload_start]
             self.record(header.last_seq, table, place.locator + header.payload_start)
         return self.recorded < through_seq
