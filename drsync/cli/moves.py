@@ -76,7 +76,7 @@ def failover(  # one for each option
       drsync failover orders --to remote --dry-run
       drsync failover orders --to remote --runbook runbooks/sqlite-service.yaml
       drsync failover orders --to remote --accept-loss --reason "INC-4711"
-      drsync failover orders --to remote --without-store --accept-loss --reason "INC-4711"
+      drsync failover orders --to remote --without-store --accept-loss
     """
     talk = Talk.here()
     body: Json = {"to": to, "accept_loss": accept_loss, "reason": reason, "actor": actor, "dry_run": dry_run}
