@@ -29,13 +29,13 @@ class Lag:
 class LagLedger:
     """Notes of (last record, instant before it was appended, bytes appended before it)."""
 
-    def __init__(self, began_after: int) -> None:
-        """`began_after` is the last record of the owner before."""
+    def __init__(self, began_after: int, began_at: float) -> None:
+        """`began_after` is the last record of the owner before, `began_at` an instant before any of ours."""
         self._began_after = began_after
         self._seqs: list[int] = []
         self._instants: list[float] = []
         self._bytes: list[int] = []
-        self._before = (0.0, 0)
+        self._before = (began_at, 0)
         self._marks: list[int] = []
 
     def mark(self, seq: int) -> None:
@@ -49,7 +49,7 @@ class LagLedger:
         if self._seqs and appended <= self._seqs[-1]:
             self._before = (now, total_bytes)
             return
-        instant, before = self._before if self._before[0] else (now, total_bytes)
+        instant, before = self._before
         self._seqs.append(appended)
         self._instants.append(instant)
         self._bytes.append(before)

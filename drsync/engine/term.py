@@ -104,7 +104,7 @@ class OwnerTerm:
         self.pulse = Pulse(clock.now(), clock.wall_us(), copy.beats.newest.time_us)
         self._met_durable: dict[str, int] = {}
         self._lapsed: set[str] = set()
-        self._ledger = LagLedger(charter.history[-1].fork_seq)
+        self._ledger = LagLedger(charter.history[-1].fork_seq, clock.now())
         log.set_ack_set(self.insync.ack_set)
 
     # --- life

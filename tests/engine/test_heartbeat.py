@@ -98,7 +98,7 @@ def test_a_long_silence_costs_resolution_and_never_freshness() -> None:
 
 
 def test_a_peer_that_lacks_only_marks_lacks_nothing() -> None:
-    ledger = LagLedger(10)
+    ledger = LagLedger(10, 1.0)
     ledger.note(12, 100, 1.0)
     ledger.mark(13)
     ledger.note(13, 100, 2.0)
