@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 from drsync.model.charter import Charter
-from drsync.sim.character import NAMES
+from drsync.sim.character import COORDINATOR, NAMES
 from drsync.sim.invariants.holdings import Holdings
 from drsync.sim.invariants.space import common
 from drsync.sim.ledger import ViolationError
@@ -21,18 +21,28 @@ class Age:
     def __init__(self, world: "World", holdings: Holdings) -> None:
         self._world = world
         self._holdings = holdings
+        self._began_at = {name: host.boottime() for name, host in world.hosts.items()}
 
     def look(self, charter: Charter) -> None:
         """Compare. Costs a status of the coordinator: seldom. Raises ViolationError."""
+        if not charter.owner:
+            return
         published = self.published()
+        unseen_s = self._unseen_s(charter.owner) + self._unseen_s(COORDINATOR)
         for name in NAMES:
             if name not in published or not self._holdings.is_sound(name):
                 continue
             told, true = published[name], self.true_s(name, charter)
-            if told is not None and told + ROUNDING_S < true * (1 - DRIFT):
+            if told is not None and told + ROUNDING_S + unseen_s < true * (1 - DRIFT):
                 raise ViolationError(
                     "INV-23", f"{name} lacks a write of {true:.3f} s ago, the status says {told:.3f} s"
                 )
+
+    def _unseen_s(self, name: str) -> float:
+        """For how long in all a machine's clock stood still while it was suspended: nobody there can know."""
+        world = self._world
+        shown = world.hosts[name].boottime() - self._began_at[name]
+        return max(0.0, world.timeline.now - shown)
 
     def published(self) -> dict[str, float | None]:
         """Center -> seconds, None for unknown; empty while the coordinator answers nothing."""
