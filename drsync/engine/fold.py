@@ -164,12 +164,17 @@ class Folder:
         term, copy = self.term, self._copy
         if term is not None:
             # Images trail the slowest peer, because then any fork is undone by cutting the journal alone.
-            may_trail = copy.volumes.held_blocks < LAYER_BLOCKS_MAX
+            may_trail = copy.volumes.held_blocks < LAYER_BLOCKS_MAX and not self._is_over_quota
             bound = term.engine.log.apply_bound(term.retain_seq if may_trail else None)
         else:
             bound = group_log.apply_bound(copy.commit, copy.journal.durable_seq, self._window_bound())
         limit = self._views.fold_limit
         return bound if limit is None else min(bound, limit)
+
+    @property
+    def _is_over_quota(self) -> bool:
+        """Whether the journal takes more than it may: then nobody's convenience holds records back."""
+        return self._copy.journal.held_bytes > self._copy.spec.policy.journal_quota_bytes
 
     def _window_bound(self) -> int:
         """The newest checkpoint that is older than the window; replicas keep what is newer in the journal."""
@@ -178,6 +183,9 @@ class Folder:
             return 0
         oldest_us = marks[-1].time_us - int(self._copy.spec.policy.window_s * 1e6)
         index = bisect_right(marks, oldest_us, key=lambda mark: mark.time_us)
+        if self._is_over_quota:  # the window shrinks point by point before the disk is full (P36)
+            index = max(index, bisect_right(marks, self._copy.volumes.applied, key=lambda mark: mark.seq) + 1)
+            index = min(index, len(marks))
         return marks[index - 1].seq if index else 0
 
     def _is_store_due(self) -> bool:
@@ -196,7 +204,7 @@ class Folder:
         pinned = self._views.trim_limit
         if pinned is not None:
             limit = min(limit, pinned)
-        if copy.journal.held_bytes <= copy.spec.policy.journal_quota_bytes:
+        if not self._is_over_quota:
             limit = min(limit, self.term.retain_seq if self.term is not None else self.retain)
         if limit >= copy.journal.first_seq:
             first = copy.journal.trim(limit)
