@@ -77,6 +77,11 @@ class Application:
         self._asked: dict[bytes, _Asked] = {}
         self._cookies = 0
 
+    @property
+    def waiting(self) -> int:
+        """Requests without an answer."""
+        return len(self._asked)
+
     def start(self) -> None:
         """Begin, and go on for ever."""
         self._timeline.after(self._dice.expovariate(self.rate), self._next)

@@ -25,6 +25,7 @@ class Host:
         disk: what survives.
         processes: those alive.
         is_up: whether it has power.
+        wall_step_us: how far its wall clock jumps each second, forth and back; what decides must not notice.
     """
 
     def __init__(self, timeline: Timeline, name: str, dice: random.Random, disk: Disk) -> None:
@@ -34,6 +35,7 @@ class Host:
         self.rate = 1.0
         self.is_up = True
         self.stall_rate = STALL_RATE
+        self.wall_step_us = 0
         self.processes: list[Process] = []
         self.boots = 0
         self._dice = dice
@@ -61,7 +63,8 @@ class Host:
 
     def wall_us(self) -> int:
         """Microseconds since 1970; may be set."""
-        return self._wall_us + int(self.timeline.now * 1e6)
+        jumps = self.wall_step_us if int(self.timeline.now) & 1 else -self.wall_step_us
+        return self._wall_us + int(self.timeline.now * 1e6) + jumps
 
     def set_rate(self, rate: float) -> None:
         """From now on its clock drifts."""
