@@ -24,6 +24,9 @@ from drsync.ports.charter_store import LeaseGrant
 from drsync.ports.clock import Clock
 
 
+MARK = "mark"  # of the store; the run directory has the same if the store was recognised or proven since
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why an agent's change of a charter is not even tried."""
@@ -73,10 +76,10 @@ class Authority:
             return self._old_copy()
         if charter is None:
             return ""
-        token = "same" if self._store.is_proven(group_id) else ""
+        noted = MARK if self._store.is_proven(group_id) else ""
         members = [member.name for member in charter.group.members]
         own = Heard(charter.generation, charter.version, charter.epoch)
-        return store_trust.ready(token, token, self._heard.get(group_id, {}), members, own)
+        return store_trust.ready(MARK, noted, self._heard.get(group_id, {}), members, own)
 
     def _old_copy(self) -> str:
         centers = sorted(self._newer_tokens)
