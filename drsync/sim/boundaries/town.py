@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
+from drsync.model.epoch import NEVER, Epoch
 from drsync.model.group import GroupPolicy, GroupSpec
 from drsync.model.operation import Operation, OperationState
 from drsync.sim import character
@@ -82,6 +83,8 @@ class Town:
         self.struck: list[Death] = []
         self._logs: dict[str, CallLog] = {}
         self._has_ended = False
+        self._promises: dict[str, Epoch] = {}
+        self.world.disk_changed.append(lambda name: self._promises.pop(name, None))
         self._commits = 0
         self._commands = 0
         self._waiting: list[Death] = []
@@ -114,6 +117,7 @@ class Town:
         while self._waiting and timeline.run(end, self._has_struck):
             self._finish_deaths()
         timeline.run(end)
+        self._look_at_promises()
         if self.world.ledger.broken is not None:
             raise self.world.ledger.broken
 
@@ -162,7 +166,18 @@ class Town:
             return coordinator.crash_after_command is None
         return coordinator.disk.charters.at_commit is None
 
+    def _look_at_promises(self) -> None:
+        """INV-03, after every event while a death is due: what was stated a moment before it must last."""
+        for name, agent in self.world.agents.items():
+            for member in agent.members():
+                promised, before = member.copy.durable.promised, self._promises.get(name, NEVER)
+                if promised < before:
+                    text = f"{name} promised {before:x} and, after its death, only {promised:x}"
+                    raise ViolationError("INV-03", text)
+                self._promises[name] = promised
+
     def _has_struck(self) -> bool:
+        self._look_at_promises()
         return any(self._is_due(death) for death in self._waiting)
 
     def _finish_deaths(self) -> None:

@@ -159,7 +159,7 @@ class Trial:
         return False
 
     def _has_lost_power(self) -> bool:
-        """Whether somebody has to hear others first: a copy without its unsynced tail, a store after a boot."""
+        """Whether somebody has to hear others first: a copy that lost its tail, a store after a boot."""
         return any(death.way is not Way.KILL for death in self.outcome.deaths)
 
     def _may_lose(self) -> bool:
