@@ -23,7 +23,6 @@ from drsync.model.errors import TransientError
 from drsync.ports.charter_store import LeaseGrant
 from drsync.ports.clock import Clock
 
-
 MARK = "mark"  # of the store; the run directory has the same if the store was recognised or proven since
 
 

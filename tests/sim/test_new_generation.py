@@ -1,6 +1,6 @@
 """The store is lost or an old copy, and a person begins a new generation of it: shipped daemons."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -8,6 +8,7 @@ from drsync.model.copy import CopyState
 from drsync.model.epoch import generation, make
 from drsync.model.operation import OperationState
 from drsync.model.position import Loss
+from drsync.sim import mutants
 from drsync.sim.store_disk import Moment
 from tests.sim.test_coordinator import A, B, C, World
 
@@ -211,3 +212,20 @@ def test_it_may_die_at_any_commit_and_be_asked_again(at: int, moment: Moment, wo
         assert without_store(world, B) is OperationState.DONE
     world.timeline.run(world.timeline.now + 200, lambda: world.owner == B and world.charter.intent is None)
     assert (world.owner, world.charter.intent, generation(world.charter.epoch)) == (B, None, 1)
+
+
+STORIES = [
+    ("store_start_trusted", test_an_old_store_restarted_before_anybody_came_grants_nothing),
+    ("old_store_accepted", test_an_old_store_that_comes_back_is_refused),
+    ("era_plus_one", test_the_group_comes_back_without_its_store_and_without_its_owner),
+]
+
+
+@pytest.mark.parametrize(("mutant", "story"), STORIES, ids=[name for name, _ in STORIES])
+def test_a_wrong_rule_about_the_store_is_noticed(mutant: str, story: Callable[[World], None]) -> None:
+    with mutants.in_force(mutant):
+        world = World()
+        world.serve()
+        with pytest.raises(AssertionError):
+            story(world)
+        world.close()
