@@ -17,15 +17,19 @@ from drsync.sim.store_disk import Moment
 if TYPE_CHECKING:
     from drsync.sim.world import World
 
-SCENE_RATE = 0.5  # of the seeds have a scene
+SCENE_RATE = 0.6  # of the seeds have a scene
 BEGIN_S = (0.3, 1.2)  # after the group has settled, because whoever runs the world waits for that, too
 FAULT_EVERY_S = 6.0  # between other faults, because a scene that is broken into shows nothing
 LEASE_MAX_S = 2.0  # because a scene waits for leases again and again
 DETECT_S = 0.5  # beyond the lease
 ANTI_FLAP_S = 20.0
 DEATHS = 6
-FOLD_CALLS = (1, 25)  # because a fold and the note before it are so many
+BLINK_S = (0.05, 0.6)
+FOLD_LOOK_S = 0.001  # because a fold takes some milliseconds
+FOLD_CALLS = (1, 16)  # because a fold and the note before it are so many
+NOTED_S = 2.0  # because within that what is durable is noted to be so
 ROT_AT = (5000, 9000)  # bytes into a segment, because there are records early
+ROT_BYTES, ROT_STEP = 1024, 32  # because a header is among them then
 WINDOW_S = 20.0  # because what a forced opening leaves behind must not be in any image yet
 WRITE_RATE = 12.0  # a second at least, because what nobody reads or writes cannot be seen to be wrong
 OPERATOR_EVERY_S = 60.0  # between other orders
@@ -90,7 +94,9 @@ def _suit(world: "World", name: str) -> None:
     lease_s = min(policy.lease_s, LEASE_MAX_S)
     if name in AUTOMATIC:
         policy = replace(policy, failover=Failover.AUTOMATIC, anti_flap_s=ANTI_FLAP_S)
-    policy = replace(policy, lease_s=lease_s, detect_s=lease_s + DETECT_S, window_s=WINDOW_S)
+    policy = replace(policy, lease_s=lease_s, detect_s=lease_s + DETECT_S)
+    if name not in FOLDING:
+        policy = replace(policy, window_s=WINDOW_S)
     group = replace(group, policy=policy)
     world.character = replace(
         found,
@@ -110,12 +116,12 @@ def _opening(scene: Scene, world: "World", dice: random.Random) -> Scene:
     yield from scene
 
 
-def _until(is_so: Callable[[], bool]) -> Scene:
+def _until(is_so: Callable[[], bool], look_s: float = LOOK_S) -> Scene:
     """Wait; who asks looks again afterwards, because patience ends."""
-    for _ in range(int(PATIENCE_S / LOOK_S)):
+    for _ in range(int(PATIENCE_S / look_s)):
         if is_so():
             return
-        yield LOOK_S
+        yield look_s
 
 
 def _wait(seconds: float) -> Scene:
@@ -410,6 +416,30 @@ def _out_of_sight(world: "World", dice: random.Random) -> Scene:
     world.mend(lagging)
 
 
+def _frozen_alone(world: "World", dice: random.Random) -> Scene:
+    """The owner of a switchover is cut off right after its last record was at the target."""
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, _ = pair
+    world.order("switchover", "remote")
+    yield from _until(lambda: _promised(world, "remote") > 0, FOLD_LOOK_S * 5)
+    lines = _between([owner], ["remote", COORDINATOR])
+    yield from _cut(world, lines, _wait(_lease(world) * 2 + dice.uniform(*ALONE_S)))
+
+
+def _loose_plug(world: "World", dice: random.Random) -> Scene:
+    """The line between owner and mate comes and goes while the application writes a lot."""
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    world.application.rate *= 6
+    for _ in range(DEATHS):
+        yield dice.uniform(*BLINK_S)
+        yield from _cut(world, _between([pair[0]], [pair[1]]), _wait(dice.uniform(*BLINK_S)))
+    world.application.rate /= 6
+
+
 def _promised(world: "World", name: str) -> int:
     """1: it promised a higher epoch than it follows; -1: it is frozen; 0: neither."""
     members = world.agents[name].members()
@@ -463,20 +493,22 @@ def _unheard_answer(world: "World", dice: random.Random) -> Scene:
 
 
 def _rotten_mate(world: "World", dice: random.Random) -> Scene:
-    """A bit of a mate's durable journal rots while its process is down; it is to take over all the same."""
+    """A sector of a mate's durable journal rots while its process is down; then it is to take over."""
     pair = yield from _settled(world)
     if pair is None:
         return
     owner, mate = pair
-    yield dice.uniform(*ALONE_S)
+    yield NOTED_S
     if not world.may_harm(mate):
         return
     world.harmed.add(mate)
     _sever(world, lines := _between([owner], world.places))
     world.agents[mate].kill()
-    segments = [file for path, file in world.hosts[mate].disk.files() if path.endswith(".seg")]
+    segments = {path: file for path, file in world.hosts[mate].disk.files() if path.endswith(".seg")}
     if segments:
-        segments[-1].flip(dice.randrange(*ROT_AT), dice.randrange(8))
+        first = dice.randrange(*ROT_AT)
+        for at in range(first, first + ROT_BYTES, ROT_STEP):
+            segments[min(segments)].flip(at, dice.randrange(8))
     world.agents[mate].start()
     yield from _take_over(world, mate)
     world.mend(lines)
@@ -507,8 +539,13 @@ def _deaths_in_folds(world: "World", dice: random.Random) -> Scene:
     yield from _settled(world)
     for _ in range(DEATHS):
         name = dice.choice(CITY)
+        yield from _until(lambda one=name: _folds(world, one), FOLD_LOOK_S)
         world.hosts[name].disk.die_at(dice.randrange(*FOLD_CALLS), dice.choice(("before", "within", "after")))
         yield dice.uniform(*ALONE_S)
+
+
+def _folds(world: "World", name: str) -> bool:
+    return any(member.folder.lock.locked() for member in world.agents[name].members())
 
 
 def _drills(world: "World", dice: random.Random) -> Scene:
@@ -547,6 +584,8 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
     "gone_back": _gone_back,
     "forgotten_promise": _forgotten_promise,
     "out_of_sight": _out_of_sight,
+    "frozen_alone": _frozen_alone,
+    "loose_plug": _loose_plug,
     "slow_mate": _slow_mate,
     "full_mate": _full_mate,
     "unheard_answer": _unheard_answer,
@@ -557,6 +596,9 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
     "flapping": _flapping,
 }
 """Every scene by its name."""
+
+FOLDING = frozenset({"deaths_in_folds"})
+"""These need images that follow soon."""
 
 STRICT = frozenset({"split_strict"})
 """These need a strict group."""
