@@ -27,7 +27,9 @@ from drsync.wire import control, data, stream
 from drsync.wire.frames import Frame, FrameType
 from drsync.wire.negotiate import FEATURE_ZSTD
 
-NO_PROGRESS_S = 15.0  # because a half-open connection must be noticed long before TCP notices it
+SILENCE_S = 15.0
+"""Because a half-open connection must be noticed long before TCP notices it. Any acknowledgment counts: a
+slow line takes longer than that for one frame, and would begin with it again and again (`bulk.SIGN_S`)."""
 ATTACH_TIMEOUT_S = 10.0  # because the peer writes its promise and perhaps cuts its log before it answers
 
 
@@ -68,7 +70,7 @@ class Attachment:
         self._session = statement.session
         self._center = statement.center
         self._told_commit = 0
-        self._progress = (0, engine.clock.now())
+        self._heard_at = engine.clock.now()
         self._retain = 0
         can_unpack = FEATURE_ZSTD in features and copy.spec.policy.compress
         self.sender = Sender(self._send_frame, engine.clock, can_unpack=can_unpack, pick=lambda: self.feed)
@@ -107,10 +109,10 @@ class Attachment:
             self._retain = retain
             body = stream.encode_retain(stream.Retain(self._engine.log.epoch, retain))
             self.sender.small(FrameType.RETAIN, body)
-        if self.feed.unacknowledged_bytes == 0 or self.feed.appended > self._progress[0]:
-            self._progress = (self.feed.appended, now)
-        elif now - self._progress[1] > NO_PROGRESS_S:
-            self._channel.close(f"no progress for {NO_PROGRESS_S:g} s")
+        if self.feed.unacknowledged_bytes == 0:
+            self._heard_at = now
+        elif now - self._heard_at > SILENCE_S:
+            self._channel.close(f"nothing was acknowledged for {SILENCE_S:g} s")
             return
         if commit > self._told_commit:
             hint = data.Commit(self._engine.log.epoch, commit)
@@ -147,6 +149,7 @@ class Attachment:
         match frame.type:
             case FrameType.ACK:
                 ack = data.read_ack(frame.body)
+                self._heard_at = self._engine.clock.now()
                 self._engine.log.acknowledge(
                     self._center, self._session, ack.epoch, ack.appended, ack.durable
                 )
@@ -166,6 +169,9 @@ class Attachment:
     def frames_ended(self) -> None:
         """See StreamHandler: the hot path's turn."""
         self._engine.settle()
+
+    def still_arriving(self) -> None:
+        """See StreamHandler; acknowledgments are too small to take long."""
 
     def pause(self) -> None:
         """See StreamHandler."""

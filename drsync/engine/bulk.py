@@ -15,6 +15,7 @@ from drsync.ports.transport import Link
 from drsync.wire.frames import Decoder, Frame, FrameType, encode_parts
 
 STREAMS_MAX = 64  # because an agent holds tens of groups
+SIGN_S = 3.0  # because SSH asks after 5 s of silence whether somebody is there, and its question queues up
 
 
 class StreamHandler(Protocol):
@@ -26,6 +27,10 @@ class StreamHandler(Protocol):
 
     def frames_ended(self) -> None:
         """All frames that arrived together were delivered: answer now."""
+        ...
+
+    def still_arriving(self) -> None:
+        """Bytes come, though perhaps no whole frame of this stream for long: every `SIGN_S` at most."""
         ...
 
     def pause(self) -> None:
@@ -71,6 +76,7 @@ class BulkChannel:
         self._touched: dict[int, StreamHandler] = {}  # those whose frames are not answered yet
         self._next = 1
         self._is_paused = False
+        self._sign_at = 0.0
         link.set_handler(self)
 
     @property
@@ -121,6 +127,11 @@ class BulkChannel:
             self._on_malformed(self.peer, error)
             self._link.close(f"malformed: {error}")
             return
+        now = asyncio.get_running_loop().time()
+        if now >= self._sign_at:
+            self._sign_at = now + SIGN_S
+            for handler in list(self._streams.values()):
+                handler.still_arriving()
         if touched and was_untouched:
             # Later in this turn of the loop, because SSH hands over what one read brought in many pieces.
             asyncio.get_running_loop().call_soon(self._end_frames)

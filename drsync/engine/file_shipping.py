@@ -144,6 +144,9 @@ class Shipment:
     def frames_ended(self) -> None:
         """See StreamHandler."""
 
+    def still_arriving(self) -> None:
+        """See StreamHandler."""
+
     def pause(self) -> None:
         """See StreamHandler."""
         self._may_send.clear()

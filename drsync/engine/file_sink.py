@@ -92,6 +92,9 @@ class Sink:
     def frames_ended(self) -> None:
         """See StreamHandler."""
 
+    def still_arriving(self) -> None:
+        """See StreamHandler."""
+
     def pause(self) -> None:
         """See StreamHandler; what is asked for is small and goes on."""
 

@@ -80,6 +80,10 @@ class Receiver:
         if self._is_ack_due:
             self.acknowledge()
 
+    def still_arriving(self) -> None:
+        """See StreamHandler: a word for the owner, who would give up a line that takes long for one frame."""
+        self.acknowledge()
+
     def pause(self) -> None:
         """See StreamHandler; acknowledgments are small and go on."""
 
@@ -233,6 +237,9 @@ class Donor:
     def frames_ended(self) -> None:
         """See StreamHandler."""
 
+    def still_arriving(self) -> None:
+        """See StreamHandler."""
+
     def pause(self) -> None:
         """See StreamHandler."""
         self._is_paused = True
@@ -291,6 +298,9 @@ class Fetcher:
         self._on_end(str(error))
 
     def frames_ended(self) -> None:
+        """See StreamHandler."""
+
+    def still_arriving(self) -> None:
         """See StreamHandler."""
 
     def pause(self) -> None:
