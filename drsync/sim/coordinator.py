@@ -366,7 +366,11 @@ class SimCoordinator:
 
     def charter(self, group: str) -> Charter | None:
         """The charter of a group by name or id, as it is committed, whether or not a process runs."""
-        for charter in self._look().charters.all():
+        charters = self._look().charters
+        found = charters.get(group)
+        if found is not None:
+            return found
+        for charter in charters.all():
             if group in (charter.group.id, charter.group.name):
                 return charter
         return None

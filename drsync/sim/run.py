@@ -5,6 +5,7 @@ Only the order of what happens lives here.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from traceback import format_exception
 
 from drsync.model.copy import CopyState
 from drsync.model.group import Mode
@@ -69,6 +70,7 @@ class Run:
         self.broken_s = broken_s
         self.struck = 0
         self._person_at = 0.0
+        self._has_ended = False
 
     def execute(self) -> Outcome:
         """Run it to its end, or to the first promise that is broken."""
@@ -78,10 +80,15 @@ class Run:
             self._begin()
             self._break()
             self._heal()
+            self.watch.look_at_the_end()
         except ViolationError as found:
-            outcome.failure = found
-            world.trace.say("checker", found.invariant, found.text)
+            self._failed(outcome, found)
+        except Exception as error:  # noqa: BLE001  # one broken seed must not end a series, nor lose its number
+            for line in format_exception(error):
+                world.trace.say("checker", line.rstrip())
+            self._failed(outcome, ViolationError("BUG", f"the world itself broke: {error!r}"))
         finally:
+            self._has_ended = True
             world.end()
         outcome.events = world.timeline.events
         outcome.virtual_s = world.timeline.now
@@ -93,6 +100,10 @@ class Run:
         outcome.lines = list(world.trace.lines)
         return outcome
 
+    def _failed(self, outcome: Outcome, found: ViolationError) -> None:
+        outcome.failure = found
+        self.world.trace.say("checker", found.invariant, found.text)
+
     # --- phases
 
     def _begin(self) -> None:
@@ -103,6 +114,7 @@ class Run:
         world.timeline.soon(self._look_at_images)
         if not self._pass_until(BEGIN_S, self._is_in_sync):
             raise ViolationError("INV-18", "a group that nobody disturbed is not served")
+        self.watch.limits.remember()
 
     def _break(self) -> None:
         world = self.world
@@ -171,10 +183,14 @@ class Run:
         return False
 
     def _look(self) -> None:
+        if self._has_ended:
+            return
         self.watch.look()
         self.world.later(LOOK_S, self._look)
 
     def _look_at_images(self) -> None:
+        if self._has_ended:
+            return
         self.watch.look_at_image(self.world.dice.choice(NAMES))
         self.world.later(IMAGE_LOOK_S, self._look_at_images)
 
@@ -261,7 +277,7 @@ class Run:
             raise ViolationError("INV-18", f"does not come to rest: {self._why_not() or 'logs differ'}")
 
     def _waits_for_resync(self) -> bool:
-        """Whether every write waits for a member that lacks more than the journal holds, and may not be left."""
+        """Whether every write waits for a member that lacks more than the journal holds and may not be left."""
         world, charter = self.world, self.world.charter
         if charter is None or charter.group.policy.mode is not Mode.SYNC_STRICT:
             return False
@@ -292,3 +308,4 @@ class Run:
         found = {name: world.whole_image(name) for name in names}
         if len(set(found.values())) != 1:
             raise ViolationError("INV-09", "the volumes of the centers are not the same bytes")
+        self.watch.look_at_the_end()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from drsync.sim.process import Process
     from drsync.sim.world import World
 
-TASKS_MAX = 400  # of a process, because it has about forty and each request of a peer adds one
-LINKS_MAX = 24  # open at one end of a pair, because each redial may leave one that nobody told of for 15 s
+TASKS_MAX = 120  # of a process, because it has about thirty and each request of a peer adds one
+LINKS_MAX = 16  # open at one end of a pair, because each redial may leave one that nobody told of for 15 s
 QUEUE_MAX = 1 << 20  # bytes on their way in one stream, because flow control stops whoever sends at a quarter
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from drsync.model.copy import CopyState
+from drsync.model.errors import DrsyncError
 from drsync.sim.character import NAMES
 from drsync.sim.invariants.age import Age
 from drsync.sim.invariants.bounds import Bounds
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from drsync.sim.world import World
 
 SELDOM = 20  # looks, because what is counted then changes slowly
-AGE_EVERY = 30  # looks, because a status costs as much as twenty of them
+AGE_EVERY = 90  # looks, because a status costs as much as twenty of them
 ECHO_EVERY = 50  # looks, because a repeated request keeps a member from others for a moment
 
 
@@ -73,6 +74,7 @@ class Watch:
         world = self._world
         if world.ledger.broken is not None:
             raise world.ledger.broken
+        self._no_bugs_in_coordinator()
         charter = self.charters.look()
         owners: list[tuple[str, Member]] = []
         members: list[tuple[str, Member]] = []
@@ -120,12 +122,22 @@ class Watch:
         if process is not None and process.troubles:
             raise ViolationError("BUG", f"{name}: {process.troubles[0]}")
 
+    def _no_bugs_in_coordinator(self) -> None:
+        coordinator = self._world.coordinator
+        for error in coordinator.bugs:
+            if not isinstance(error, DrsyncError):  # a store that says no is told there, too
+                raise ViolationError("BUG", f"{coordinator.name}: {error!r}")
+        process = coordinator.process
+        if process is not None and process.troubles:
+            raise ViolationError("BUG", f"{coordinator.name}: {process.troubles[0]}")
+
     def look_at_image(self, name: str) -> None:
         """INV-09: an image holds what the log says at its position. Raises ViolationError."""
         self.images.look_at_image(name)
 
     def look_at_the_end(self) -> None:
-        """What can only be told of a whole run. Raises ViolationError."""
+        """What can only be told of a whole run, in a world that is well again. Raises ViolationError."""
+        self.limits.look_for_leaks()
         call = self.register.contradiction()
         if call is not None:
             raise ViolationError("INV-07", f"no order of charters explains this: {call}")
