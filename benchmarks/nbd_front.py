@@ -21,7 +21,7 @@ from _machine import MIB, drop_caches, medians, parser, require_tools, write_jso
 
 from drsync.adapters.memory.volume import MemoryExports
 from drsync.adapters.nbd.server import Server
-from drsync.ports.volume import BlockDevice, Completion
+from drsync.ports.volume import BlockDevice, Completion, Extent
 
 
 class FileDevice:
@@ -66,6 +66,10 @@ class FileDevice:
     def read_into(self, offset: int, target: memoryview) -> int:
         os.preadv(self._file, [target], offset)
         return 0
+
+    def extents(self, offset: int, length: int, most: int) -> list[Extent]:
+        del offset, most
+        return [(length, False)]
 
 
 class MemoryBytes(FileDevice):

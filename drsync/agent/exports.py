@@ -25,6 +25,10 @@ class GroupExports:
         """See Exports."""
         return [v.name for v in self._member.copy.spec.volumes if self._member.device(v.name) is not None]
 
+    def describe(self, name: str) -> str:
+        """See Exports."""
+        return f"volume {name} of group {self._member.copy.spec.name}" if name in self.names() else ""
+
     def find(self, name: str) -> BlockDevice | None:
         """See Exports."""
         return self._member.device(name)
@@ -34,11 +38,18 @@ class ViewExports:
     """The volumes of a view; every connection of an export shares one private layer."""
 
     def __init__(self, view: GroupView) -> None:
+        self._view = view
         self._devices: dict[str, ViewDevice] = {v.name: view.device(v) for v in view.spec.volumes}
 
     def names(self) -> list[str]:
         """See Exports."""
         return sorted(self._devices)
+
+    def describe(self, name: str) -> str:
+        """See Exports."""
+        if name not in self._devices:
+            return ""
+        return f"volume {name} of group {self._view.spec.name} as it was at record {self._view.seq}"
 
     def find(self, name: str) -> BlockDevice | None:
         """See Exports."""

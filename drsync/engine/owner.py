@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from drsync.core.group_log import GroupLog
 from drsync.core.pacing import Pacer
 from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
+from drsync.engine.allocation import extents
 from drsync.engine.sampling import Sampler
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
@@ -22,7 +23,7 @@ from drsync.model.group import Durability
 from drsync.model.position import Position
 from drsync.ports.clock import Clock
 from drsync.ports.journal import Journal
-from drsync.ports.volume import COMPLETE_OK, Completion
+from drsync.ports.volume import COMPLETE_OK, Completion, Extent
 
 WRITE_PIECE = 1 << 20  # because a batch holds at most 1 MiB of payload
 COMMIT_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
@@ -216,6 +217,14 @@ class OwnerEngine:
         self.stats.reads += 1
         self.stats.read_bytes += len(target)
         return 0 if self._is_still_leased() else errno.EAGAIN
+
+    def extents(self, volume: int, offset: int, length: int, most: int) -> list[Extent]:
+        """What is stored of committed data; all is data while nothing may be read: who reads it waits."""
+        if self.is_leased and self.log.commit >= self._opened_at:
+            found = extents(self.volumes.views[volume], offset, length, most)
+            if self._is_still_leased():
+                return found
+        return [(length, False)]
 
     def park(self, completion: Completion) -> None:
         """Remember whose reads wait for the lease; once is enough, and only while it lives."""
@@ -460,3 +469,7 @@ class OwnerDevice:
     def park(self, completion: Completion) -> None:
         """See BlockDevice."""
         self.engine.park(completion)
+
+    def extents(self, offset: int, length: int, most: int) -> list[Extent]:
+        """See BlockDevice."""
+        return self.engine.extents(self.volume, offset, length, most)

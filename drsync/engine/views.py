@@ -9,13 +9,14 @@ import errno
 from dataclasses import dataclass, field
 
 from drsync.delta.content import hash_volume
+from drsync.engine.allocation import extents
 from drsync.engine.copy import GroupCopy
 from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK, BlockIndex, VolumeView
 from drsync.engine.threads import in_long_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import RefusedError
 from drsync.model.group import VolumeSpec
-from drsync.ports.volume import COMPLETE_OK, Completion
+from drsync.ports.volume import COMPLETE_OK, Completion, Extent
 
 PRIVATE_BLOCKS_MAX = 131_072  # because 512 MiB of a drill's own writes are held in memory
 VIEWS_MAX = 16  # because each holds an index and pins the journal
@@ -229,3 +230,7 @@ class ViewDevice:
             return errno.ESHUTDOWN
         self.view.read_into(offset, target)
         return 0
+
+    def extents(self, offset: int, length: int, most: int) -> list[Extent]:
+        """See BlockDevice."""
+        return [(length, False)] if self.whole.is_over else extents(self.view, offset, length, most)

@@ -179,6 +179,14 @@ class Image(Protocol):
         """Fill `target` from `offset`."""
         ...
 
+    def extent(self, offset: int) -> tuple[int, bool]:
+        """Where the stretch that holds `offset` ends, and whether it is a hole: not stored, all zeros.
+
+        Never fails. May call data what is a hole, never the other way round. The next stretch may be of the
+        same kind.
+        """
+        ...
+
     def write(self, offset: int, parts: Sequence[Buffer]) -> None:
         """Write consecutive buffers from `offset`.
 

@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+Extent = tuple[int, bool]
+"""A length in bytes, and whether it is a hole: nothing is stored there, and it reads as zeros."""
+
 COMPLETE_OK = 0
 """Otherwise completions carry a positive errno (EIO, ENOSPC, EPERM, ESHUTDOWN …)."""
 
@@ -69,12 +72,25 @@ class BlockDevice(Protocol):
         """Have `completion.resume` called when reads may be tried again; never, if the export goes away."""
         ...
 
+    def extents(self, offset: int, length: int, most: int) -> list[Extent]:
+        """What is stored of a range (not empty), from its start: one extent at least, `most` at most.
+
+        May end before the range does, never beyond; neighbours are of different kinds. Told of committed
+        data, as `read_into` reads it, and under the same rule about `write` and `submit`. Never fails: a
+        device that does not know, or may not tell at the moment, says that all is data.
+        """
+        ...
+
 
 class Exports(Protocol):
     """What a server can serve. Names are NBD export names."""
 
     def names(self) -> list[str]:
         """Exports that may be listed now."""
+        ...
+
+    def describe(self, name: str) -> str:
+        """One line about an export, for people; empty when it is unknown."""
         ...
 
     def find(self, name: str) -> BlockDevice | None:

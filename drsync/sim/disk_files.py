@@ -155,6 +155,10 @@ class DiskFiles:
             _flip(targets, faults.dice.randrange(done), faults.dice.randrange(8))
         return done
 
+    def seek(self, fd: int, offset: int, whence: int) -> int:
+        """See `Files`. A file system without holes."""
+        return offset if whence == os.SEEK_DATA else self.size(fd)
+
     def truncate(self, fd: int, length: int, /) -> None:
         """See `Files`."""
         file = self._writable(fd)

@@ -54,6 +54,55 @@ def content(image: Image, offset: int = 0, length: int = SIZE) -> bytes:
     return bytes(target)
 
 
+def stretches(image: Image) -> list[tuple[int, int, bool]]:
+    """What an image says of itself, from start to end."""
+    found, at = [], 0
+    while at < image.size:
+        end, is_hole = image.extent(at)
+        found.append((at, end, is_hole))
+        at = end
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, SIZE - 1), st.integers(1, 3 * 4096)), min_size=1, max_size=6
+    )
+)
+def test_a_hole_reads_as_zeros_and_the_stretches_cover_the_image(
+    make: Make, steps: list[tuple[bool, int, int]]
+) -> None:
+    image = make()
+    for is_write, offset, length in steps:
+        end = min(SIZE, offset + length)
+        if is_write:
+            image.write(offset, [b"x" * (end - offset)])
+        else:
+            image.zero(offset, end - offset)
+        found = stretches(image)
+        assert all(start < end for start, end, _ in found)
+        assert found[-1][1] == SIZE
+        assert not any(any(content(image, a, b - a)) for a, b, is_hole in found if is_hole)
+    image.close()
+
+
+def test_a_file_knows_its_holes_and_forgets_what_was_punched(tmp_path: Path) -> None:
+    image = FileImage(tmp_path / "image", SIZE)
+    assert stretches(image) == [(0, SIZE, True)]
+    image.write(8192, [b"x" * 16384])
+    assert stretches(image) == [(0, 8192, True), (8192, 24576, False), (24576, SIZE, True)]
+    image.zero(12288, 4096)
+    assert stretches(image) == [
+        (0, 8192, True),
+        (8192, 12288, False),
+        (12288, 16384, True),
+        (16384, 24576, False),
+        (24576, SIZE, True),
+    ]
+    image.close()
+    assert image.extent(0) == (SIZE, False), "a closed one says data, and reading tells the trouble"
+
+
 def test_a_new_image_reads_as_zeros(make: Make) -> None:
     image = make()
     assert image.size == SIZE

@@ -66,6 +66,10 @@ class Image:
     def read_into(self, offset: int, target: memoryview) -> None:
         target[:] = self.data[offset : offset + len(target)]
 
+    def extent(self, offset: int) -> tuple[int, bool]:
+        del offset
+        return SIZE, False
+
     def write(self, offset: int, parts: Sequence[Buffer]) -> None:
         for part in parts:
             self.data[offset : offset + len(part)] = part

@@ -33,6 +33,8 @@ class FileImage:
         self._size = size
         self._files: Files = OsFiles() if files is None else files
         self._may_punch = True
+        self._data = (0, 0)
+        """A stretch known to be data, so that a file of many pieces is not searched for its end each time."""
         self._failed = ""
         self._fd = -1
         try:
@@ -84,6 +86,22 @@ class FileImage:
                 f"image {self._path.name}, byte {offset + done}: {reason}", code="unreadable"
             )
 
+    def extent(self, offset: int) -> tuple[int, bool]:
+        """See the port."""
+        assert 0 <= offset < self._size
+        start, end = self._data
+        if start <= offset < end:
+            return end, False
+        try:
+            data = self._files.seek(self._fd, offset, os.SEEK_DATA)
+            if data > offset:
+                return min(data, self._size), True
+            end = min(self._files.seek(self._fd, offset, os.SEEK_HOLE), self._size)
+        except OSError as error:
+            return self._size, error.errno == errno.ENXIO
+        self._data = (offset, end)
+        return end, False
+
     def write(self, offset: int, parts: Sequence[Buffer]) -> None:
         """See the port."""
         self._check()
@@ -114,6 +132,7 @@ class FileImage:
         assert 0 <= offset <= offset + length <= self._size
         if not length:
             return
+        self._forget(offset, offset + length)
         try:
             if self._may_punch and self._punch(offset, length):
                 return
@@ -122,6 +141,12 @@ class FileImage:
                 offset = self._write(offset, [_ZEROS[: min(ZEROS_BYTES, end - offset)]])
         except OSError as error:
             raise self._refused("zero", error) from error
+
+    def _forget(self, offset: int, end: int) -> None:
+        """Keep the larger part of the known data. A reader meanwhile may go on with all: that is no lie."""
+        first, last = self._data
+        if first < end and offset < last:
+            self._data = (first, offset) if offset - first > last - end else (end, max(end, last))
 
     def _punch(self, offset: int, length: int) -> bool:
         try:

@@ -40,6 +40,10 @@ class Files(Protocol):
         """Make a range a hole; EOPNOTSUPP where the file system has none."""
         ...
 
+    def seek(self, fd: int, offset: int, whence: int) -> int:
+        """From `offset`, where the next data (SEEK_DATA) or hole (SEEK_HOLE) begins; ENXIO: no more data."""
+        ...
+
     def truncate(self, fd: int, length: int, /) -> None:
         """Set a file's length; new bytes read as zeros."""
         ...
@@ -88,6 +92,10 @@ class OsFiles:
     def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
         """See `Files`."""
         return os.preadv(fd, targets, offset)
+
+    def seek(self, fd: int, offset: int, whence: int) -> int:
+        """See `Files`. Nobody minds that it moves the file's position: all else states its own."""
+        return os.lseek(fd, offset, whence)
 
     def truncate(self, fd: int, length: int, /) -> None:
         """See `Files`."""

@@ -53,6 +53,15 @@ class MemoryImage:
             target[done : done + count] = self._blocks.get(block, _ZEROS)[at : at + count]
             done += count
 
+    def extent(self, offset: int) -> tuple[int, bool]:
+        """See the port."""
+        assert 0 <= offset < self._size
+        block = offset // BLOCK
+        is_hole = block not in self._blocks
+        while block * BLOCK < self._size and (block not in self._blocks) == is_hole:
+            block += 1
+        return min(block * BLOCK, self._size), is_hole
+
     def write(self, offset: int, parts: Sequence[Buffer]) -> None:
         """See the port."""
         self._check()

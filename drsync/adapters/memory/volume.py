@@ -6,7 +6,9 @@ It records what it was asked, can hold its answers back until told, and can be t
 from dataclasses import dataclass
 from enum import StrEnum
 
-from drsync.ports.volume import COMPLETE_OK, BlockDevice, Completion
+from drsync.ports.volume import COMPLETE_OK, BlockDevice, Completion, Extent
+
+PAGE = 4096
 
 
 class Asked(StrEnum):
@@ -113,6 +115,23 @@ class MemoryDevice:
         """Remember whose reads wait; `let_read` wakes them."""
         self._parked.append(completion)
 
+    def extents(self, offset: int, length: int, most: int) -> list[Extent]:
+        """Pages of zeros are holes."""
+        assert not self._queued, "asked between write and submit"
+        found: list[Extent] = []
+        at, end = offset, offset + length
+        while at < end:
+            stop = min(end, at - at % PAGE + PAGE)
+            is_hole = not any(self._view[at - at % PAGE : at - at % PAGE + PAGE])
+            if found and found[-1][1] == is_hole:
+                found[-1] = (found[-1][0] + stop - at, is_hole)
+            elif len(found) == most:
+                break
+            else:
+                found.append((stop - at, is_hole))
+            at = stop
+        return found
+
     def let_read(self) -> None:
         """Reads work again."""
         self.failing_reads = COMPLETE_OK
@@ -154,6 +173,10 @@ class MemoryExports:
     def names(self) -> list[str]:
         """All of them."""
         return list(self.devices)
+
+    def describe(self, name: str) -> str:
+        """See Exports."""
+        return f"{name} in memory" if name in self.devices else ""
 
     def find(self, name: str) -> BlockDevice | None:
         """The device of that name."""

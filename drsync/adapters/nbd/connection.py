@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from drsync.adapters.nbd.inbox import Inbox
 from drsync.adapters.nbd.negotiation import GREETING_BYTES, Chosen, Negotiation
+from drsync.adapters.nbd.structured import StructuredTransmission
 from drsync.adapters.nbd.transmission import Transmission
 from drsync.model.errors import MalformedError
 from drsync.ports.volume import Exports
@@ -213,7 +214,17 @@ class Connection(asyncio.BufferedProtocol):
         self._stop_deadline()
         self._name = chosen.name
         self._house.opened(self, chosen.name)
-        transmission = Transmission(chosen.device, chosen.size, self, is_read_only=chosen.is_read_only)
+        transmission: Transmission
+        if chosen.is_structured:
+            transmission = StructuredTransmission(
+                chosen.device,
+                chosen.size,
+                self,
+                is_read_only=chosen.is_read_only,
+                tells_allocation=chosen.tells_allocation,
+            )
+        else:
+            transmission = Transmission(chosen.device, chosen.size, self, is_read_only=chosen.is_read_only)
         self._transmission = transmission
         self._inbox = Inbox()
         if self._is_writing_paused:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from drsync.adapters.nbd import protocol as nbd
+from drsync.adapters.nbd.options import Choice, Questions
 from drsync.model.errors import MalformedError
 from drsync.ports.volume import BlockDevice, Exports
 
@@ -16,11 +17,9 @@ GREETING_BYTES = nbd.GREETING.pack(
 )
 
 OPTION_BYTES_MAX = 16 << 10  # because the longest sensible option is a 4096-byte name and a few info types
+QUESTIONS_MAX = 64  # because a client asks for the one or two contexts that it understands
 SKIP_BYTES_MAX = 1 << 20  # because a client that sends more than this in one option is not a client
 OPTIONS_MAX = 128  # because clients send about five, and every one costs us an answer
-
-_CHOICE_HEAD = 4
-_CHOICE_COUNT = 2
 
 
 class Chosen(NamedTuple):
@@ -30,6 +29,11 @@ class Chosen(NamedTuple):
     device: BlockDevice
     size: int
     is_read_only: bool
+    is_structured: bool = False
+    """Reads are answered in chunks."""
+
+    tells_allocation: bool = False
+    """The client selected `base:allocation` and may ask for BLOCK_STATUS."""
 
 
 class Negotiation:
@@ -42,6 +46,9 @@ class Negotiation:
         self._skipping = 0
         self._options = 0
         self._client_flags: int | None = None
+        self._is_structured = False
+        self._asked_allocation: str | None = None
+        """The export for which `base:allocation` is selected: it is void for any other."""
         self.chosen: Chosen | None = None
         self.has_left = False
 
@@ -119,6 +126,10 @@ class Negotiation:
                 return self._choose(option, data)
             case nbd.OPT_LIST:
                 return self._list(data)
+            case nbd.OPT_STRUCTURED_REPLY:
+                return self._structure(data)
+            case nbd.OPT_LIST_META_CONTEXT | nbd.OPT_SET_META_CONTEXT:
+                return self._contexts(option, data)
             case nbd.OPT_ABORT:
                 self.has_left = True
                 return _reply(option, nbd.REP_ACK)
@@ -128,9 +139,46 @@ class Negotiation:
     def _list(self, data: bytes) -> bytes:
         if data:
             return _error(nbd.OPT_LIST, nbd.REP_ERR_INVALID, "LIST takes no data")
-        names = [name.encode() for name in self._exports.names()]
-        entries = [_reply(nbd.OPT_LIST, nbd.REP_SERVER, len(n).to_bytes(4) + n) for n in names]
+        entries = [
+            _reply(nbd.OPT_LIST, nbd.REP_SERVER, len(raw).to_bytes(4) + raw + self._describe(name))
+            for name in self._exports.names()
+            for raw in [name.encode()]
+        ]
         return b"".join(entries) + _reply(nbd.OPT_LIST, nbd.REP_ACK)
+
+    def _describe(self, name: str) -> bytes:
+        return self._exports.describe(name).encode()[: nbd.NAME_BYTES_MAX]
+
+    def _structure(self, data: bytes) -> bytes:
+        if data:
+            return _error(nbd.OPT_STRUCTURED_REPLY, nbd.REP_ERR_INVALID, "STRUCTURED_REPLY takes no data")
+        self._is_structured = True
+        return _reply(nbd.OPT_STRUCTURED_REPLY, nbd.REP_ACK)
+
+    def _contexts(self, option: int, data: bytes) -> bytes:
+        """LIST and SET of metadata contexts: there is `base:allocation`. A SET that fails selects none."""
+        is_set = option == nbd.OPT_SET_META_CONTEXT
+        if is_set:
+            self._asked_allocation = None
+        if not self._is_structured:
+            return _error(option, nbd.REP_ERR_INVALID, "ask for structured replies first")
+        asked = Questions.parse(data, QUESTIONS_MAX)
+        if asked is None:
+            return _error(option, nbd.REP_ERR_INVALID, "lengths inside the option do not agree")
+        if asked.is_too_big:
+            return _error(option, nbd.REP_ERR_TOO_BIG, f"at most {QUESTIONS_MAX} queries of 4096 bytes")
+        name = _decode(asked.name)
+        if name is None:
+            return _error(option, nbd.REP_ERR_INVALID, "the export name is not UTF-8")
+        if self._exports.find(name) is None:
+            return _error(option, nbd.REP_ERR_UNKNOWN, f"no export {_shown(asked.name)} is served here now")
+        replies = b""
+        if asked.selects_allocation if is_set else asked.lists_allocation:
+            context = nbd.ALLOCATION_ID if is_set else 0
+            replies = _reply(option, nbd.REP_META_CONTEXT, context.to_bytes(4) + nbd.ALLOCATION)
+            if is_set:
+                self._asked_allocation = name
+        return replies + _reply(option, nbd.REP_ACK)
 
     def _export_name(self, data: bytes) -> bytes:
         """The old way to choose: it has no error reply, so a wrong name ends the connection."""
@@ -141,14 +189,14 @@ class Negotiation:
         if found is None or not self._may_open(found.name):
             raise MalformedError(f"no such export, or too many connections: {_shown(data)}")
         self.chosen = found
-        answer = nbd.EXPORT.pack(found.size, nbd.transmission_flags(is_read_only=found.is_read_only))
+        answer = nbd.EXPORT.pack(found.size, self._flags(found))
         if self._client_flags is not None and self._client_flags & nbd.HANDSHAKE_NO_ZEROES:
             return answer
         return answer + bytes(nbd.EXPORT_NAME_PADDING)
 
     def _choose(self, option: int, data: bytes) -> bytes:
         """INFO and GO: the same answer, but GO then begins transmission."""
-        parsed = _parse_choice(data)
+        parsed = Choice.parse(data)
         if parsed is None:
             return _error(option, nbd.REP_ERR_INVALID, "lengths inside the option do not agree")
         raw_name, wanted = parsed
@@ -164,19 +212,26 @@ class Negotiation:
             if not self._may_open(name):
                 return _error(option, nbd.REP_ERR_POLICY, "this export has too many connections")
             self.chosen = found
-        flags = nbd.transmission_flags(is_read_only=found.is_read_only)
         infos = [
-            nbd.INFO_EXPORT_DATA.pack(nbd.INFO_EXPORT, found.size, flags),
+            nbd.INFO_EXPORT_DATA.pack(nbd.INFO_EXPORT, found.size, self._flags(found)),
             nbd.INFO_BLOCK_SIZE_DATA.pack(nbd.INFO_BLOCK_SIZE, 1, nbd.BLOCK_PREFERRED, nbd.PAYLOAD_BYTES_MAX),
         ]
         if nbd.INFO_NAME in wanted:
             infos.append(nbd.INFO_NAME.to_bytes(2) + raw_name)
+        if nbd.INFO_DESCRIPTION in wanted:
+            infos.append(nbd.INFO_DESCRIPTION.to_bytes(2) + self._describe(name))
         replies = [_reply(option, nbd.REP_INFO, info) for info in infos]
         return b"".join(replies) + _reply(option, nbd.REP_ACK)
 
     def _find(self, name: str) -> Chosen | None:
         device = self._exports.find(name)
-        return None if device is None else Chosen(name, device, device.size, device.is_read_only)
+        if device is None:
+            return None
+        tells = self._asked_allocation == name
+        return Chosen(name, device, device.size, device.is_read_only, self._is_structured, tells)
+
+    def _flags(self, found: Chosen) -> int:
+        return nbd.transmission_flags(is_read_only=found.is_read_only, is_structured=self._is_structured)
 
 
 def _reply(option: int, kind: int, data: bytes = b"") -> bytes:
@@ -197,15 +252,3 @@ def _decode(name: bytes) -> str | None:
 def _shown(name: bytes) -> str:
     """A name for a message: short, and harmless on a terminal."""
     return ascii(name[:64].decode(errors="replace"))
-
-
-def _parse_choice(data: bytes) -> tuple[bytes, frozenset[int]] | None:
-    """INFO's and GO's data: u32 length, name, u16 count, count x u16; None when that does not add up."""
-    if len(data) < _CHOICE_HEAD + _CHOICE_COUNT:
-        return None
-    end = _CHOICE_HEAD + int.from_bytes(data[:_CHOICE_HEAD])
-    wanted = data[end + _CHOICE_COUNT :]
-    if end + _CHOICE_COUNT > len(data) or len(wanted) != 2 * int.from_bytes(data[end : end + _CHOICE_COUNT]):
-        return None
-    kinds = frozenset(int.from_bytes(wanted[i : i + 2]) for i in range(0, len(wanted), 2))
-    return data[_CHOICE_HEAD:end], kinds

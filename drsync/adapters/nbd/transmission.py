@@ -36,7 +36,10 @@ _WRITES = frozenset({CMD_WRITE, CMD_WRITE | FLAG_FUA})
 _READS = frozenset({CMD_READ, CMD_READ | FLAG_FUA})
 _TRIMS = frozenset({nbd.CMD_TRIM, nbd.CMD_TRIM | FLAG_FUA})
 _ZEROES = frozenset(
-    nbd.CMD_WRITE_ZEROES | fua | hole for fua in (0, FLAG_FUA) for hole in (0, nbd.FLAG_NO_HOLE)
+    nbd.CMD_WRITE_ZEROES | fua | hole | fast
+    for fua in (0, FLAG_FUA)
+    for hole in (0, nbd.FLAG_NO_HOLE)
+    for fast in (0, nbd.FLAG_FAST_ZERO)
 )
 _FLUSHES = frozenset({nbd.CMD_FLUSH, nbd.CMD_FLUSH | FLAG_FUA})
 
@@ -79,7 +82,7 @@ class Transmission:
         self._out_bytes = 0
         self._fault = ""
         self._has_queued = False
-        self._parked: list[tuple[bytes, int, int]] = []
+        self._parked: list[tuple[int, bytes, int, int]] = []
         self._is_open = True
         self._is_leaving = False
         self._is_choked = False
@@ -131,11 +134,11 @@ class Transmission:
     def resume(self) -> None:
         """Try parked reads again (`drsync.ports.volume.Completion`)."""
         parked, self._parked = self._parked, []
-        for cookie, offset, length in parked:
+        for word, cookie, offset, length in parked:
             if not self._is_open:
                 return
             self._in_flight -= self._pending.pop(cookie)
-            self._read_now(cookie, offset, length)
+            self._read_now(word, cookie, offset, length)
         if not self._is_consuming and not self._is_waking:
             self._is_waking = True
             self._outlet.wake()
@@ -156,11 +159,15 @@ class Transmission:
 
     def shut(self, error: int) -> None:
         """Answer everything outstanding with `error` and execute nothing more."""
+        self._refuse_parked(error)
         if self._pending:
             prefix = _prefix(error)
             self._put(prefix + prefix.join(self._pending))
         self._send_replies()
         self.abandon()
+
+    def _refuse_parked(self, error: int) -> None:
+        """Answer parked reads, where that takes another kind of reply than `shut` gives to all."""
 
     def abandon(self) -> None:
         """The connection is gone: later completions are for nobody."""
@@ -232,9 +239,9 @@ class Transmission:
             return
         self._submit()
         if self._is_open:
-            self._read_now(cookie, offset, length)
+            self._read_now(word, cookie, offset, length)
 
-    def _read_now(self, cookie: bytes, offset: int, length: int) -> None:
+    def _read_now(self, word: int, cookie: bytes, offset: int, length: int) -> None:
         if self._out_bytes + length > REPLY_CHUNK_BYTES:
             self._send_replies()
         is_large = length >= JOINED_REPLY_BYTES_MAX
@@ -245,10 +252,7 @@ class Transmission:
         )
         error = self._device.read_into(offset, reply[_REPLY_BYTES:])
         if error == errno.EAGAIN:
-            self._pending[cookie] = length + REQUEST_COST
-            self._in_flight += length + REQUEST_COST
-            self._parked.append((cookie, offset, length))
-            self._device.park(self)
+            self._park(word, cookie, offset, length)
             return
         if error:
             self._answer(cookie, error)
@@ -259,6 +263,13 @@ class Transmission:
             self._outlet.send(reply)
         else:
             self._put(reply)
+
+    def _park(self, word: int, cookie: bytes, offset: int, length: int) -> None:
+        """Nothing may be read at the moment: `resume` reads it."""
+        self._pending[cookie] = length + REQUEST_COST
+        self._in_flight += length + REQUEST_COST
+        self._parked.append((word, cookie, offset, length))
+        self._device.park(self)
 
     def _other(self, word: int, cookie: bytes, offset: int, length: int) -> None:
         if word in _FLUSHES:

@@ -17,7 +17,7 @@ from drsync.adapters.nbd.negotiation import (
 )
 from drsync.model.errors import MalformedError
 
-EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED_REPLY, META_CONTEXT = 1, 2, 3, 5, 6, 7, 8, 10
+EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED_REPLY = 1, 2, 3, 5, 6, 7, 8
 ACK, SERVER, INFORMATION = 1, 2, 3
 UNSUP, POLICY, INVALID, UNKNOWN, TOO_BIG = (0x80000000 + n for n in (1, 2, 3, 6, 9))
 SIZE = 1 << 20
@@ -69,7 +69,7 @@ def test_go_states_size_flags_block_sizes_and_opens() -> None:
     replies = split(negotiation.receive(option(GO, choice(b"orders/data", 3)) + b"first request"))
 
     assert replies == [
-        (GO, INFORMATION, struct.pack(">HQH", 0, SIZE, 0b1_0110_1101)),
+        (GO, INFORMATION, struct.pack(">HQH", 0, SIZE, 0b1001_0110_1101)),
         (GO, INFORMATION, struct.pack(">HIII", 3, 1, 4096, 32 << 20)),
         (GO, ACK, b""),
     ]
@@ -80,10 +80,11 @@ def test_go_states_size_flags_block_sizes_and_opens() -> None:
 
 def test_info_answers_the_same_and_leaves_the_choice_open() -> None:
     negotiation = start()
-    replies = split(negotiation.receive(option(INFO, choice("卷".encode(), 1))))
+    replies = split(negotiation.receive(option(INFO, choice("卷".encode(), 1, 2))))
 
-    assert [kind for _, kind, _ in replies] == [INFORMATION, INFORMATION, INFORMATION, ACK]
+    assert [kind for _, kind, _ in replies] == [INFORMATION] * 4 + [ACK]
     assert replies[2][2] == b"\0\1" + "卷".encode()
+    assert replies[3][2] == b"\0\2" + "卷 in memory".encode()
     assert negotiation.chosen is None
 
 
@@ -96,11 +97,14 @@ def test_a_read_only_export_says_so() -> None:
 def test_list_names_every_export() -> None:
     replies = split(start().receive(option(LIST)))
 
-    assert [data[4:].decode() for _, kind, data in replies if kind == SERVER] == ["orders/data", "卷", "old"]
+    listed = [data for _, kind, data in replies if kind == SERVER]
+    names = [data[4 : 4 + int.from_bytes(data[:4])].decode() for data in listed]
+    assert names == ["orders/data", "卷", "old"]
+    assert listed[2].endswith(b"old in memory")
     assert replies[-1] == (LIST, ACK, b"")
 
 
-@pytest.mark.parametrize("kind", [STARTTLS, STRUCTURED_REPLY, META_CONTEXT, 9, 0, 4711])
+@pytest.mark.parametrize("kind", [STARTTLS, 4, 11, 0, 4711])
 def test_an_option_we_do_not_know_is_refused_without_losing_framing(kind: int) -> None:
     negotiation = start()
 

@@ -29,6 +29,11 @@ async def run(*argv: str, fails: bool = False) -> str:
     return output.decode()
 
 
+def allocated(path: Path) -> int:
+    """Bytes that a file takes on its disk."""
+    return path.stat().st_blocks * 512
+
+
 def content_of(path: Path) -> bytes:
     return path.read_bytes()
 
@@ -71,6 +76,7 @@ async def test_nbdinfo_lists_and_a_missing_export_is_named(uri: str, server: Ser
     listed = json.loads(await run("nbdinfo", "--list", "--json", uri))["exports"]
 
     assert [export["export-name"] for export in listed] == ["disk", "frozen"]
+    assert [export["description"] for export in listed] == ["disk in memory", "frozen in memory"]
     assert "server replied with error" in await run("nbdinfo", make_uri("missing", server.path), fails=True)
 
 
@@ -114,6 +120,46 @@ async def test_qemu_io_reads_writes_flushes_zeroes_and_discards(uri: str, disk: 
     asked = {request.asked for request in disk.recorded}
     assert asked == {Asked.WRITE, Asked.ZERO, Asked.TRIM, Asked.FLUSH}
     assert any(request.is_fua for request in disk.recorded)
+
+
+async def test_nbdinfo_maps_what_is_stored(uri: str, disk: MemoryDevice) -> None:
+    disk.data[MIB : 3 * MIB] = b"d" * (2 * MIB)
+    told = json.loads(await run("nbdinfo", "--map", "--json", uri))
+
+    assert [(part["offset"], part["length"], part["type"]) for part in told] == [
+        (0, MIB, 3),
+        (MIB, 2 * MIB, 0),
+        (3 * MIB, 5 * MIB, 3),
+    ]
+    (export,) = json.loads(await run("nbdinfo", "--json", uri))["exports"]
+    assert export["contexts"] == ["base:allocation"]
+    assert export["can_df"] is True
+    assert export["can_fast_zero"] is True
+
+
+async def test_qemu_img_maps_what_is_stored(uri: str, disk: MemoryDevice) -> None:
+    disk.data[MIB : 3 * MIB] = b"d" * (2 * MIB)
+    told = json.loads(await run("qemu-img", "map", "-f", "raw", "--output=json", uri))
+
+    assert [(part["start"], part["length"], part["data"], part["zero"]) for part in told] == [
+        (0, MIB, False, True),
+        (MIB, 2 * MIB, True, False),
+        (3 * MIB, 5 * MIB, False, True),
+    ]
+
+
+async def test_a_sparse_volume_is_copied_as_a_sparse_file(
+    uri: str, disk: MemoryDevice, tmp_path: Path
+) -> None:
+    disk.data[MIB : MIB + 100] = b"d" * 100
+    disk.data[5 * MIB : 6 * MIB] = os.urandom(MIB)
+    copied, converted = tmp_path / "copied", tmp_path / "converted"
+    await run("nbdcopy", uri, str(copied))
+    await run("qemu-img", "convert", "-f", "raw", "-O", "raw", uri, str(converted))
+
+    for copy in (copied, converted):
+        assert content_of(copy) == disk.data
+        assert allocated(copy) <= 2 * MIB
 
 
 async def test_qemu_io_is_told_why_it_may_not_write(server: Server) -> None:
