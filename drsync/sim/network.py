@@ -8,10 +8,12 @@ import asyncio
 import random
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from drsync.model.errors import TransientError
 from drsync.ports.transport import Accept, Link, LinkHandler, LinkKind
+from drsync.sim.killed import Killed
 from drsync.sim.process import Process
 from drsync.sim.timeline import Timeline
 
@@ -62,6 +64,7 @@ class Network:
         self.connect_timeout_s = CONNECT_TIMEOUT_S
         self._listeners: dict[str, tuple[Process, Accept]] = {}
         self._streams: dict[int, SimLink] = {}
+        self._stuck: dict[int, SimLink] = {}  # ends that have something to send again, closed ones too
         self.is_host_up: Callable[[str], bool] = lambda _place: True
 
     def line(self, source: str, target: str) -> Line:
@@ -82,7 +85,7 @@ class Network:
         line = self.line(source, target)
         if line.is_cut:
             line.is_cut = False
-            for link in list(self._streams.values()):
+            for link in list(self._stuck.values()):
                 if (link.me, link.peer) == (source, target):
                     link.try_again_later()
 
@@ -146,6 +149,35 @@ class Network:
         """It is closed."""
         self._streams.pop(link.number, None)
 
+    def stick(self, link: "SimLink", *, is_stuck: bool) -> None:
+        """Whether this end has something to send again when its line is mended."""
+        if is_stuck:
+            self._stuck[link.number] = link
+        else:
+            self._stuck.pop(link.number, None)
+
+
+class Fate(StrEnum):
+    """Where a piece of a stream is."""
+
+    UNDER_WAY = "under way"
+    LOST = "lost"  # it is sent again when the line is mended
+    THERE = "there"  # at the other machine, perhaps before what was sent earlier
+
+
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """What was written at once.
+
+    Attributes:
+        data: b"" says goodbye.
+        leaves: when it is off the machine that sent it.
+    """
+
+    data: bytes
+    leaves: float = 0.0
+    fate: Fate = Fate.LOST
+
 
 class SimLink:
     """One end of a stream: `ports.transport.Link`."""
@@ -161,7 +193,8 @@ class SimLink:
         self._early: list[bytes] = []
         self._lost = ""  # why, when it was lost before there was a handler
         self._is_closed = False  # for us: nothing is written or delivered any more
-        self._waiting: deque[bytes] = deque()  # what a cut line did not take; b"" is our goodbye
+        self._pieces: deque[_Piece] = deque()  # not handed over yet, in the order of the stream
+        self._is_dark = False  # our machine has lost power: nothing leaves it any more
         self._queued = 0
         self._is_paused = False
         self._free_at = 0.0
@@ -180,7 +213,7 @@ class SimLink:
 
     @property
     def queued(self) -> int:
-        """Bytes that were written here and have not arrived."""
+        """Bytes that were written here and that the other process has not taken."""
         return self._queued
 
     @property
@@ -221,35 +254,56 @@ class SimLink:
 
     def _send(self, data: bytes) -> None:
         """On its way; an empty one says goodbye."""
+        piece = _Piece(data)
+        self._pieces.append(piece)
+        self._set_off(piece)
+
+    def _set_off(self, piece: _Piece) -> None:
         network = self._network
-        line = network.line(self.me, self._peer)
-        if line.is_cut or self._waiting:
-            self._waiting.append(data)
+        line, timeline = network.line(self.me, self._peer), network.timeline
+        if line.is_cut:
+            self._lose(piece)
             return
-        timeline = network.timeline
         start = max(timeline.now, self._free_at)
         if line.rate:
-            self._free_at = start = start + len(data) / line.rate
+            self._free_at = start = start + len(piece.data) / line.rate
         arrival = max(self._last_arrival, start + network.trip(self.me, self._peer))
         self._last_arrival = arrival
-        timeline.at(arrival, lambda: self._arrive(data))
+        piece.leaves, piece.fate = start, Fate.UNDER_WAY
+        timeline.at(arrival, lambda: self._arrive(piece))
 
-    def _arrive(self, data: bytes) -> None:
-        """At the other end's machine."""
-        network, other = self._network, self.other
-        assert other is not None
-        if network.line(self.me, self._peer).is_cut:
-            self._waiting.append(data)
+    def _lose(self, piece: _Piece) -> None:
+        piece.fate = Fate.LOST
+        self._network.stick(self, is_stuck=True)
+
+    def _arrive(self, piece: _Piece) -> None:
+        """At the other end's machine; handed over when all that was sent before it is there, too."""
+        if piece.fate is not Fate.UNDER_WAY:
+            return  # it never left a machine that lost power
+        if self._network.line(self.me, self._peer).is_cut:
+            self._lose(piece)
             return
-        self._queued -= len(data)
+        piece.fate = Fate.THERE
+        pieces = self._pieces
+        while pieces and pieces[0].fate is Fate.THERE:
+            self._hand_over(pieces.popleft().data)
+
+    def _hand_over(self, data: bytes) -> None:
+        other = self.other
+        assert other is not None
+        if not data:
+            other.broken("closed by the other side")
+        elif not other.take(data):
+            self._taken(len(data))
+            self._answer_of_nobody()
+
+    def _taken(self, size: int) -> None:
+        """The other process has read so much: there is room for more."""
+        self._queued -= size
         if self._is_paused and self._queued < QUEUE_LOW and self._handler is not None:
             self._is_paused = False
             if not self._is_closed:
                 self._process.run_soon(self._handler.resume_writing)
-        if not data:
-            other.broken("closed by the other side")
-        elif not other.take(data):
-            self._answer_of_nobody()
 
     def _answer_of_nobody(self) -> None:
         """A machine that is up refuses data of a stream it does not know; one that is down says nothing."""
@@ -268,6 +322,8 @@ class SimLink:
         return True
 
     def _deliver(self, data: bytes) -> None:
+        if self.other is not None:
+            self.other._taken(len(data))  # noqa: SLF001  # the other end of the same stream
         if self._is_closed:
             return
         if self._handler is None:
@@ -276,16 +332,18 @@ class SimLink:
             self._handler.data_received(data)
 
     def try_again_later(self) -> None:
-        """The line was mended: what waited is sent again after a while."""
-        if self._waiting:
-            network = self._network
-            delay = network.dice.uniform(RETRANSMIT_S, RETRANSMIT_MAX_S)
-            network.timeline.after(delay, self._send_waiting)
+        """The line was mended: what was lost is sent again after a while."""
+        network = self._network
+        delay = network.dice.uniform(RETRANSMIT_S, RETRANSMIT_MAX_S)
+        network.timeline.after(delay, self._send_again)
 
-    def _send_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for data in waiting:
-            self._send(data)
+    def _send_again(self) -> None:
+        self._network.stick(self, is_stuck=False)
+        if self._is_dark:
+            return
+        for piece in list(self._pieces):
+            if piece.fate is Fate.LOST:
+                self._set_off(piece)
 
     def broken(self, reason: str) -> None:
         """The stream has ended for this side, which is told."""
@@ -302,12 +360,28 @@ class SimLink:
 
     def _process_ended(self) -> None:
         """The kernel closes what a dead process left; a machine without power closes nothing."""
+        is_up = self._network.is_host_up(self.me)
+        if not is_up:
+            self._go_dark()
         if self._is_closed:
             return
         self._is_closed = True
         self._network.forget(self)
-        if self._network.is_host_up(self.me):
+        if is_up:
             self._send(b"")
+
+    def _go_dark(self) -> None:
+        """What is in the buffers of the machine is gone; what is on the line arrives."""
+        self._is_dark = True
+        now = self._network.timeline.now
+        for piece in self._pieces:
+            if piece.fate is Fate.UNDER_WAY and piece.leaves > now:
+                piece.fate = Fate.LOST
+
+
+def _wake(answer: asyncio.Future[object]) -> None:
+    if not answer.done():
+        answer.set_result(None)
 
 
 class SimTransport:
@@ -327,10 +401,19 @@ class SimTransport:
         found = network.listener(peer)
         if found is None:
             raise TransientError(f"{peer} is not reached: connection refused")
-        await asyncio.sleep(trip / 2)
         other, accept = found
+        answer: asyncio.Future[object] = process.create_future()
+        other.run_soon(_wake, answer)  # SSH greets in the process itself: one that stands still does not
+        try:
+            async with asyncio.timeout(network.connect_timeout_s):
+                await answer
+        except TimeoutError:
+            raise TransientError(f"{peer} is not reached: timed out") from None
+        await asyncio.sleep(trip / 2)
         if not other.is_alive or not network.passes(me, peer):
             raise TransientError(f"{peer} is not reached: lost in the handshake")
+        if not process.is_alive:
+            raise Killed  # whoever is wound up does not sleep
         near, far = network.pair(process, me, other, peer, kind)
         other.run_soon(accept, far)
         return near
