@@ -60,6 +60,7 @@ class Application:
         rate: operations a second.
         exports: where the volume is served, as far as it knows.
         failed: answers with an error.
+        is_fsync: whether each answer promises that the write is durable.
         at_answer: who looks at the moment of each answer. Must not raise: it runs inside the owner's process.
     """
 
@@ -68,6 +69,7 @@ class Application:
         self.exports: list[Export] = []
         self.failed = 0
         self.is_resting = False
+        self.is_fsync = False
         self.at_answer: list[AtAnswer] = []
         self._timeline = timeline
         self._dice = dice
@@ -187,7 +189,7 @@ class Application:
                 self.failed += 1
                 continue
             for write in asked.writes:
-                write.is_durable = asked.is_fua
+                write.is_durable = asked.is_fua or self.is_fsync
                 self._ledger.answered(write, self._timeline.now)
                 self._tell(asked.export, write.seq, is_durable=asked.is_fua)
             if asked.flush_upto:

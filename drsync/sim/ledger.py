@@ -168,6 +168,12 @@ class Ledger:
                 f"{center} in epoch {epoch:x} read {content} from slot {slot}, "
                 f"but record {commit} left {expected} there",
             )
+        relied_on = self.top_promised(self.histories[epoch])
+        if commit < relied_on:
+            self.note(
+                "INV-14",
+                f"{center} reads up to record {commit} of epoch {epoch:x}, but relied on is {relied_on}",
+            )
         is_excused = now <= self.excused(center)
         if self.top > epoch and era_of(self.top) == era_of(epoch) and not is_excused:
             newest = max((w.number for w in self._promised if w.epoch > epoch), default=0)
@@ -238,11 +244,12 @@ class Ledger:
     def _must_be_there(self, write: Write, epoch: Epoch, history: History) -> None:
         if holds(history, write.epoch, write.seq):
             return
-        kinds = covering(history, write.epoch, write.seq)
+        last = self._last_that_held(write, epoch)
+        kinds = covering(history, write.epoch, write.seq, after=last)
         if Loss.FORCED in kinds or (Loss.VOLATILE in kinds and not write.is_durable):
             self.lost += 1
             return
-        if era_of(epoch) != era_of(write.epoch) and self._is_isolated(write, epoch):
+        if era_of(epoch) != era_of(write.epoch) and self._is_isolated(write, epoch, last):
             return
         what = "durable write" if write.is_durable else "write"
         self.note(
@@ -256,10 +263,17 @@ class Ledger:
         if self.broken is None:
             self.broken = ViolationError(invariant, text)
 
-    def _is_isolated(self, write: Write, epoch: Epoch) -> bool:
+    def _last_that_held(self, write: Write, epoch: Epoch) -> Epoch:
+        """The last epoch opened before this one that had it: what was stated before says nothing of it."""
+        for one in sorted(self.histories, reverse=True):
+            if write.epoch < one < epoch and holds(self.histories[one], write.epoch, write.seq):
+                return one
+        return write.epoch
+
+    def _is_isolated(self, write: Write, epoch: Epoch, last: Epoch) -> bool:
         """Whether an owner cut off by a forced opening went on within its lease (F.A 3 admits that)."""
         return write.epoch < epoch and any(
-            start.loss is Loss.FORCED and start.epoch > write.epoch for start in self.histories[epoch]
+            start.loss is Loss.FORCED and start.epoch > last for start in self.histories[epoch]
         )
 
 
@@ -275,14 +289,17 @@ def holds(history: History, epoch: Epoch, seq: int) -> bool:
     return all(start.fork_seq >= seq for start in history if start.epoch > epoch)
 
 
-def covering(history: History, epoch: Epoch, seq: int) -> set[Loss]:
-    """The admissions in a history that cover the loss of record `seq`, written in `epoch`."""
+def covering(history: History, epoch: Epoch, seq: int, after: Epoch | None = None) -> set[Loss]:
+    """The admissions in a history that cover the loss of record `seq`, written in `epoch`.
+
+    `after`: the last epoch that is known to have had it; only what was stated later counts.
+    """
     is_foreign = all(start.epoch != epoch for start in history)
     kinds: set[Loss] = set()
     low: int | None = None
     for start in reversed(history):
         low = start.fork_seq if low is None else min(low, start.fork_seq)
-        if start.epoch <= epoch or start.loss is Loss.NONE:
+        if start.epoch <= (epoch if after is None else after) or start.loss is Loss.NONE:
             continue
         if low < seq or (is_foreign and start.loss is Loss.FORCED):
             kinds.add(start.loss)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
+from drsync.model.group import Durability
 from drsync.ports.volume import BlockDevice
 from drsync.sim import character, store_faults
 from drsync.sim.agent import SimAgent, Surroundings, install
@@ -68,6 +69,7 @@ class World:
             self.timeline, self.new_dice("application"), self.ledger, self.character.slots
         )
         self.application.rate = self.character.write_rate
+        self.application.is_fsync = self.character.group.policy.durability is Durability.FSYNC
         self.agents = {name: self._agent(name) for name in NAMES}
         self.coordinator = SimCoordinator(
             self.hosts[COORDINATOR],
