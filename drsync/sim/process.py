@@ -26,6 +26,7 @@ Ts = TypeVarTuple("Ts")
 
 WIND_UP_MAX = 20_000  # callbacks, because a bug in clean-up must not hold up the world
 WIND_UP_ROUNDS = 3  # because what is called at the very end may start tasks of its own
+UNHEARD_S = 1.0  # because whoever awaits a task asks it at the next turn of the loop
 UNFINISHED: list[object] = []
 """Tasks that could not be wound up, kept so that nobody complains of them when they are collected."""
 
@@ -50,6 +51,11 @@ class Machine(Protocol):
     def thread_delay(self) -> float:
         """How long work in a thread takes now, in seconds."""
         ...
+
+
+def _is_unheard(task: asyncio.Task[object]) -> bool:
+    """Whether a task failed, and nobody has asked it with what. As asyncio itself knows it."""
+    return bool(getattr(task, "_log_traceback", False))
 
 
 class Life(StrEnum):
@@ -313,8 +319,19 @@ class Process:
     def _task_done(self, task: asyncio.Task[object]) -> None:
         assert isinstance(task, _Task)
         self._tasks.pop(task.number, None)
-        if not task.cancelled():
-            task.exception()  # it is looked at; whoever awaits it gets it all the same
+        if task.cancelled():
+            return
+        if self.life is Life.DEAD:
+            task.exception()  # the dead have no bugs
+        elif _is_unheard(task):
+            self._timeline.after(UNHEARD_S, lambda: self._listen_to(task))
+
+    def _listen_to(self, task: asyncio.Task[object]) -> None:
+        """An exception that nobody who waits for its task was told of is lost: a bug."""
+        is_unheard = _is_unheard(task)
+        error = task.exception()
+        if is_unheard and not isinstance(error, Killed):
+            self.call_exception_handler({"message": f"{task.get_name()} ended unheard", "exception": error})
 
     def run_in_executor(self, executor: object, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Run it in a simulated thread: all of it at one later instant."""

@@ -7,6 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 
+INSTANT_MAX = (
+    200_000  # events at one instant, because a loop that never waits would hold up the world for ever
+)
+
 Action = Callable[[], None]
 
 
@@ -22,6 +26,10 @@ class Entry:
     def cancel(self) -> None:
         """Let it not happen. Harmless when it has happened already."""
         self.action = None
+
+
+class StandstillError(Exception):
+    """Time does not pass any more: something goes on for ever at one instant."""
 
 
 class Timeline:
@@ -60,23 +68,33 @@ class Timeline:
         return self._numbers
 
     def run(self, until: float, is_enough: Callable[[], bool] | None = None) -> bool:
-        """Let time pass until an instant, or until `is_enough` after some event; whether it was enough."""
+        """Let time pass until an instant, or until `is_enough` after some event; whether it was enough.
+
+        Raises:
+            StandstillError: too much happens at one instant.
+        """
         soon, heap = self._soon, self._heap
+        patience = self.events + INSTANT_MAX
         while True:
             while soon:
                 self.events += 1
                 soon.popleft()()
+                if self.events > patience:
+                    raise StandstillError(f"{INSTANT_MAX} events at {self.now} s")
                 if is_enough is not None and is_enough():
                     return True
             if not heap or heap[0][0] > until:
                 self.now = max(self.now, until)
                 return False
+            if self.events > patience:
+                raise StandstillError(f"{INSTANT_MAX} events at {self.now} s")
             when, _, entry = heappop(heap)
             action = entry.action
             if action is None:
                 continue
             entry.action = None
-            self.now = when
+            if when > self.now:
+                self.now, patience = when, self.events + INSTANT_MAX
             self.events += 1
             action()
             if is_enough is not None and is_enough():
