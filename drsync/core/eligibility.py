@@ -42,12 +42,26 @@ class Verdict:
 
 def voices(seen: Observation) -> dict[str, Statement]:
     """The members that count: reached, and with a usable copy. A new group's target counts when blank."""
-    is_new = seen.charter.epoch == NEVER
     return {
         name: word
         for name, word in sorted(seen.statements.items())
-        if word.state not in USELESS or (is_new and word.state is CopyState.BLANK and name == seen.target)
+        if word.state not in USELESS or (name == seen.target and _is_about_to_begin(seen.charter, word))
     }
+
+
+def _is_about_to_begin(charter: Charter, word: Statement) -> bool:
+    """Whether a blank copy is that of a new group, and not of one that has lost its disk.
+
+    The owner of a first epoch may die after the commit and before anything of that epoch is durable. Its
+    copy is blank then, and has promised that epoch: an empty disk that was put in later has promised
+    nothing, is not sealed because it is blank, and nobody but itself could make the owner follow.
+    """
+    if word.state is not CopyState.BLANK:
+        return False
+    if charter.epoch == NEVER:
+        return True
+    is_its_own = charter.owner == word.center and charter.in_sync <= {word.center}
+    return is_its_own and charter.history[-1].fork_seq == 0 and word.promised >= charter.epoch
 
 
 def belongs(charter: Charter, word: Statement) -> int:

@@ -25,7 +25,7 @@ from drsync.core.plan import (
 )
 from drsync.model.charter import Charter, Intent, IntentKind
 from drsync.model.copy import CopyState
-from drsync.model.epoch import Epoch, make
+from drsync.model.epoch import NEVER, Epoch, make
 from drsync.model.group import Mode
 from drsync.model.position import Loss
 from tests.core.groups import charter
@@ -336,6 +336,28 @@ def test_a_new_group_opens_at_a_blank_copy() -> None:
     assert end == Done("a owns the group in epoch 1")
     assert world.charter.history[-1].fork_seq == 0
     assert world.charter.in_sync == {"a"}
+
+
+@pytest.mark.parametrize("is_unclean", [False, True])
+def test_an_owner_that_dies_before_anything_of_a_first_epoch_is_durable_opens_again(is_unclean: bool) -> None:
+    """Its promise shows that it is the same disk; whoever was answered lost what was never flushed."""
+    died, _ = run(town(is_new=True), Request(OPEN, "a"), commands_max=3)
+    assert (died.charter.epoch, died.words["a"].promised) == (1, 1)
+    back = died.restarted("a")
+    back = back.says(replace(back.words["a"], state=CopyState.BLANK, unclean=is_unclean))
+    after, end = run(back, Request(OPEN, "a"))
+    assert isinstance(end, Done), end
+    assert (after.charter.epoch, after.charter.owner) == (2, "a")
+    assert after.charter.history[-1].loss is (Loss.VOLATILE if is_unclean else Loss.NONE)
+
+
+def test_an_owner_of_a_first_epoch_with_an_empty_disk_does_not_open() -> None:
+    died, _ = run(town(is_new=True), Request(OPEN, "a"), commands_max=3)
+    back = died.restarted("a")
+    back = back.says(replace(back.words["a"], state=CopyState.BLANK, promised=NEVER))
+    assert [reason.code for reason in refused(back, Request(OPEN, "a"), "a", "b", "c").reasons] == [
+        "copy_failed"
+    ]
 
 
 def test_a_restarted_owner_needs_a_new_epoch_and_no_wait() -> None:

@@ -84,7 +84,7 @@ class Town:
         self._logs: dict[str, CallLog] = {}
         self._has_ended = False
         self._promises: dict[str, Epoch] = {}
-        self.world.disk_changed.append(lambda name: self._promises.pop(name, None))
+        self.world.disk_changed.append(self._forget_promise)
         self._commits = 0
         self._commands = 0
         self._waiting: list[Death] = []
@@ -165,6 +165,9 @@ class Town:
         if death.kind is Kind.COMMAND:
             return coordinator.crash_after_command is None
         return coordinator.disk.charters.at_commit is None
+
+    def _forget_promise(self, name: str) -> None:
+        self._promises.pop(name, None)
 
     def _look_at_promises(self) -> None:
         """INV-03, after every event while a death is due: what was stated a moment before it must last."""
