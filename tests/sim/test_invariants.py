@@ -332,6 +332,15 @@ def test_inv_12_a_member_that_was_never_damaged_and_cannot_be_brought_forward(sc
     assert scene.broken() == "INV-12"
 
 
+def test_inv_12_a_journal_that_took_more_than_its_quota_may_give_up_a_member(scene: Scene) -> None:
+    copy = scene.owner.copy
+    policy = replace(copy.spec.policy, journal_quota_bytes=0)
+    copy.spec = replace(copy.spec, policy=policy)
+    scene.watch.space.before_trim("production", copy, 1)
+    scene.term.plans["remote"] = f"remote needs blocks that the journal {BEYOND}"
+    scene.watch.look()
+
+
 def test_what_two_logs_have_in_common() -> None:
     runs = (EpochRun(Epoch(1), 1, 10, b""), EpochRun(Epoch(2), 11, 20, b""))
     history = (EpochStart(Epoch(1), "a", 0, b""), EpochStart(Epoch(2), "b", 10, b""))

@@ -24,6 +24,7 @@ class Space:
         self._world = world
         self._charters = charters
         self._holdings = holdings
+        self._given_up: dict[str, int] = {}  # center -> what it dropped because its journal was too large
 
     def look(self, name: str, member: Member) -> None:
         """INV-13: images stay behind every view, and its records are kept. Raises ViolationError."""
@@ -47,7 +48,13 @@ class Space:
             )
 
     def look_at_owner(self, term: "OwnerTerm") -> None:
-        """INV-12: nobody whose disk is whole lacks more than the journal holds. Raises ViolationError."""
+        """INV-12: nobody whose disk is whole lacks more than the journal holds. Raises ViolationError.
+
+        Unless the journal took more than its quota: that is what the quota is for, and the plan says so.
+        """
+        copy = term.copy
+        if copy.journal.first_seq - 1 <= self._given_up.get(copy.me.center, -1):
+            return
         for name in NAMES:
             if BEYOND in term.plans.get(name, "") and name not in self._world.harmed:
                 raise ViolationError("INV-12", f"{name} was never damaged, and {term.plans[name]}")
@@ -58,7 +65,10 @@ class Space:
         Called by the code under test: what is wrong is noted, not raised.
         """
         world, charter = self._world, self._charters.newest()
-        if charter is None or copy.journal.held_bytes > copy.spec.policy.journal_quota_bytes:
+        if charter is None:
+            return
+        if copy.journal.held_bytes > copy.spec.policy.journal_quota_bytes:
+            self._given_up[name] = max(through_seq, self._given_up.get(name, 0))
             return
         for other in NAMES:
             theirs = self._holdings.of(other).copy
