@@ -40,7 +40,7 @@ Shipped = Callable[..., Any]
 Spoil = Callable[[Shipped], Shipped]
 """Shipped code -> what takes its place."""
 
-THAW_S = 0.5  # because a drain takes less, and a switchover more
+THAW_S = 0.3  # because a drain takes less, and a switchover more
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ def _greets_and_counts(start: Shipped) -> Shipped:
         start(attachment, group_id, is_near=is_near)
         log = attachment._engine.log  # noqa: SLF001
         log.acknowledge(attachment.feed.center, attachment.feed.session, log.epoch, log.appended, 0)
+        attachment._engine.settle()  # noqa: SLF001
 
     return mistaken
 

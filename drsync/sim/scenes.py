@@ -17,7 +17,7 @@ from drsync.sim.store_disk import Moment
 if TYPE_CHECKING:
     from drsync.sim.world import World
 
-SCENE_RATE = 0.6  # of the seeds have a scene
+SCENE_RATE = 0.8  # of the seeds have a scene
 BEGIN_S = (0.3, 1.2)  # after the group has settled, because whoever runs the world waits for that, too
 FAULT_EVERY_S = 6.0  # between other faults, because a scene that is broken into shows nothing
 LEASE_MAX_S = 2.0  # because a scene waits for leases again and again
@@ -25,6 +25,7 @@ DETECT_S = 0.5  # beyond the lease
 ANTI_FLAP_S = 20.0
 DEATHS = 6
 BLINK_S = (0.05, 0.6)
+PLUGGED_S = (0.4, 2.0)  # because a lost peer is attached again after some tenths of a second
 FOLD_LOOK_S = 0.001  # because a fold takes some milliseconds
 FOLD_CALLS = (1, 16)  # because a fold and the note before it are so many
 NOTED_S = 2.0  # because within that what is durable is noted to be so
@@ -421,11 +422,13 @@ def _frozen_alone(world: "World", dice: random.Random) -> Scene:
     pair = yield from _settled(world)
     if pair is None:
         return
-    owner, _ = pair
+    owner, mate = pair
+    _sever(world, _between([mate], world.places))
+    yield from _until(lambda: _is_dropped(world, mate))
     world.order("switchover", "remote")
     yield from _until(lambda: _promised(world, "remote") > 0, FOLD_LOOK_S * 5)
-    lines = _between([owner], ["remote", COORDINATOR])
-    yield from _cut(world, lines, _wait(_lease(world) * 2 + dice.uniform(*ALONE_S)))
+    _sever(world, _between([owner], world.places))
+    yield _lease(world) * 2 + dice.uniform(*ALONE_S)
 
 
 def _loose_plug(world: "World", dice: random.Random) -> Scene:
@@ -435,7 +438,7 @@ def _loose_plug(world: "World", dice: random.Random) -> Scene:
         return
     world.application.rate *= 6
     for _ in range(DEATHS):
-        yield dice.uniform(*BLINK_S)
+        yield dice.uniform(*PLUGGED_S)
         yield from _cut(world, _between([pair[0]], [pair[1]]), _wait(dice.uniform(*BLINK_S)))
     world.application.rate /= 6
 
@@ -498,7 +501,9 @@ def _rotten_mate(world: "World", dice: random.Random) -> Scene:
     if pair is None:
         return
     owner, mate = pair
+    world.application.is_resting = True
     yield NOTED_S
+    world.application.is_resting = False
     if not world.may_harm(mate):
         return
     world.harmed.add(mate)
@@ -508,7 +513,7 @@ def _rotten_mate(world: "World", dice: random.Random) -> Scene:
     if segments:
         first = dice.randrange(*ROT_AT)
         for at in range(first, first + ROT_BYTES, ROT_STEP):
-            segments[min(segments)].flip(at, dice.randrange(8))
+            segments[max(segments)].flip(at, dice.randrange(8))
     world.agents[mate].start()
     yield from _take_over(world, mate)
     world.mend(lines)
@@ -597,7 +602,7 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
 }
 """Every scene by its name."""
 
-FOLDING = frozenset({"deaths_in_folds"})
+FOLDING = frozenset({"deaths_in_folds", "hasty_return", "loose_plug"})
 """These need images that follow soon."""
 
 STRICT = frozenset({"split_strict"})

@@ -39,7 +39,11 @@ class Automatic:
         quiet_s = charter.group.policy.anti_flap_s * DRIFT
         if self._changed_at is not None and now < self._changed_at + quiet_s:
             return f"{target} takes over {now - self._changed_at:.1f} s after the owner changed by itself"
-        return self._answers(charter)
+        return "" if self._is_bound(target) else self._answers(charter)
+
+    def _is_bound(self, target: str) -> bool:
+        """Whether it confirmed to the owner that it may go on: then it promises nothing before that ends."""
+        return any(member.bound_s() > 0 for member in self._world.agents[target].members())
 
     def _answers(self, charter: "Charter") -> str:
         """Whether the owner still answers, by its own lease."""
