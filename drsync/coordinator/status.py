@@ -276,7 +276,8 @@ class Picture:
             return [Line(f"the owner {name} holds writes: {what}", name, None, "It goes on by itself.")]
         if verdict is not None and verdict.state is State.GRAY:
             return [Line(f"the owner {verdict.reason}", name, None, remedy_for(charter, verdict))]
-        return []
+        held = report.report.waiting
+        return [Line(f"the owner {name} holds writes: {held}", name, None, _HELD_REMEDY)] if held else []
 
     def _owner_gone(self, charter: Charter, name: str, verdict: Verdict | None) -> Line:
         book = self._authority.lease(charter.group.id)
@@ -369,6 +370,7 @@ class Picture:
         return []
 
 
+_HELD_REMEDY = "It goes on by itself, or without who is silent if the group's mode allows it."
 _SPACE_REMEDY = "Free space there; it goes on by itself."
 
 
