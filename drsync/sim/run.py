@@ -11,6 +11,7 @@ from drsync.model.copy import CopyState
 from drsync.model.group import Mode
 from drsync.sim import faults, scenes
 from drsync.sim.character import NAMES
+from drsync.sim.coverage import Coverage
 from drsync.sim.invariants import Watch
 from drsync.sim.invariants.automatic import Automatic
 from drsync.sim.ledger import ViolationError
@@ -35,6 +36,7 @@ class Outcome:
     Attributes:
         failure: None if every promise was kept.
         lines: the last that happened.
+        met: situations (`sim.coverage`) and how often.
     """
 
     seed: int
@@ -47,6 +49,7 @@ class Outcome:
     fingerprint: int = 0
     failure: ViolationError | None = None
     lines: list[str] = field(default_factory=list)
+    met: dict[str, int] = field(default_factory=dict)
 
 
 class Run:
@@ -64,6 +67,7 @@ class Run:
         self.settle_s = settle_s
         self.world = World(seed, faults.usual(), keeps_all=keeps_all)
         self.watch = Watch(self.world)
+        self.coverage = Coverage(self.world)
         self.world.disk_changed.append(self.watch.disk_changed)
         self.world.heard.append(Automatic(self.world).heard)
         self.play = scenes.Play(self.world)
@@ -98,6 +102,7 @@ class Run:
         outcome.faults = self.struck
         outcome.fingerprint = world.trace.fingerprint
         outcome.lines = list(world.trace.lines)
+        outcome.met = self.coverage.end()
         return outcome
 
     def _failed(self, outcome: Outcome, found: ViolationError) -> None:
