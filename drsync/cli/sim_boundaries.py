@@ -63,7 +63,7 @@ def boundaries(is_list: bool, **asked: Unpack[Asked]) -> None:
       drsync sim boundaries
       drsync sim boundaries --procedure switchover --all --jobs 4
       drsync sim boundaries --double --json
-      drsync sim boundaries --procedure switchover --at same_city:call:17:within:power
+      drsync sim boundaries --procedure drill --at remote:call:2:after:power
     """
     if is_list:
         _list()
