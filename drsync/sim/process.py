@@ -203,6 +203,11 @@ class Process:
         """Tasks that have not ended."""
         return len(self._tasks)
 
+    @property
+    def has_parked(self) -> bool:
+        """Whether something waits for it to go on."""
+        return bool(self._parked)
+
     # --- life
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:

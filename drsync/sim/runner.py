@@ -49,11 +49,12 @@ class SeedReport(TypedDict):
     lost: int
     faults: int
     fingerprint: str
+    met: dict[str, int]
     failures: list[Failure]
 
 
 class Report(TypedDict):
-    """A series of seeds."""
+    """A series of seeds. `met`: situations of worlds of daemons, and in how many seeds each was met."""
 
     mutant: str
     world: str
@@ -66,6 +67,7 @@ class Report(TypedDict):
     lost: int
     faults: int
     fingerprint: str
+    met: dict[str, int]
     failures: list[Failure]
 
 
@@ -99,6 +101,7 @@ def run_seed(
         lost=0,
         faults=0,
         fingerprint="",
+        met={},
         failures=[],
     )
     for world in worlds_of(mutant, kind):
@@ -151,6 +154,7 @@ def run_seeds(  # noqa: PLR0913  # each says one thing about the series
         lost=0,
         faults=0,
         fingerprint="",
+        met={},
         failures=[],
     )
     fingerprint = 0
@@ -164,6 +168,8 @@ def run_seeds(  # noqa: PLR0913  # each says one thing about the series
         report["openings"] += one["openings"]
         report["lost"] += one["lost"]
         report["faults"] += one["faults"]
+        for situation in one["met"]:
+            report["met"][situation] = report["met"].get(situation, 0) + 1
         report["failures"] += one["failures"]
         fingerprint = (fingerprint * 31 + int(one["fingerprint"] or "0", 16)) % (1 << 64)
         if told is not None:
@@ -197,6 +203,7 @@ def _run_daemons(report: SeedReport, mutant: str | None, broken_s: float) -> Non
     report["lost"] += outcome.lost
     report["faults"] += outcome.faults
     report["fingerprint"] += f"{outcome.fingerprint:08x}"
+    report["met"] = outcome.met
     found = outcome.failure
     if found is not None:
         last = outcome.lines[-LAST_LINES:]
