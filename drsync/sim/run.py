@@ -20,6 +20,7 @@ from drsync.sim.world import World
 BROKEN_S = 25.0  # virtual seconds under faults, because longer runs find less than more seeds
 LOOK_S = 0.05  # because a wrong state should be found near its cause
 IMAGE_LOOK_S = 1.5
+COVERAGE_EVERY = 4  # looks, because what lasts for less is seldom of consequence
 SETTLE_S = 8.0  # because convergence that does not last is none
 HEAL_S = 180.0  # because leases, patience, back-off and a person's decisions all have to pass in it
 LAG_MAX = 30  # records, because what was written within a round trip may be under way
@@ -191,6 +192,8 @@ class Run:
         if self._has_ended:
             return
         self.watch.look()
+        if self.watch.looks % COVERAGE_EVERY == 0:
+            self.coverage.look()
         self.world.later(LOOK_S, self._look)
 
     def _look_at_images(self) -> None:
@@ -209,7 +212,7 @@ class Run:
         names = list(faults.FAULTS)
         if any(weights.values()):
             name = world.dice.choices(names, [weights[one] for one in names])[0]
-            self._do(faults.FAULTS[name][0])
+            self._do("fault", name, faults.FAULTS[name][0])
         world.later(self._wait(world.character.fault_every_s), self._strike)
 
     def _order(self) -> None:
@@ -218,13 +221,14 @@ class Run:
             return
         names = list(faults.ORDERS)
         name = world.dice.choices(names, [faults.ORDERS[one][1] for one in names])[0]
-        self._do(faults.ORDERS[name][0])
+        self._do("order", name, faults.ORDERS[name][0])
         world.later(self._wait(world.character.operator_every_s), self._order)
 
-    def _do(self, fault: faults.Fault) -> None:
+    def _do(self, kind: str, name: str, fault: faults.Fault) -> None:
         words = fault(self.world)
         if words:
             self.struck += 1
+            self.coverage.struck(kind, name)
             self.world.trace.say("world", words)
 
     # --- what must come back
