@@ -9,7 +9,7 @@ from drsync.model.errors import TransientError
 from drsync.ports.transport import LinkKind
 from drsync.sim.network import Network, SimLink, SimTransport
 from drsync.sim.process import UNFINISHED, Life, Process
-from drsync.sim.timeline import Timeline
+from drsync.sim.timeline import StandstillError, Timeline
 
 HOUR_S, A_WHILE_S, TICK_S = 3600, 5, 1
 """Of virtual time, which costs nothing."""
@@ -232,3 +232,87 @@ def test_a_slow_line_asks_its_writer_to_pause(wires: Wires) -> None:
     wires.timeline.run(10)
     assert wires.here.told == ["pause", "resume"]
     assert len(wires.there.data) == 400_000
+
+
+def test_what_a_cut_holds_back_is_not_overtaken(wires: Wires) -> None:
+    assert wires.near is not None
+    wires.network.line("one", "other").rate = 10.0
+    for number in range(10):
+        wires.near.write(b"%010d" % number)  # each takes a second
+    wires.timeline.run(3.5)
+    wires.network.cut("one", "other")
+    wires.timeline.run(5.5)
+    wires.network.mend("one", "other")
+    wires.timeline.run(60)
+    assert wires.there.data == b"".join(b"%010d" % number for number in range(10))
+
+
+def test_what_the_dead_had_sent_arrives_when_the_line_is_mended(wires: Wires) -> None:
+    assert wires.near is not None
+    wires.network.cut("one", "other")
+    wires.near.write(b"last words")
+    wires.one.kill()
+    wires.timeline.run(30)
+    assert wires.there.data == b""
+    wires.network.mend("one", "other")
+    wires.timeline.run(40)
+    assert wires.there.data == b"last words"
+    assert wires.there.told == ["closed by the other side"]
+
+
+def test_what_is_in_the_buffers_of_a_machine_goes_with_its_power(wires: Wires) -> None:
+    assert wires.near is not None
+    wires.network.line("one", "other").rate = 10.0
+    for number in range(10):
+        wires.near.write(b"%010d" % number)
+    wires.timeline.run(4.5)
+    wires.network.is_host_up = lambda place: place != "one"
+    wires.one.kill()
+    wires.timeline.run(60)
+    assert 0 < len(wires.there.data) < 50
+    assert wires.there.told == []
+
+
+def test_whoever_stands_still_takes_nothing_and_its_peer_is_asked_to_pause(wires: Wires) -> None:
+    assert wires.near is not None
+    wires.other.stop()
+    for _ in range(40):
+        wires.near.write(bytes(10_000))
+    wires.timeline.run(20)
+    assert wires.here.told == ["pause"]
+    wires.other.resume()
+    wires.timeline.run(30)
+    assert wires.here.told == ["pause", "resume"]
+
+
+def test_whoever_stands_still_is_not_reached(wires: Wires) -> None:
+    wires.other.stop()
+    wires.dial()
+    wires.timeline.run(30)
+    assert "timed out" in str(wires.error)
+
+
+def test_a_task_that_fails_unheard_is_a_trouble(timeline: Timeline) -> None:
+    async def fails() -> None:
+        raise KeyError
+
+    async def hears() -> None:
+        with pytest.raises(KeyError):
+            await asyncio.ensure_future(fails())
+
+    heard, unheard = process(timeline), process(timeline)
+    heard.spawn(hears())
+    unheard.spawn(fails())
+    timeline.run(A_WHILE_S)
+    assert heard.troubles == []
+    assert "KeyError" in unheard.troubles[0]
+
+
+def test_a_loop_that_never_waits_does_not_hold_up_the_world(timeline: Timeline) -> None:
+    async def spins() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    process(timeline).spawn(spins())
+    with pytest.raises(StandstillError):
+        timeline.run(TICK_S)

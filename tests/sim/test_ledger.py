@@ -132,3 +132,19 @@ def test_what_a_history_holds_and_what_it_admits_to_have_lost() -> None:
     assert not holds(forced, TWO, 1)
     assert covering(forced, ONE, 4) == {Loss.FORCED}
     assert covering(forced, ONE, 3) == set()
+
+
+def test_a_loss_that_was_stated_before_the_write_was_last_held_covers_nothing(ledger: Ledger) -> None:
+    write(ledger, 1, 1)
+    write(ledger, 2, 2)
+    ledger.opened(FORCED, (*FIRST, start(FORCED, 2, Loss.FORCED)), "agent 2")
+    later = Epoch(FORCED + 1)
+    ledger.opened(later, (*FIRST, start(FORCED, 1, Loss.FORCED), start(later, 1)), "agent 3")
+    assert broken(ledger) == "INV-01"
+
+
+def test_a_read_below_what_was_acknowledged_is_noticed(ledger: Ledger) -> None:
+    write(ledger, 1, 1)
+    write(ledger, 2, 2)
+    ledger.was_read(ONE, 1, 3, 0, "production", 9.0)
+    assert broken(ledger) == "INV-14"
