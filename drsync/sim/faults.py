@@ -22,7 +22,7 @@ Fault = Callable[["World"], str]
 
 CUT_S = (0.2, 12.0)  # because some outages are shorter than a lease and some longer than all patience
 LONG_S = (5.0, 25.0)
-SLOW_RATES = (25_000.0, 60_000.0)  # bytes a second, because below a frame in 15 s nothing gets across
+SLOW_RATES = (8_000.0, 25_000.0, 60_000.0)  # bytes a second; a large frame takes half a minute at the lowest
 FULL_ROOM = 96 << 10  # bytes left on a disk that fills up
 DRIFT = (0.995, 1.005)  # because leases allow for one part in a hundred
 WALL_JUMP_S = 3600.0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 QUEUE_HIGH = 256 << 10  # bytes on their way, because a socket's buffers hold about that
 QUEUE_LOW = 64 << 10
+PACKET = 32 << 10  # bytes that arrive together at most, because SSH cuts what is written into such
 RETRANSMIT_S = 0.2  # because TCP waits at least that long for a lost segment
 RETRANSMIT_MAX_S = 3.0  # because its waits double; a line that is mended is found again within them
 CONNECT_TIMEOUT_S = 10.0  # because the real transport has this deadline
@@ -238,7 +239,8 @@ class SimLink:
             return
         self._queued += len(data)
         self._network.bytes += len(data)
-        self._send(bytes(data))
+        for at in range(0, len(data), PACKET):
+            self._send(bytes(data[at : at + PACKET]))
         if self._queued > QUEUE_HIGH and not self._is_paused and self._handler is not None:
             self._is_paused = True
             self._handler.pause_writing()
