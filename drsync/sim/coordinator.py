@@ -25,6 +25,7 @@ from drsync.sim.store_disk import Kept, Moment, StoreDisk
 
 EVENTS_MAX = 1000  # because an answer has no more
 PERSON = "operator"
+USELESS = ("this charter store is an old copy", "the charter store has just started and waits")
 
 
 AtStart = Callable[[Process, Office], None]
@@ -398,6 +399,14 @@ class SimCoordinator:
     def status(self) -> dict[str, object]:
         """What ``GET /v1/status`` says; empty while nobody answers."""
         return self.office.picture.status() if self.office is not None else {}
+
+    def is_useless(self, group: str) -> bool:
+        """Whether its store refuses: it knows no group, is old, or waits for who may never come."""
+        groups = self.status().get("groups")
+        if not isinstance(groups, dict):
+            return False
+        found = groups.get(group)
+        return found is None or str(found["waiting"]).startswith(USELESS)
 
     def _look(self) -> Kept:
         """What is committed: as the running process has it, or read from a copy of its disk."""

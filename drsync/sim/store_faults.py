@@ -14,7 +14,6 @@ BACKUPS_MAX = 3  # because people keep the last few
 DOWN_S = (0.2, 6.0)  # until somebody starts a coordinator on an empty disk
 MOVE_S = (2.0, 8.0)  # until somebody has set up another machine for the coordinator
 CITY = tuple(center.name for center in CENTERS if center.site == CENTERS[0].site)
-USELESS = ("this charter store is an old copy", "the charter store has just started and waits")
 
 
 def back_up(world: "World") -> str:
@@ -57,12 +56,3 @@ def lose_city(world: "World") -> str:
     world.coordinator.lose_store()
     world.later(world.dice.uniform(*MOVE_S), lambda: world.boot(COORDINATOR))
     return "the city is lost for ever, and the store with it"
-
-
-def is_useless(world: "World") -> bool:
-    """Whether the store can be seen to refuse: it knows no group, is old, or waits for who may never come."""
-    groups = world.coordinator.status().get("groups")
-    if not isinstance(groups, dict):
-        return False
-    found = groups.get(world.character.group.name)
-    return found is None or str(found["waiting"]).startswith(USELESS)

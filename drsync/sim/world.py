@@ -6,18 +6,18 @@ Only what exists and how it is put together lives here. What breaks is in `fault
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.model.group import Durability
 from drsync.ports.volume import BlockDevice
-from drsync.sim import character, store_faults
+from drsync.sim import character
 from drsync.sim.agent import SimAgent, Surroundings, install
 from drsync.sim.character import CENTERS, CLUSTER, COORDINATOR, GROUP_ID, NAMES, Character
 from drsync.sim.client import Application, Export
 from drsync.sim.coordinator import SimCoordinator
 from drsync.sim.disk import Disk
-from drsync.sim.disk_nodes import Directory
 from drsync.sim.host import Host
 from drsync.sim.ledger import Ledger
 from drsync.sim.network import Network
@@ -26,6 +26,9 @@ from drsync.sim.timeline import Timeline
 from drsync.sim.trace import Trace
 
 FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
+if TYPE_CHECKING:
+    from drsync.sim.disk_nodes import Directory
+
 OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
 
 
@@ -327,7 +330,7 @@ class World:
             self.replace_disk(failed[0])
             return
         serving = [export.center for export in self.application.exports if not export.is_over]
-        if serving and store_faults.is_useless(self):
+        if serving and self.coordinator.is_useless(self.character.group.name):
             self.order("failover", serving[0], accept_loss=True)
         if serving:
             return
@@ -374,7 +377,7 @@ class World:
         group = self.character.group.name
         if what == "switchover":
             self.coordinator.switchover(group, center)
-        elif what == "failover" and accept_loss and store_faults.is_useless(self):
+        elif what == "failover" and accept_loss and self.coordinator.is_useless(self.character.group.name):
             self.coordinator.failover(group, center, accept_loss=True, without_store=True)
             return f"somebody asks for a failover to {center} without the store"
         elif what == "failover":

@@ -51,7 +51,7 @@ def test_the_newest_charter_that_anybody_remembers_is_what_it_begins_with() -> N
 def test_what_the_store_itself_holds_counts_as_a_memory() -> None:
     own = replace(charter(), version=9, in_sync=frozenset("a"))
     first = generation.first_charter({"b": Memory(charter(), word("b"))}, own, INTENT)
-    assert (first.version, first.in_sync) == (10, {"a"})
+    assert (first.version, first.in_sync) == (10, frozenset("a"))
 
 
 @pytest.mark.parametrize("promised", [make(3, 0, 0), make(3, 65535, 7)])
