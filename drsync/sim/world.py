@@ -25,10 +25,10 @@ from drsync.sim.process import Process
 from drsync.sim.timeline import Timeline
 from drsync.sim.trace import Trace
 
-FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
 if TYPE_CHECKING:
     from drsync.sim.disk_nodes import Directory
 
+FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
 OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
 
 
