@@ -1,5 +1,6 @@
 """Each invariant can fail: a world that was well is doctored, and the watch says what is wrong with it."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from drsync.model.position import EpochRun, EpochStart, Loss, Position
 from drsync.sim import character
 from drsync.sim.character import Character
 from drsync.sim.client import SLOT, pattern
+from drsync.sim.disk import Faults
 from drsync.sim.invariants import Watch
 from drsync.sim.invariants.charters import Charters
 from drsync.sim.invariants.limits import LINKS_MAX
@@ -356,6 +358,18 @@ def test_inv_09_an_image_that_holds_something_else(scene: Scene) -> None:
     assert copy.volumes.applied
     scene.watch.look_at_image("production")
     copy.volumes.views[0].image.write(3 * SLOT, [pattern(123_456)])
+    with pytest.raises(ViolationError, match="INV-09"):
+        scene.watch.look_at_image("production")
+
+
+def test_inv_09_says_nothing_of_a_disk_that_lies_until_it_is_replaced(scene: Scene) -> None:
+    disk = scene.world.hosts["production"].disk
+    disk.faults = Faults(random.Random(1), flipped_read=1e-9)
+    scene.watch.look()
+    disk.faults = None
+    scene.owner.copy.volumes.views[0].image.write(3 * SLOT, [pattern(123_456)])
+    scene.watch.look_at_image("production")
+    scene.watch.images.forget("production")
     with pytest.raises(ViolationError, match="INV-09"):
         scene.watch.look_at_image("production")
 

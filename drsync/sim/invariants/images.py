@@ -9,6 +9,7 @@ from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError
 from drsync.model.position import History
 from drsync.ports.volume import COMPLETE_OK
+from drsync.sim.character import NAMES
 from drsync.sim.client import SLOT, pattern, value_of
 from drsync.sim.ledger import ViolationError
 
@@ -26,10 +27,24 @@ class Images:
         self._world = world
         self._scribbled: dict[str, dict[int, int]] = {}  # view -> slot -> what was written there
         self._scribbles = 0
+        self._has_lied = dict.fromkeys(NAMES, False)
+
+    def look_at_disks(self) -> None:
+        """Notice which disks lie: nothing is expected of an image on them."""
+        for name in NAMES:
+            faults = self._world.hosts[name].disk.faults
+            if faults is not None and (faults.flipped_read or faults.misdirected):
+                self._has_lied[name] = True
+
+    def forget(self, name: str) -> None:
+        """Its disk was replaced or put back."""
+        self._has_lied[name] = False
 
     def look_at_image(self, name: str) -> None:
         """INV-09. Costs a read of all slots. Raises ViolationError."""
         world = self._world
+        if self._has_lied[name]:
+            return  # what it wrote since is anybody's guess, until the disk is replaced
         for member in world.agents[name].members():
             copy = member.copy
             history = self._history(copy)

@@ -76,6 +76,7 @@ class Watch:
             raise world.ledger.broken
         self._no_bugs_in_coordinator()
         charter = self.charters.look()
+        self.images.look_at_disks()
         owners: list[tuple[str, Member]] = []
         members: list[tuple[str, Member]] = []
         for name in NAMES:
@@ -148,6 +149,7 @@ class Watch:
         """The disk of a member was replaced or put back: what was seen of it says nothing any more."""
         self.logs.forget(name)
         self.holdings.forget(name)
+        self.images.forget(name)
 
     def forget_charter(self) -> None:
         """The store was taken away, or put back to what it was."""
