@@ -32,6 +32,7 @@ NOTED_S = 2.0  # because within that what is durable is noted to be so
 ROT_AT = (5000, 9000)  # bytes into a segment, because there are records early
 ROT_BYTES, ROT_STEP = 1024, 32  # because a header is among them then
 WINDOW_S = 20.0  # because what a forced opening leaves behind must not be in any image yet
+SHORT_S = 0.2  # because images that follow at once show what they must not hold yet
 WRITE_RATE = 12.0  # a second at least, because what nobody reads or writes cannot be seen to be wrong
 OPERATOR_EVERY_S = 60.0  # between other orders
 LOOK_S = 0.05  # between looks at what a scene waits for
@@ -96,8 +97,9 @@ def _suit(world: "World", name: str) -> None:
     if name in AUTOMATIC:
         policy = replace(policy, failover=Failover.AUTOMATIC, anti_flap_s=ANTI_FLAP_S)
     policy = replace(policy, lease_s=lease_s, detect_s=lease_s + DETECT_S)
-    if name not in FOLDING:
-        policy = replace(policy, window_s=WINDOW_S)
+    is_folding = name in FOLDING
+    window_s, checkpoint_s = (SHORT_S, SHORT_S) if is_folding else (WINDOW_S, policy.checkpoint_s)
+    policy = replace(policy, window_s=window_s, checkpoint_s=checkpoint_s)
     group = replace(group, policy=policy)
     world.character = replace(
         found,

@@ -17,6 +17,7 @@ from drsync.sim.miniature.world import LEASE, World, link
 
 SCENE_RATE = 0.4  # of the seeds have a scene
 RARE_RATE = 0.35  # of the others have a rarer one
+RAREST_RATE = 0.2  # of those left
 BEGIN = (50, 400)  # ticks, because a scene needs a group that has settled, and time to go on after it
 PATIENCE = 400  # ticks that a scene waits for what it needs before it is given up
 BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
@@ -30,17 +31,17 @@ Scene = Generator[Coordinator | None, None, None]
 
 def begin(world: World, seed: int) -> Scene:
     """The scene of a seed, most often none. Rarer ones have dice of their own, and leave the others be."""
-    dice, table = random.Random(f"scene {seed}"), SCENES
-    if dice.random() >= SCENE_RATE:
-        dice, table = random.Random(f"rare scene {seed}"), RARE
-        if dice.random() >= RARE_RATE:
-            return _pass(0)
-    name = dice.choice(sorted(table))
-    if name in CONFLICTS:
-        world.forbid(CONFLICTS[name])
-    if name in STRICT:
-        world.be_strict()
-    return _after(dice.randrange(*BEGIN), table[name](world, dice))
+    tables = (("scene", SCENE_RATE, SCENES), ("rare scene", RARE_RATE, RARE), ("rarest", RAREST_RATE, RAREST))
+    for label, rate, table in tables:
+        dice = random.Random(f"{label} {seed}")
+        if dice.random() < rate:
+            name = dice.choice(sorted(table))
+            if name in CONFLICTS:
+                world.forbid(CONFLICTS[name])
+            if name in STRICT:
+                world.be_strict()
+            return _after(dice.randrange(*BEGIN), table[name](world, dice))
+    return _pass(0)
 
 
 def _after(ticks: int, scene: Scene) -> Scene:
@@ -273,6 +274,36 @@ def _out_of_sight(world: World, dice: random.Random) -> Scene:
     yield from _cut(world, alone, _pass(dice.randrange(*ALONE)))
 
 
+def _two_generations(world: World, dice: random.Random) -> Scene:
+    """Where the store is, a person forces an opening; far from it, another one starts a new store."""
+    pair = yield from _settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    store = world.stores[-1]
+    world.shrink_rate = 1.0
+    yield from _apart(world, {mate.name}, _until(lambda: mate.name not in store.charter.in_sync))
+    if store is not world.stores[-1]:
+        return
+    far = {link("C", place) for place in (owner.name, mate.name, store.name)}
+    city = {link(owner.name, place) for place in ("C", mate.name, store.name)}
+    yield from _cut(world, far | city, _both(world, mate, dice))
+
+
+def _both(world: World, mate: Member, dice: random.Random) -> Scene:
+    found = procedures.begin(world, IntentKind.FAILOVER, mate.name)
+    if found is None or found.has_begun:
+        return
+    found.target, found.accept_loss = mate.name, True
+    yield from _led(world, found, lambda: mate.is_owner)
+    for _ in range(PATIENCE):
+        if len(world.stores) > 1:
+            break
+        procedures.without_store(world, "C")
+        yield None
+    yield from _pass(AFTERMATH + dice.randrange(*ALONE))
+
+
 def _open_at(world: World, c: Member) -> Scene:
     """Somebody opens at a member, quickly, if nothing else is under way."""
     found = procedures.begin(world, IntentKind.OPEN, c.name)
@@ -307,6 +338,9 @@ RARE: dict[str, Callable[[World, random.Random], Scene]] = {
     "out_of_sight": _out_of_sight,
 }
 """Scenes for what only one of them shows."""
+
+RAREST: dict[str, Callable[[World, random.Random], Scene]] = {"two_generations": _two_generations}
+"""Likewise."""
 
 STRICT = frozenset({"strict_pair"})
 """These need a strict group."""

@@ -38,7 +38,7 @@ CAUGHT_AT = {
     "unknown_cas_assumed": 5,
     "promise_ignored": 23,
     "old_store_accepted": 0,
-    "era_plus_one": 169,
+    "era_plus_one": 43,
     "amnesia_trusted": 41,
     "memory_members_only": 41,
     "bind_forgotten": 55,
