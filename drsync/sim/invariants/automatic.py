@@ -1,6 +1,8 @@
-"""P01: what a coordinator does by itself: only in sync, not while the owner answers, and not again soon."""
+"""P01: what a coordinator does by itself: only in sync, only for an owner that is lost, and not again soon."""
 
 from typing import TYPE_CHECKING
+
+from drsync.core.detection import Sight
 
 if TYPE_CHECKING:
     from drsync.model.charter import Charter
@@ -9,6 +11,8 @@ if TYPE_CHECKING:
 DECIDED = "failover_decided"
 DONE = "failover_done"
 DRIFT = 0.95  # because clocks may run wrong by parts of a thousand, and words take their time
+LOST = frozenset((Sight.SILENT, Sight.UNABLE))
+"""How an owner looks that may be deposed; slow is not dead."""
 
 
 class Automatic:
@@ -39,19 +43,8 @@ class Automatic:
         quiet_s = charter.group.policy.anti_flap_s * DRIFT
         if self._changed_at is not None and now < self._changed_at + quiet_s:
             return f"{target} takes over {now - self._changed_at:.1f} s after the owner changed by itself"
-        return "" if self._is_bound(target) else self._answers(charter)
-
-    def _is_bound(self, target: str) -> bool:
-        """Whether it confirmed to the owner that it may go on: then it promises nothing before that ends."""
-        return any(member.bound_s() > 0 for member in self._world.agents[target].members())
-
-    def _answers(self, charter: "Charter") -> str:
-        """Whether the owner still answers, by its own lease."""
-        world, owner = self._world, charter.owner
-        for member in world.agents[owner].members():
-            term = member.term
-            if term is None or term.engine.is_released or term.charter.epoch != charter.epoch:
-                continue
-            if world.hosts[owner].boottime() < term.engine.lease_until:
-                return f"{owner} is deposed without a person, and still answers"
+        office = self._world.coordinator.office
+        verdict = office.supervision.lookout.verdict(charter.group.id) if office is not None else None
+        if verdict is not None and verdict.sight not in LOST:
+            return f"{charter.owner} is deposed without a person, and is {verdict.sight.value}"
         return ""
