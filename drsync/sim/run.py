@@ -252,6 +252,8 @@ class Run:
         charter = world.charter
         if charter is None or charter.epoch != epoch:
             return "the store knows another epoch"
+        if world.coordinator.is_useless(world.character.group.name):
+            return "the store may not act"
         tips = {}
         beyond = world.beyond_the_journal(exports[0].center)
         for name in world.left:
