@@ -227,7 +227,7 @@ def broken_disk(world: "World") -> str:
     faults = Faults(dice)
     setattr(faults, kind, 0.3)
     world.hosts[name].disk.faults = faults
-    world.later(dice.uniform(*CUT_S), lambda: world.replace_disk(name))
+    world.replace_disk_later(name, dice.uniform(*CUT_S))
     return f"the disk of {name} fails ({kind}) and will be replaced"
 
 
@@ -242,7 +242,7 @@ def lying_disk(world: "World") -> str:
     world.harmed.add(name)
     world.hosts[name].disk.faults = faults
     seconds = world.dice.uniform(*CUT_S)
-    world.later(seconds, lambda: world.replace_disk(name))
+    world.replace_disk_later(name, seconds)
     return f"the disk of {name} lies ({kind.replace('_', ' ')}) for {seconds:.1f} s, then it is replaced"
 
 
@@ -334,9 +334,14 @@ def drill(world: "World") -> str:
 def burst(world: "World") -> str:
     """The application writes ten times as much for a while."""
     application = world.application
-    before = application.rate
-    application.rate = before * 10
-    world.later(world.dice.uniform(0.5, 2.0), lambda: setattr(application, "rate", before))
+    if application.rate >= world.character.write_rate * 10:
+        return ""  # it does already
+
+    def calm_down() -> None:
+        application.rate /= 10
+
+    application.rate *= 10
+    world.later(world.dice.uniform(0.5, 2.0), calm_down)
     return "the application writes ten times as much"
 
 

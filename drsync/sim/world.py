@@ -139,6 +139,10 @@ class World:
         self.trace.say(center, "serves", f"epoch {export.epoch:x}")
         for tell in self.opened:
             tell(export)
+        faults = self.hosts[center].disk.faults
+        if faults is not None and (faults.misdirected or faults.flipped_read):
+            # Nothing in this version finds out that an owner's disk gives back other bytes: somebody does.
+            self.later(0.0, lambda: self.replace_disk(center))
 
     # --- the beginning
 
@@ -268,6 +272,11 @@ class World:
         self.trace.say(name, "has a new disk")
         self.boot(name)
 
+    def replace_disk_later(self, name: str, seconds: float) -> None:
+        """Likewise after a while, unless it was replaced before: the new one may be all that is left."""
+        disk = self.hosts[name].disk
+        self.later(seconds, lambda: self.replace_disk(name) if self.hosts[name].disk is disk else None)
+
     def restore(self, name: str) -> None:
         """A machine is put back to its snapshot, and boots."""
         host = self.hosts[name]
@@ -293,7 +302,7 @@ class World:
         self.crash(name)
         path, file = self.dice.choice(segments)
         file.flip(self.dice.randrange(4096, 16_384), self.dice.randrange(8))
-        self.later(self.dice.uniform(8.0, 15.0), lambda: self.replace_disk(name))
+        self.replace_disk_later(name, self.dice.uniform(8.0, 15.0))
         return path
 
     # --- calm
