@@ -40,6 +40,7 @@ class Asked(TypedDict):
     world: str
     jobs: int
     failures: int
+    is_coverage: bool
 
 
 @json_option
@@ -58,6 +59,7 @@ class Asked(TypedDict):
 @click.option(
     "--failures", type=click.IntRange(1), default=FAILURES_MAX, help="Enough of them.", show_default=True
 )
+@click.option("--coverage", "is_coverage", is_flag=True, help="Also tell what the worlds went through.")
 @click.option("--list-mutants", "is_list", is_flag=True, help="The rules that can be broken.")
 def sim(is_list: bool, incident: Path | None, at: int | None, lang: str, **asked: Unpack[Asked]) -> None:
     """Thousands of disasters in a seeded world.
@@ -127,6 +129,8 @@ def _run(asked: Asked) -> None:
         print_json(report)
     else:
         _show(report, time.perf_counter() - began)
+        if asked["is_coverage"]:
+            _show_coverage(report)
     if report["failures"]:
         click.get_current_context().exit(FAILED)
 
@@ -174,6 +178,19 @@ def _show(report: "Report", seconds: float) -> None:
         _show_failure(failure)
     if not report["failures"]:
         line("Every promise was kept.", GOOD)
+
+
+def _show_coverage(report: "Report") -> None:
+    from drsync.sim.coverage import missing
+    from drsync.sim.faults import FAULTS, ORDERS
+
+    struck = [*(f"fault {name}" for name in FAULTS), *(f"order {name}" for name in ORDERS)]
+    what = table(["situation", "seeds"])
+    for name, seeds in sorted(report["met"].items()):
+        row(what, name, count(seeds))
+    console().print(what)
+    for name in missing(report["met"], struck):
+        line(f"never: {name}", BAD)
 
 
 def _show_failure(failure: "Failure") -> None:
