@@ -13,11 +13,10 @@ from drsync.sim.boundaries import deaths, walk
 from drsync.sim.boundaries.deaths import Death, Kind, Moment, Way
 from drsync.sim.boundaries.procedures import PROCEDURES
 from drsync.sim.boundaries.trial import Ending
-from drsync.sim.disk_files import DiskFiles
-from drsync.sim.disk_nodes import File
 
 SINGLE = 9  # of each procedure, because all of them take an hour
 DOUBLE = 2
+WRONG = 25  # at most, because each is noticed in one of the first
 
 
 @pytest.mark.parametrize("name", PROCEDURES)
@@ -102,24 +101,22 @@ def test_a_sample_meets_every_moment_and_way(number: int) -> None:
 # --- wrong ways: boundaries that cannot fail would prove nothing
 
 
-def broken_by(name: str, at_most: int) -> set[str]:
+def broken_by(name: str, mutant: str | None = None) -> set[str]:
     """The invariants that a walk breaks."""
-    report = walk.walk(name, at_most, failures_max=1)
+    report = walk.walk(name, WRONG, mutant=mutant, failures_max=1)
     return {failure["invariant"] for failure in report["failures"]}
 
 
-def test_syncs_that_do_nothing_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = File.sync
-
-    def lying(self: DiskFiles, call: str, fd: int) -> None:
-        handle = self._handles.get(fd)
-        is_superblock = handle is not None and "superblock" in handle.path
-        monkeypatch.setattr(File, "sync", (lambda _file: None) if is_superblock else shipped)
-        sync(self, call, fd)
-
-    sync = DiskFiles._sync
-    monkeypatch.setattr(DiskFiles, "_sync", lying)
-    assert broken_by("switchover", 60)
+@pytest.mark.parametrize(
+    ("mutant", "name", "invariant"),
+    [
+        ("superblock_not_durable", "switchover", "INV-03"),
+        ("no_truncation", "tail", "INV-18"),
+        ("applied_leads", "in_sync", "INV-09"),
+    ],
+)
+def test_a_wrong_rule_is_noticed(mutant: str, name: str, invariant: str) -> None:
+    assert broken_by(name, mutant) == {invariant}
 
 
 def test_a_promise_that_is_stated_before_it_is_durable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,4 +128,6 @@ def test_a_promise_that_is_stated_before_it_is_durable_is_noticed(monkeypatch: p
 
     later: list[asyncio.Task[None]] = []
     monkeypatch.setattr(GroupCopy, "store", hasty)
-    assert broken_by("switchover", 60)
+    early = [Death("production", Kind.CALL, number, Moment.BEFORE, Way.KILL) for number in range(1, 11)]
+    failures = (walk.run("switchover", (death,)).failure for death in early)
+    assert "INV-03" in next(str(failure) for failure in failures if failure is not None)
