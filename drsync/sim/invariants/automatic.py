@@ -1,4 +1,4 @@
-"""P01: what a coordinator does by itself: only in sync, only for an owner that is lost, and not again soon."""
+"""P01: what a coordinator does by itself: only in sync, for an owner that is lost, and not again soon."""
 
 from typing import TYPE_CHECKING
 
