@@ -288,16 +288,29 @@ def follow_plan(plan: ConnectPlan, statement: Statement, view: compare.OwnerView
             return FollowFrom(
                 after_seq, chain, name, f"keep its records after {after_seq} as {name}, then stream"
             )
-        case compare.StepDown(promised):
-            raise RefusedError(f"{center} has promised epoch {epochs.show(promised)}", code="stale_epoch")
-        case compare.RefuseUnrelated(ours, theirs):
-            raise RefusedError(f"{center} belongs to {theirs}, not {ours}", code="unrelated")
-        case compare.FreezeBoth(epoch, reason):
-            raise RefusedError(f"{center}: epoch {epochs.show(epoch)}: {reason}", code="forked")
-        case compare.Corrupt(seq):
-            raise RefusedError(f"{center} differs from the owner at record {seq}", code="corrupt")
         case _:
-            raise RefusedError(
+            raise _refusal(plan, center, view)
+
+
+def _refusal(plan: ConnectPlan, center: str, view: compare.OwnerView) -> RefusedError:
+    """Why a journal cannot carry out that plan."""
+    match plan:
+        case compare.StepDown(promised):
+            return RefusedError(f"{center} has promised epoch {epochs.show(promised)}", code="stale_epoch")
+        case compare.RefuseUnrelated(ours, theirs):
+            return RefusedError(f"{center} belongs to {theirs}, not {ours}", code="unrelated")
+        case compare.FreezeBoth(epoch, reason):
+            return RefusedError(f"{center}: epoch {epochs.show(epoch)}: {reason}", code="forked")
+        case compare.Corrupt(seq):
+            return RefusedError(f"{center} differs from the owner at record {seq}", code="corrupt")
+        case compare.ExportFork(after_seq, is_image_intact=False):
+            return RefusedError(
+                f"{center} holds records after {after_seq} in its image that the group gave up",
+                code="needs_resync",
+                remedy="replace its storage, and it is filled again; blockwise resync comes later",
+            )
+        case _:
+            return RefusedError(
                 f"{center} needs blocks that the journal, which starts at {view.first_seq}, no longer holds",
                 code="needs_resync",
                 remedy="raise the journal quota; blockwise resync comes with a later version",

@@ -353,7 +353,8 @@ class World:
         term = members[0].term if members else None
         if term is None:
             return []
-        return [name for name in self.left if "no longer holds" in term.plans.get(name, "")]
+        plans = {name: term.plans.get(name, "") for name in self.left}
+        return [name for name, plan in plans.items() if "no longer holds" in plan or "gave up" in plan]
 
     def _has_failed(self, name: str) -> bool:
         agent = self.agents[name].agent
