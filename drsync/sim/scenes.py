@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from drsync.model.group import Failover, Mode
 from drsync.sim.character import COORDINATOR, NAMES
 from drsync.sim.disk import Faults
+from drsync.sim.faults import WALL_JUMP_S
 from drsync.sim.store_disk import Moment
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ NOTED_S = 2.0  # because within that what is durable is noted to be so
 ROT_AT = (5000, 9000)  # bytes into a segment, because there are records early
 ROT_BYTES, ROT_STEP = 1024, 32  # because a header is among them then
 WINDOW_S = 20.0  # because what a forced opening leaves behind must not be in any image yet
+CALM_RATE = 6.0  # because an application that waits for too many writes reads no more
 SHORT_S = 0.2  # because images that follow at once show what they must not hold yet
 WRITE_RATE = 12.0  # a second at least, because what nobody reads or writes cannot be seen to be wrong
 OPERATOR_EVERY_S = 60.0  # between other orders
@@ -223,7 +225,8 @@ def _lone_owner(world: "World", dice: random.Random) -> Scene:
     owner, mate = pair
     is_forgetful = dice.random() < BRANCH_RATE
     if dice.random() < BRANCH_RATE:
-        world.hosts[owner].jump_wall(-3600.0)
+        world.hosts[owner].jump_wall(-WALL_JUMP_S)
+        world.application.rate = CALM_RATE
     _sever(world, lines := _between([owner], world.places))
     if is_forgetful:
         world.coordinator.restart()

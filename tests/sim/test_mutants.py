@@ -45,6 +45,7 @@ CAUGHT_AT: dict[str, tuple[int, str]] = {
     "drill_writes_leak": (36, "INV-09"),
     "rpo_underreports": (26, "INV-23"),
     "superblock_not_durable": (141, "INV-03"),
+    "wall_clock_lease": (52, "INV-14"),
 }
 """A seed that shows each, and the invariant that is broken then."""
 
@@ -74,7 +75,6 @@ NOT_YET = {
     "ack_by_hello",
     "retry_failed_fsync",
     "truncate_corruption",
-    "wall_clock_lease",
 }
 """The world is too kind to these so far."""
 
