@@ -14,7 +14,7 @@ from drsync.sim.boundaries.deaths import Death, Kind, Moment, Way
 from drsync.sim.boundaries.procedures import PROCEDURES
 from drsync.sim.boundaries.trial import Ending
 
-SINGLE = 9  # of each procedure, because all of them take an hour
+SINGLE = 8  # of each procedure, because all of them take an hour
 DOUBLE = 2
 WRONG = 25  # at most, because each is noticed in one of the first
 
