@@ -76,7 +76,7 @@ def a_follower_that_never_comes_back(story: Story) -> None:
     story.wait(5)
     story.why()
     story.expect(
-        "Remote was not overwritten: it stands where it stood.", story.appended("remote") <= before + 1
+        "remote was not overwritten: it stands where it stood.", story.appended("remote") <= before + 1
     )
     story.say("Bringing it level by blocks comes with a later version.")
     story.expect_same_bytes("production", "same_city")
@@ -116,7 +116,7 @@ def a_burst(story: Story) -> None:
         lag = max(lag, story.appended("production") - story.appended("remote"))
         story.watch.look_at_image("remote")
     story.world.application.rate = 10
-    story.expect(f"Remote was {lag} records behind.", lag > 100)
+    story.expect(f"remote was {lag} records behind.", lag > 100)
     story.expect("What it had was a prefix of the log at every moment.", story.appended("remote") > 0)
     story.expect("Its connection was not given up.", not story.heard("needs_resync"))
     story.until("It has caught up.", lambda: story.is_level("remote"))
@@ -152,7 +152,7 @@ def a_repair_that_threw_away(story: Story) -> None:
     story.rot_journal("remote")
     before = journal_of(story, "remote")
     story.power_on("remote")
-    story.until("Remote does not start this copy.", lambda: story.is_failed("remote"))
+    story.until("remote does not start this copy.", lambda: story.is_failed("remote"))
     story.wait(3)
     after = journal_of(story, "remote")
     story.expect("It changed nothing: the files are as they were found.", before == after)
