@@ -35,6 +35,7 @@ class Register:
         self.calls: list[Call] = []
         self._timeline = timeline
         self._start = EMPTY
+        self._since = -1.0  # when this store was begun; what was asked before may be told of another
         self._of_agents: set[tuple[int, Hashable]] = set()
 
     # --- who asks
@@ -107,7 +108,9 @@ class Register:
         return call
 
     def answered(self, call: Call, result: CasResult) -> None:
-        """And was told this."""
+        """And was told this. An answer that was under way when the store was changed says nothing of it."""
+        if call.asked <= self._since:
+            return
         call.result = OUTCOMES[result.outcome]
         if call.result is not Result.UNKNOWN:
             call.answered = self._timeline.now
@@ -131,7 +134,7 @@ class Register:
 
     def forget(self, charter: Charter | None) -> None:
         """The store was taken away or put back to what it was: it begins anew with this charter."""
-        self._start = state_of(charter)
+        self._start, self._since = state_of(charter), self._timeline.now
         self.calls = [call for call in self.calls if call.result is Result.UNKNOWN]
 
 
