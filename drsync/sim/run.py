@@ -11,6 +11,7 @@ from drsync.model.copy import CopyState
 from drsync.model.group import Mode
 from drsync.sim import faults, scenes
 from drsync.sim.character import NAMES
+from drsync.sim.client import Export
 from drsync.sim.coverage import Coverage
 from drsync.sim.invariants import Watch
 from drsync.sim.invariants.automatic import Automatic
@@ -75,6 +76,7 @@ class Run:
         self.broken_s = broken_s
         self.struck = 0
         self._person_at = 0.0
+        self._resting_at = 0
         self._has_ended = False
 
     def execute(self) -> Outcome:
@@ -284,6 +286,7 @@ class Run:
         world = self.world
         world.application.is_resting = True
         self._pass(1.0)
+        self._resting_at = max([1, *(export.device.engine.log.appended for export in self._serving())])
         if not self._pass_until(REST_S, self._are_level) and not self._waits_for_another():
             raise ViolationError("INV-18", f"does not come to rest: {self._why_not() or 'logs differ'}")
 
@@ -295,9 +298,8 @@ class Run:
         return not charter.in_sync.isdisjoint([*world.gone, *world.beyond_the_journal(charter.owner)])
 
     def _are_level(self) -> bool:
-        """Whether all logs that can be equal end alike, and are committed to the end."""
-        world = self.world
-        serving = [export for export in world.application.exports if not export.is_over]
+        """Whether all who can have what was written, and it is committed. The owner goes on with its marks."""
+        world, serving = self.world, self._serving()
         if len(serving) != 1:
             return False
         log = serving[0].device.engine.log
@@ -305,7 +307,10 @@ class Run:
         words = [
             m.statement() for name in world.left if name not in beyond for m in world.agents[name].members()
         ]
-        return log.commit == log.appended and all(word.appended == log.appended for word in words)
+        return all(position >= self._resting_at for position in (log.commit, *(w.appended for w in words)))
+
+    def _serving(self) -> list[Export]:
+        return [export for export in self.world.application.exports if not export.is_over]
 
     def _compare_images(self) -> None:
         world = self.world

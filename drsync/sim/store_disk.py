@@ -128,7 +128,7 @@ class SimPlace:
         connection.at_commit = connection.at_close = None
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        self._kept = connection.serialize()
+        self._kept = _content(connection)
         connection.is_dead = True
 
     def committed(self) -> bytes:
@@ -136,12 +136,18 @@ class SimPlace:
         if self._connection is None:
             return self._kept
         assert not self._connection.in_transaction
-        return self._connection.serialize()
+        return _content(self._connection)
 
     def put(self, kept: bytes) -> None:
         """Replace what is there, as `committed` gave it; nobody may have it open."""
         assert self._connection is None, f"{self.name} is in use"
         self._kept = kept
+
+
+def _content(connection: sqlite3.Connection) -> bytes:
+    """The file's bytes; SQLite refuses to give those of a database into which nothing was ever written."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return connection.serialize() if pages else b""
 
 
 class SimNote:
