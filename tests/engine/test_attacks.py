@@ -305,6 +305,7 @@ async def test_a_view_of_records_that_are_cut_reads_nothing_any_more(tmp_path: P
         view = mate.views.hold("v", mate.copy.journal.tip.seq)
         await view.build()
         device = view.device(GROUP.volumes[0])
+        assert [is_hole for _, is_hole in device.extents(0, device.size, 9)] == [True, False, True]
         charter = await place.charter()
         epoch = Epoch(charter.epoch + 1)
         await mate.seal(epoch)
@@ -313,6 +314,7 @@ async def test_a_view_of_records_that_are_cut_reads_nothing_any_more(tmp_path: P
         assert mate.copy.journal.tip.seq == fork.seq
         assert mate.views.ids() == []
         assert device.read_into(0, memoryview(bytearray(BLOCK))) != 0
+        assert device.extents(0, device.size, 9) == [(device.size, False)]
         with pytest.raises(RefusedError):
             await view.hash()
 

@@ -242,6 +242,14 @@ def test_with_fsync_durability_every_write_waits_for_the_disk(tmp_path: Path) ->
     bench.journal.close()
 
 
+def test_a_hole_is_told_from_the_moment_it_may_be_read_and_never_without_a_lease(bench: Bench) -> None:
+    bench.device.zero(4096, 8192, b"z1", fua=False, is_trim=True)
+    bench.device.submit(bench.client)
+    assert bench.device.extents(0, SIZE, 9) == [(4096, False), (8192, True), (SIZE - 12288, False)]
+    bench.clock.instant = 200.0
+    assert bench.device.extents(0, SIZE, 9) == [(SIZE, False)]
+
+
 def test_without_a_lease_nothing_is_answered_or_read(bench: Bench) -> None:
     bench.clock.instant = 200.0
     bench.write(b"w1", 0, b"x" * 4096)

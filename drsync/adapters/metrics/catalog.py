@@ -150,7 +150,7 @@ PACED_SECONDS = _counter("drsync_paced_seconds_total", "Time they were held back
 
 WRITES = _counter("drsync_volume_writes_total", "Write requests.", "group")
 WRITE_BYTES = _counter("drsync_volume_written_bytes_total", "Bytes written.", "group")
-READS = _counter("drsync_volume_reads_total", "Read requests answered.", "group")
+READS = _counter("drsync_volume_reads_total", "Reads of stored data; a hole that is told is none.", "group")
 READ_BYTES = _counter("drsync_volume_read_bytes_total", "Bytes read.", "group")
 FLUSHES = _counter("drsync_volume_flushes_total", "Flush requests.", "group")
 BATCHES = _counter("drsync_batches_total", "Batches appended; writes that come together share one.", "group")

@@ -73,8 +73,10 @@ class StructuredTransmission(Transmission):
         self._submit()
         if not self._is_open:
             return
-        if length:
+        if length >= HOLES_FROM_BYTES:
             self._read_now(word, cookie, offset, length)
+        elif length:
+            self._read_data(word, cookie, offset, length, length)
         else:
             self._put(chunks.nothing(cookie))
 

@@ -292,6 +292,40 @@ def test_a_read_is_whole_whatever_is_stored(
     assert len(found) == 1 or not (flags & DF or length < HOLES_FROM_BYTES)
 
 
+requests = st.tuples(
+    st.sampled_from([READ, WRITE, FLUSH, TRIM, 5, ZEROES, STATUS, 8]),
+    st.integers(0, 63),
+    st.one_of(st.integers(0, SIZE), st.integers(0, 2**64 - 1)),
+    st.one_of(st.integers(0, 9), st.integers(0, SIZE), st.just(2**32 - 1)),
+)
+
+
+@given(st.lists(requests, max_size=12), st.booleans(), st.sampled_from([0, errno.EIO, errno.EAGAIN]))
+def test_every_request_gets_one_answer_whatever_is_asked(
+    asked: list[tuple[int, int, int, int]], tells: bool, error: int
+) -> None:
+    device = MemoryDevice(SIZE)
+    device.failing_reads = error
+    wire = Wire(device, tells_allocation=tells)
+    stream = b""
+    for cookie, (command, flags, offset, wanted) in enumerate(asked):
+        length = wanted % 100 if command == WRITE else wanted
+        stream += ask(command, cookie, offset, length, flags) + bytes(length if command == WRITE else 0)
+    while stream:
+        stream = stream[len(stream) - wire.feed(stream) :]
+        wire.transmission.deliver()
+    device.let_read()
+    for _ in asked:
+        wire.transmission.deliver()
+
+    answered = wire.chunks()
+    assert sorted(chunk.cookie for chunk in answered if chunk.is_last) == list(range(len(asked)))
+    assert wire.transmission.in_flight_bytes == 0
+    for chunk in answered:
+        command = asked[chunk.cookie][0]
+        assert (chunk.kind == -1) == (command not in {READ, STATUS})
+
+
 u64, u32 = st.integers(0, 2**64 - 1), st.integers(1, 2**32 - 64)
 cookies = st.binary(min_size=8, max_size=8)
 
