@@ -27,6 +27,7 @@ HEAL_S = 180.0  # because leases, patience, back-off and a person's decisions al
 LAG_MAX = 30  # records, because what was written within a round trip may be under way
 PERSON_S = 20.0  # between the decisions of a person
 LEFT_OUT_RATE = 0.2  # of the runs are mended but for one member
+POLL_S = 0.037  # because what comes every so many tenths of a second must not always be under way then
 REST_S = 12.0  # because what is under way arrives within a retransmission, and is compared then
 BEGIN_S = 20.0  # because a group that nobody disturbs serves within seconds
 
@@ -185,7 +186,7 @@ class Run:
         timeline = self.world.timeline
         end = timeline.now + seconds
         while timeline.now < end:
-            self._pass(0.25)
+            self._pass(POLL_S)
             if is_so():
                 return True
         return False
@@ -297,7 +298,7 @@ class Run:
             return False
         return not charter.in_sync.isdisjoint([*world.gone, *world.beyond_the_journal(charter.owner)])
 
-    def _are_level(self) -> bool:
+        """Whether all who can have what was written, and it is committed. The owner's marks go on."""
         """Whether all who can have what was written, and it is committed. The owner goes on with its marks."""
         world, serving = self.world, self._serving()
         if len(serving) != 1:
