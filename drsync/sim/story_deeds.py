@@ -1,5 +1,7 @@
 """What people, power and cables do in a story: each deed is told, then done."""
 
+from abc import ABC, abstractmethod
+
 from drsync.sim.character import COORDINATOR
 from drsync.sim.coordinator import Order
 from drsync.sim.disk import Disk, Faults
@@ -13,7 +15,7 @@ FIRST_RECORDS = 4096 + 300  # bytes from the beginning of a segment, because its
 UNUSED = 40_000  # bytes from the beginning of a volume, because stories write only to the first 8 KiB
 
 
-class Deeds:
+class Deeds(ABC):
     """What is done to one world.
 
     Attributes:
@@ -22,9 +24,9 @@ class Deeds:
 
     world: World
 
+    @abstractmethod
     def say(self, text: str) -> None:
         """Something that the reader should know, at this moment."""
-        raise NotImplementedError
 
     # --- lines
 
@@ -214,6 +216,7 @@ class Deeds:
         self._store_changed()
         self.world.coordinator.start()
 
+    @abstractmethod
     def _store_changed(self) -> None:
         """What is looked at from outside must not be compared with what was there before."""
 
