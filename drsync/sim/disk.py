@@ -142,6 +142,14 @@ class Disk:
         """A bit rots. Raises OSError."""
         self.file(path).flip(offset, bit)
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it holds, or may be about to hold, other bytes than were written."""
+        faults = self.faults
+        if faults is not None and (faults.misdirected or faults.flipped_read):
+            return True
+        return any(file.is_damaged for _, file in self.files())
+
     def room(self) -> int | None:
         """Free pages; None for as many as anybody wants."""
         if self.capacity is None:

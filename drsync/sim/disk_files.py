@@ -332,6 +332,7 @@ class DiskFiles:
             name, other = path, file
             at = faults.dice.randrange(max(file.size - len(data), 0) + 1) // SECTOR * SECTOR
         faults.damaged += [name, path]
+        file.is_damaged = other.is_damaged = True
         other.write(at, data)
 
 

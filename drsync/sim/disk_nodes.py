@@ -30,9 +30,21 @@ class File:
         blocks: pages of disk it takes.
         unsynced: changes since the last sync, in order.
         holder: who has it locked.
+        is_damaged: whether it holds something else than was written, through no fault of a process.
     """
 
-    __slots__ = ("_before", "_ghosts", "_shape", "blocks", "holder", "pages", "reserved", "size", "unsynced")
+    __slots__ = (
+        "_before",
+        "_ghosts",
+        "_shape",
+        "blocks",
+        "holder",
+        "is_damaged",
+        "pages",
+        "reserved",
+        "size",
+        "unsynced",
+    )
 
     def __init__(self) -> None:
         self.pages: dict[int, bytes] = {}
@@ -41,6 +53,7 @@ class File:
         self.blocks = 0
         self.unsynced: list[Change] = []
         self.holder: object = None
+        self.is_damaged = False
         self._before: dict[int, bytes | None] = {}  # durable content of the pages with unsynced changes
         self._ghosts: dict[int, bytes | None] = {}  # of pages that look clean after a sync that failed
         self._shape: tuple[int, int] | None = None  # durable size and reserved bytes, when they differ
@@ -134,6 +147,7 @@ class File:
         disk.lose(dice, chance)
         touched = {**self._ghosts, **self._before}
         self.sync()
+        self.is_damaged = True
         self._ghosts = {
             index: disk.pages.get(index)
             for index in touched
@@ -148,6 +162,7 @@ class File:
 
     def flip(self, offset: int, bit: int = 0) -> None:
         """A bit rots on the disk."""
+        self.is_damaged = True
         index, within = divmod(offset, PAGE)
         for pages in (self.pages, self._before):
             if pages is self.pages or index in pages:
@@ -160,6 +175,7 @@ class File:
         twin = File()
         twin.pages, twin.size, twin.reserved = dict(self.pages), self.size, self.reserved
         twin.blocks, twin.unsynced = self.blocks, list(self.unsynced)
+        twin.is_damaged = self.is_damaged
         twin._before, twin._ghosts, twin._shape = dict(self._before), dict(self._ghosts), self._shape
         return twin
 

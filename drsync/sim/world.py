@@ -194,9 +194,15 @@ class World:
         charter = self.charter
         if charter is None or self.is_calm:
             return False
-        self.harmed = {one for one in sorted(self.harmed) if not self._has_recovered(one, charter)}
+        self.forget_harm()
         others = [one for one in sorted(charter.in_sync) if one != name and self.is_sound(one)]
         return self.harmed <= {name} and bool(others)
+
+    def forget_harm(self) -> None:
+        """Whoever was harmed and has caught up on a disk that is whole is held to its promises again."""
+        charter = self.charter
+        if charter is not None:
+            self.harmed = {one for one in sorted(self.harmed) if not self._has_recovered(one, charter)}
 
     def is_sound(self, name: str) -> bool:
         """Whether a member runs and its copy is whole."""
@@ -208,7 +214,7 @@ class World:
 
     def _has_recovered(self, name: str, charter: Charter) -> bool:
         members = self.agents[name].members()
-        if not self.is_sound(name):
+        if not self.is_sound(name) or self.hosts[name].disk.is_damaged:
             return False
         word = members[0].statement()
         newest = self.ledger.last_promised()

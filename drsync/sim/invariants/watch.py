@@ -107,6 +107,7 @@ class Watch:
     def _look_seldom(self) -> None:
         charter = self.charters.now
         if self.looks % SELDOM == 0:
+            self._world.forget_harm()
             self.limits.look()
             for name in NAMES:
                 self.images.look_at_views(name)
