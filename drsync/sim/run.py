@@ -298,8 +298,8 @@ class Run:
             return False
         return not charter.in_sync.isdisjoint([*world.gone, *world.beyond_the_journal(charter.owner)])
 
+    def _are_level(self) -> bool:
         """Whether all who can have what was written, and it is committed. The owner's marks go on."""
-        """Whether all who can have what was written, and it is committed. The owner goes on with its marks."""
         world, serving = self.world, self._serving()
         if len(serving) != 1:
             return False
