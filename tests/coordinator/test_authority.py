@@ -9,7 +9,7 @@ from drsync.adapters.sqlite.mark import FileMarkNote
 from drsync.adapters.sqlite.members import MemberMemory
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.coordinator.authority import Authority
-from drsync.coordinator.forms import OwnerReport
+from drsync.coordinator.forms import OwnerReport, SeenCharter
 from drsync.coordinator.sessions import SessionTable
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
@@ -62,6 +62,15 @@ async def test_another_incarnation_that_is_behind_has_gone_back(tmp_path: Path) 
 async def test_a_center_that_never_had_a_copy_has_not_lost_one(tmp_path: Path) -> None:
     authority = await _authority(tmp_path)
     assert not authority.register_missing(GROUP.id, "same_city")
+
+
+async def test_an_old_store_hands_out_no_start_tokens(tmp_path: Path) -> None:
+    """Else the newest store, once it is put back, would find tokens that it never gave, and distrust itself."""
+    authority = await _authority(tmp_path)
+    assert authority.check_token("remote", 0) == (1, False)
+    authority.remembered("remote", {GROUP.id: SeenCharter(name=GROUP.name, version=7, epoch=2)})
+    assert authority.check_token("remote", 1) == (1, False)
+    assert authority.check_token("same_city", 0) == (1, False)  # has not seen more than this store holds
 
 
 async def _authority(directory: Path) -> Authority:
