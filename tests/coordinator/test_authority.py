@@ -65,7 +65,7 @@ async def test_a_center_that_never_had_a_copy_has_not_lost_one(tmp_path: Path) -
 
 
 async def test_an_old_store_hands_out_no_start_tokens(tmp_path: Path) -> None:
-    """Else the newest store, once it is put back, would find tokens that it never gave, and distrust itself."""
+    """Else the newest store, once put back, would find tokens that it never gave, and distrust itself."""
     authority = await _authority(tmp_path)
     assert authority.check_token("remote", 0) == (1, False)
     authority.remembered("remote", {GROUP.id: SeenCharter(name=GROUP.name, version=7, epoch=2)})
