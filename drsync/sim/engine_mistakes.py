@@ -89,22 +89,22 @@ def _replaced(place: str, spoil: Spoil) -> Iterator[None]:
 def _greets_and_counts(start: Shipped) -> Shipped:
     def mistaken(attachment: "Attachment", group_id: str, *, is_near: bool) -> None:
         start(attachment, group_id, is_near=is_near)
-        log = attachment._engine.log  # noqa: SLF001
+        log = attachment._engine.log
         log.acknowledge(attachment.feed.center, attachment.feed.session, log.epoch, log.appended, 0)
-        attachment._engine.settle()  # noqa: SLF001
+        attachment._engine.settle()
 
     return mistaken
 
 
 def _claims_durable(_: Shipped) -> Shipped:
     def mistaken(receiver: "Receiver") -> None:
-        receiver._is_ack_due = False  # noqa: SLF001
+        receiver._is_ack_due = False
         if receiver.is_lost or not receiver.is_current:
             return
         journal = receiver.copy.journal
         tip = journal.tip
         word = data.Ack(receiver.epoch, tip.seq, tip.seq, receiver.copy.volumes.applied, tip.chain)
-        receiver._channel.send(FrameType.ACK, receiver._stream, [data.encode_ack(word)])  # noqa: SLF001
+        receiver._channel.send(FrameType.ACK, receiver._stream, [data.encode_ack(word)])
 
     return mistaken
 
@@ -118,7 +118,7 @@ def _tries_again(sync: Shipped) -> Shipped:
             try:
                 return int(sync(journal))
             except FailedCopyError:
-                journal._failed = ""  # noqa: SLF001
+                journal._failed = ""
         return int(sync(journal))
 
     return mistaken
@@ -140,7 +140,7 @@ def _accepts_damage(_: Shipped) -> Shipped:
 
 def _unsynced(_: Shipped) -> Shipped:
     def mistaken(block: "SuperblockFiles", path: "Path", content: bytes, offset: int) -> None:
-        files = block._files  # noqa: SLF001
+        files = block._files
         fd = files.open(path, 0o102)  # O_RDWR | O_CREAT
         files.allocate(fd, 0, SLOTS * SLOT_BYTES)
         files.pwritev(fd, [content], offset)
@@ -156,8 +156,8 @@ def _opens_by_memory(run: Shipped) -> Shipped:
     async def mistaken(member: "Member") -> None:
         charter, durable = member.charter, member.copy.durable
         if charter is not None and charter.owner == member.copy.me.center and durable.follow == charter.epoch:
-            member._start_term(charter)  # noqa: SLF001
-            member.lease_granted(member._world.clock.now(), charter.group.policy.lease_s)  # noqa: SLF001
+            member._start_term(charter)
+            member.lease_granted(member._world.clock.now(), charter.group.policy.lease_s)
         await run(member)
 
     return mistaken

@@ -1,0 +1,408 @@
+"""The scenes: each breaks and mends things in an order that dice hardly find. What comes of it is open."""
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+from drsync.sim.character import COORDINATOR, NAMES
+from drsync.sim.disk import Faults
+from drsync.sim.faults import WALL_JUMP_S
+from drsync.sim.scene_parts import (
+    Scene,
+    is_dropped,
+    lease_of,
+    lines_between,
+    pair_in_sync,
+    serves_at,
+    settled,
+    sever,
+    take_over,
+    until,
+    wait,
+    while_apart,
+    while_cut,
+)
+from drsync.sim.store_disk import Moment
+
+if TYPE_CHECKING:
+    from drsync.sim.world import World
+
+DETECT_S = 0.5  # beyond the lease
+DEATHS = 6
+BLINK_S = (0.05, 0.6)
+PLUGGED_S = (0.4, 2.0)  # because a lost peer is attached again after some tenths of a second
+FOLD_LOOK_S = 0.001  # because a fold takes some milliseconds
+FOLD_CALLS = (1, 16)  # because a fold and the note before it are so many
+NOTED_S = 2.0  # because within that what is durable is noted to be so
+ROT_AT = (5000, 9000)  # bytes into a segment, because there are records early
+ROT_BYTES, ROT_STEP = 1024, 32  # because a header is among them then
+CALM_RATE = 6.0  # because an application that waits for too many writes reads no more
+BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
+ALONE_S = (0.5, 3.0)  # that somebody may go on alone
+LEASES = (1.1, 1.6)  # because an owner that lost sight of the coordinator asks for company in its last lease
+CITY = ("production", "same_city")
+
+
+def lone_owner(world: "World", dice: random.Random) -> Scene:
+    """The owner is cut off from everybody, and its mate takes over; perhaps the coordinator starts afresh."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    is_forgetful = dice.random() < BRANCH_RATE
+    if dice.random() < BRANCH_RATE:
+        world.hosts[owner].jump_wall(-WALL_JUMP_S)
+        world.application.rate = CALM_RATE
+    sever(world, lines := lines_between([owner], world.places))
+    if is_forgetful:
+        world.coordinator.restart()
+    yield from take_over(world, mate)
+    yield dice.uniform(*ALONE_S) + lease_of(world)
+    world.mend(lines)
+
+
+def company_leaves(world: "World", dice: random.Random) -> Scene:
+    """Who confirmed that the owner may go on without the store takes over where nobody sees the owner."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    alone = lines_between([owner], [COORDINATOR])
+    yield from while_cut(world, alone, wait(lease_of(world) * dice.uniform(*LEASES)))
+    is_sudden = dice.random() < BRANCH_RATE
+    if is_sudden:
+        for name in NAMES:
+            if name != owner:
+                world.agents[name].restart()
+    others = [owner] if is_sudden or dice.random() < BRANCH_RATE else []
+    keep = take_over(world, mate)
+    yield from while_apart(world, others, keep) if others else while_cut(world, alone, keep)
+    yield dice.uniform(*ALONE_S)
+
+
+def split(world: "World", dice: random.Random, pairs: list[tuple[str, str]]) -> Scene:
+    """The owner and a friend on one side; an heir and the coordinator on the other."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    named = {"mate": mate, "remote": "remote"}
+    friend, heir = (named[name] for name in dice.choice(pairs))
+    yield from while_apart(
+        world, [owner, friend], take_over(world, heir, accept_loss=dice.random() < BRANCH_RATE)
+    )
+    yield from while_apart(world, [owner, friend], wait(lease_of(world) + dice.uniform(*ALONE_S)))
+
+
+def split_pair(world: "World", dice: random.Random) -> Scene:
+    """The owner has one other member beside it and no store; the third one takes over at the store."""
+    yield from split(world, dice, [("mate", "remote"), ("remote", "mate")])
+
+
+def split_strict(world: "World", dice: random.Random) -> Scene:
+    """The remote member, which is in sync, takes over; owner and mate have only each other."""
+    for name in ("remote", "production"):  # whoever owned a strict group stays in sync
+        yield from take_over(world, name, what="switchover")
+    yield from split(world, dice, [("mate", "remote")])
+
+
+def lagging_heir(world: "World", dice: random.Random) -> Scene:
+    """The remote member, which lags, takes over: with the tail of others in reach, or by force."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    lagging = lines_between([owner, mate], ["remote"])
+    yield from while_cut(world, lagging, wait(dice.uniform(*ALONE_S)))
+    way = dice.choice(("donors", "owner is dead", "refused", "forced"))
+    if way == "owner is dead":
+        world.crash(owner)
+        yield from take_over(world, "remote")
+    elif way == "donors":
+        yield from while_cut(world, lines_between([owner], ["remote"]), take_over(world, "remote"))
+    else:
+        is_forced = way == "forced"
+        yield from while_apart(world, CITY, take_over(world, "remote", accept_loss=is_forced))
+    yield dice.uniform(*ALONE_S)
+
+
+def dark_city(world: "World", dice: random.Random) -> Scene:
+    """Both city members lose what they had not flushed, at once; one of them opens again."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    world.application.rate *= 4
+    yield dice.uniform(*ALONE_S)
+    for name in CITY:
+        world.crash(name)
+    world.application.rate /= 4
+    target = dice.choice(pair)
+    if dice.random() < BRANCH_RATE:
+        yield from take_over(world, target)
+        return
+    other = mate if target == owner else owner
+    yield from while_apart(world, [other], take_over(world, target, accept_loss=dice.random() < BRANCH_RATE))
+    yield dice.uniform(*ALONE_S)
+
+
+def dark_owner(world: "World", dice: random.Random) -> Scene:
+    """The owner loses what it had not flushed; whoever has it is silent when the owner comes back."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    world.application.rate *= 4
+    yield dice.uniform(*ALONE_S)
+    world.application.rate /= 4
+    world.crash(owner)
+    yield from while_apart(world, [mate], take_over(world, owner))
+    yield dice.uniform(*ALONE_S)
+
+
+def hasty_return(world: "World", dice: random.Random) -> Scene:
+    """A mate loses what it had not flushed, catches up, and takes over."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    world.crash(mate)
+    yield from until(lambda: world.is_sound(mate))
+    if dice.random() < BRANCH_RATE:
+        yield from until(lambda: pair_in_sync(world) is not None)
+    yield from while_apart(world, [owner], take_over(world, mate))
+    yield dice.uniform(*ALONE_S)
+
+
+def old_store(world: "World", dice: random.Random) -> Scene:
+    """A store comes back from a backup that counts on a member dropped since; only that reaches it."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    backup = world.coordinator.backup()
+    yield from while_apart(world, [mate], until(lambda: is_dropped(world, mate)))
+    yield from while_apart(world, [mate], wait(dice.uniform(*ALONE_S)))
+    if not world.coordinator.is_alive:
+        return
+    newest = world.coordinator.backup()
+    if dice.random() < BRANCH_RATE:
+        world.crash(owner)
+    world.coordinator.restart(backup)
+    yield from while_apart(world, [mate, COORDINATOR], take_over(world, mate))
+    yield dice.uniform(*ALONE_S)
+    world.coordinator.restart(newest)
+
+
+def gone_back(world: "World", dice: random.Random) -> Scene:
+    """A mate is put back to a snapshot, and takes over where nobody remembers more than the coordinator."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    world.snapshots[mate] = world.hosts[mate].disk.snapshot()
+    world.agents[mate].restart()  # twice, because a repeated start token may have got lost on the way
+    yield from until(lambda: world.is_sound(mate))
+    yield dice.uniform(*ALONE_S)
+    world.agents[mate].restart()
+    yield from until(lambda: world.is_sound(mate))
+    yield dice.uniform(*ALONE_S)
+    if not world.may_harm(mate):
+        return
+    world.restore(mate)
+    yield from while_apart(world, [owner], take_over(world, mate))
+    yield dice.uniform(*ALONE_S)
+
+
+def forgotten_promise(world: "World", dice: random.Random) -> Scene:
+    """A member that took over goes back in time and meets the owner from whom it took over, nobody else."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    world.snapshots[mate] = world.hosts[mate].disk.snapshot()
+    heir = dice.choice((mate, "remote"))
+    yield from while_apart(world, [owner], take_over(world, mate))
+    if heir != mate:
+        yield from while_apart(world, [owner], take_over(world, heir, what="switchover"))
+    if not serves_at(world, heir):
+        return
+    world.restore(mate)
+    both = lease_of(world) * 2 + dice.uniform(*ALONE_S)
+    yield from while_apart(world, [owner, mate], wait(both))
+
+
+def out_of_sight(world: "World", dice: random.Random) -> Scene:
+    """The target of a switchover lags, is lost from sight, and is back while the owner is sealed again."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, _ = pair
+    lagging = lines_between([owner], ["remote"])
+    sever(world, lagging)
+    yield dice.uniform(*ALONE_S)
+    world.order("switchover", "remote")
+    yield from until(lambda: promised(world, owner) < 0)
+    yield from while_apart(world, ["remote"], until(lambda: promised(world, owner) > 0))
+    yield from while_cut(world, lines_between([owner], [COORDINATOR]), wait(lease_of(world) * 2))
+    world.mend(lagging)
+
+
+def frozen_alone(world: "World", dice: random.Random) -> Scene:
+    """The owner of a switchover is cut off right after its last record was at the target."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    sever(world, lines_between([mate], world.places))
+    yield from until(lambda: is_dropped(world, mate))
+    world.order("switchover", "remote")
+    yield from until(lambda: promised(world, "remote") > 0, FOLD_LOOK_S * 5)
+    sever(world, lines_between([owner], world.places))
+    yield lease_of(world) * 2 + dice.uniform(*ALONE_S)
+
+
+def loose_plug(world: "World", dice: random.Random) -> Scene:
+    """The line between owner and mate comes and goes while the application writes a lot."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    world.application.rate *= 6
+    for _ in range(DEATHS):
+        yield dice.uniform(*PLUGGED_S)
+        yield from while_cut(world, lines_between([pair[0]], [pair[1]]), wait(dice.uniform(*BLINK_S)))
+    world.application.rate /= 6
+
+
+def promised(world: "World", name: str) -> int:
+    """1: it promised a higher epoch than it follows; -1: it is frozen; 0: neither."""
+    members = world.agents[name].members()
+    if not members:
+        return 0
+    word = members[0].statement()
+    return 1 if word.promised > word.follow else -1 if word.state.value == "frozen" else 0
+
+
+def slow_mate(world: "World", dice: random.Random) -> Scene:
+    """A mate falls behind, is dropped, and is let in again while the application writes a lot."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    yield from while_cut(world, lines_between([owner], [mate]), until(lambda: is_dropped(world, mate)))
+    world.application.rate *= 6
+    line = world.network.line(owner, mate)
+    line.rate = 150_000.0
+    yield from until(lambda: not is_dropped(world, mate))
+    world.application.rate /= 6
+    world.lay_line(owner, mate)
+    yield dice.uniform(*ALONE_S)
+
+
+def full_mate(world: "World", dice: random.Random) -> Scene:
+    """The disk of a mate is full, or fails, while the owner waits for it."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    _, mate = pair
+    disk = world.hosts[mate].disk
+    disk.capacity = 0
+    world.application.rate *= 4
+    yield dice.uniform(*ALONE_S)
+    world.application.rate /= 4
+    disk.capacity = None
+
+
+def unheard_answer(world: "World", dice: random.Random) -> Scene:
+    """The owner drops its mate, and never hears what became of that."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    sever(world, lines := lines_between([owner], [mate]))
+    moment = dice.choice((Moment.BEFORE, Moment.AFTER))
+    world.coordinator.fail_commits(1, 40, moment)
+    yield world.character.group.policy.sync_timeout_s + dice.uniform(*ALONE_S)
+    world.mend(lines)
+
+
+def rotten_mate(world: "World", dice: random.Random) -> Scene:
+    """A sector of a mate's durable journal rots while its process is down; then it is to take over."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    world.application.is_resting = True
+    yield NOTED_S
+    world.application.is_resting = False
+    if not world.may_harm(mate):
+        return
+    world.harmed.add(mate)
+    sever(world, lines := lines_between([owner], world.places))
+    world.agents[mate].kill()
+    segments = {path: file for path, file in world.hosts[mate].disk.files() if path.endswith(".seg")}
+    if segments:
+        first = dice.randrange(*ROT_AT)
+        for at in range(first, first + ROT_BYTES, ROT_STEP):
+            segments[max(segments)].flip(at, dice.randrange(8))
+    world.agents[mate].start()
+    yield from take_over(world, mate)
+    world.mend(lines)
+    world.replace_disk(mate)
+
+
+def lying_sync(world: "World", dice: random.Random) -> Scene:
+    """Syncs of a mate fail for a moment; then its machine loses power, and later gets a new disk."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    _, mate = pair
+    if not world.may_harm(mate):
+        return
+    disk = world.hosts[mate].disk
+    disk.faults = Faults(dice, sync_error=0.5)
+    yield dice.uniform(*ALONE_S)
+    disk.faults = None
+    yield dice.uniform(*ALONE_S)
+    world.crash(mate)
+    yield from until(lambda: world.hosts[mate].is_up)
+    yield dice.uniform(*ALONE_S)
+    world.replace_disk(mate)
+
+
+def deaths_in_folds(world: "World", dice: random.Random) -> Scene:
+    """Agents die again and again while images are brought forward."""
+    yield from settled(world)
+    for _ in range(DEATHS):
+        name = dice.choice(CITY)
+        yield from until(partial(folds, world, name), FOLD_LOOK_S)
+        world.hosts[name].disk.die_at(dice.randrange(*FOLD_CALLS), dice.choice(("before", "within", "after")))
+        yield dice.uniform(*ALONE_S)
+
+
+def folds(world: "World", name: str) -> bool:
+    """Whether a fold is under way at a center."""
+    return any(member.folder.lock.locked() for member in world.agents[name].members())
+
+
+def drills(world: "World", dice: random.Random) -> Scene:
+    """Drills, one after the other, while the application writes."""
+    yield from settled(world)
+    for _ in range(DEATHS):
+        world.order("drill", dice.choice(("remote", "same_city")))
+        yield dice.uniform(*ALONE_S)
+
+
+def flapping(world: "World", dice: random.Random) -> Scene:
+    """The owner is lost to sight, then whoever took over is; or both city members, without being in sync."""
+    pair = yield from settled(world)
+    if pair is None:
+        return
+    owner, mate = pair
+    if dice.random() < BRANCH_RATE:
+        yield from while_apart(world, [mate], until(lambda: is_dropped(world, mate)))
+        yield from while_apart(world, CITY, wait(DETECT_S * 8))
+        return
+    yield from while_apart(world, [owner], until(lambda: serves_at(world, mate)))
+    yield from until(lambda: pair_in_sync(world) == (mate, owner))
+    yield from while_apart(world, [mate], wait(DETECT_S * 8))
