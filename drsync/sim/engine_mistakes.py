@@ -167,7 +167,7 @@ def _renews_by_wall(renew: Shipped) -> Shipped:
     def mistaken(term: "OwnerTerm", sent_at: float, seconds: float) -> None:
         renew(term, sent_at, seconds)
         clock = term.engine.clock
-        term.engine.wall_until = clock.wall_us() / 1e6 + sent_at + seconds - clock.now()  # type: ignore[attr-defined]
+        term.engine.wall_until = clock.wall_us() / 1e6 + sent_at + seconds - clock.now()  # type: ignore[attr-defined]  # kept aside
 
     return mistaken
 
@@ -187,11 +187,11 @@ def _thaws(tick: Shipped) -> Shipped:
             return
         since = getattr(engine, "frozen_at", None)
         if since is None:
-            engine.frozen_at = now  # type: ignore[attr-defined]
+            engine.frozen_at = now  # type: ignore[attr-defined]  # kept aside
         elif now - since > THAW_S:
             engine.is_frozen = False
             term.copy.state = CopyState.OWNER
-            engine.frozen_at = None  # type: ignore[attr-defined]
+            engine.frozen_at = None  # type: ignore[attr-defined]  # kept aside
 
     return mistaken
 
