@@ -70,6 +70,8 @@ class Space:
         if copy.journal.held_bytes > copy.spec.policy.journal_quota_bytes:
             self._given_up[name] = max(through_seq, self._given_up.get(name, 0))
             return
+        # What the group gave up meanwhile is wanted by nobody.
+        through_seq = min(through_seq, common(copy.journal.runs, charter.history))
         for other in NAMES:
             theirs = self._holdings.of(other).copy
             if other == name or other in world.harmed:
