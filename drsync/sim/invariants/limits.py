@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TASKS_MAX = 120  # of a process, because it has about thirty and each request of a peer adds one
 LINKS_MAX = 16  # open at one end of a pair, because each redial may leave one that nobody told of for 15 s
+LINKS_USUAL = 9  # of a center: the coordinator's, and two to and from each peer, even if few were up at first
 QUEUE_MAX = 1 << 20  # bytes on their way in one stream, because flow control stops whoever sends at a quarter
 
 
@@ -76,7 +77,7 @@ class Limits:
         """The world is as it usually is again: no more may be needed. Raises ViolationError."""
         for name, (tasks, links) in self._usual.items():
             now_tasks, now_links = self._needed(name)
-            if now_tasks > 2 * tasks + LINKS_MAX or now_links > 2 * links + len(NAMES):
+            if now_tasks > 2 * tasks + LINKS_MAX or now_links > 2 * max(links, LINKS_USUAL):
                 raise ViolationError(
                     "INV-22",
                     f"{name} needed {tasks} tasks and {links} links at first, "
