@@ -47,6 +47,8 @@ def lose_city(world: "World") -> str:
     """Both machines of the city are lost for ever, and the store with them if it stands there."""
     if world.gone or world.charter is None or world.harmed or world.is_calm:
         return ""
+    if not any(member.copy.durable.follow for member in world.agents["remote"].members()):
+        return ""  # nothing would be left that anybody could go on with
     world.gone.update(CITY)
     for name in CITY:
         world.hosts[name].crash()
