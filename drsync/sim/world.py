@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from drsync.sim.disk_nodes import Directory
 
 FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
+CALM_RATE = 12.0  # writes a second at the end, because every line carries that many
 OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
 
 
@@ -43,6 +44,7 @@ class World:
         snapshots: of machines, to be put back to.
         backups: of the store, the newest last.
         gone: machines that were lost for ever.
+        doomed: disks that somebody is going to replace, by member.
         harmed: members whose data was damaged and that have not caught up since.
         is_calm: nothing breaks any more.
     """
@@ -87,6 +89,7 @@ class World:
         self.snapshots: dict[str, Directory] = {}
         self.backups: list[bytes] = []
         self.gone: set[str] = set()
+        self.doomed: dict[str, Disk] = {}
         self.harmed: set[str] = set()
         self.is_calm = False
         self.attempts = 0
@@ -280,7 +283,7 @@ class World:
 
     def replace_disk_later(self, name: str, seconds: float) -> None:
         """Likewise after a while, unless it was replaced before: the new one may be all that is left."""
-        disk = self.hosts[name].disk
+        disk = self.doomed[name] = self.hosts[name].disk
         self.later(seconds, lambda: self.replace_disk(name) if self.hosts[name].disk is disk else None)
 
     def restore(self, name: str) -> None:
@@ -316,6 +319,7 @@ class World:
     def heal(self) -> None:
         """Nothing breaks any more, and what is broken is mended."""
         self.is_calm = True
+        self.application.rate = min(self.character.write_rate, CALM_RATE)
         self.trace.say("world", "calm")
         self.cuts.clear()
         self.network.mend_all()
@@ -326,6 +330,9 @@ class World:
             host.disk.doom = None
             host.set_rate(1.0)
             host.stall_rate = 0.0
+        for name, disk in self.doomed.items():
+            if self.hosts[name].disk is disk and name not in self.gone:
+                self.replace_disk(name)
         for name in self.places:
             self.boot(name)
         self.keep_up()
