@@ -255,7 +255,7 @@ class Donor:
         self._wanted = None
 
 
-FETCH_PIECE = 1 << 20  # because a data frame holds that much
+FETCH_PIECE = 128 << 10  # because whole frames are kept when the time is up: 5 KB/s get on by one each time
 FETCH_BYTES_MAX = 16 << 20  # because the candidate waits for it as a whole, and asks again
 
 

@@ -1,20 +1,27 @@
 """A line that takes longer for one frame than a silent peer is waited for: it is slow, not dead."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from drsync.engine import bulk
 from drsync.engine.attach import SILENCE_S
 from drsync.engine.bulk import BulkChannel
+from drsync.engine.member import FETCH_TIMEOUT_S
+from drsync.engine.receiver import Donor
 from drsync.model.errors import MalformedError
+from drsync.ports.journal import Buffer
 from drsync.ports.transport import LinkHandler, LinkKind
 from drsync.wire import data
 from drsync.wire.frames import Frame, FrameType, encode_parts
+from drsync.wire.stream import Fetch, encode_fetch
 from tests.engine.test_owner import Hands
 from tests.engine.test_town import Writer
-from tests.engine.town import town
+from tests.engine.town import GROUP, town
 
+SLOW = 10_000  # bytes a second
 TICKS = 8  # each two thirds of the silence that a peer may keep
 
 
@@ -110,3 +117,28 @@ async def test_an_owner_gives_up_a_silent_peer_and_not_a_slow_one(
         hands.instant += SILENCE_S
         attachment.tick(0, 0, hands.now())
         assert closed == ["nothing was acknowledged for 15 s"]
+
+
+async def test_a_candidate_keeps_what_came_before_its_patience_ended(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        donor, last = place.member("production").copy, 300
+        Writer(place, "production").write_many(1, last)
+        await place.until(lambda: donor.journal.tip.seq >= last)
+        sent: list[int] = []
+
+        class Line(BulkChannel):
+            def __init__(self) -> None:
+                """Remembers sizes."""
+
+            @override
+            def send(self, kind: FrameType, stream: int, parts: Sequence[Buffer], flags: int = 0) -> None:
+                sent.append(sum(map(len, parts)))
+
+            @override
+            def close_stream(self, number: int) -> None:
+                """There is no link."""
+
+        wanted = encode_fetch(Fetch(bytes.fromhex(GROUP.id), 0, last))
+        Donor(donor, Line(), 1).frame_received(Frame(FrameType.FETCH, 0, 1, 0, wanted))
+        assert sum(sent) > last * 4096
+        assert max(sent) < FETCH_TIMEOUT_S * SLOW, "at least one whole frame comes in that time"
