@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 DECIDED = "failover_decided"
 DONE = "failover_done"
+PERFORMED = "performed"
+CHANGES = "CommitCharter"
 DRIFT = 0.95  # because clocks may run wrong by parts of a thousand, and words take their time
 LOST = frozenset((Sight.SILENT, Sight.UNABLE))
 """How an owner looks that may be deposed; slow is not dead."""
@@ -26,6 +28,8 @@ class Automatic:
     def heard(self, event: str, reason: str) -> None:
         """The coordinator said something. What is wrong is noted, not raised."""
         now = self._world.timeline.now
+        if self._is_under_way and event == PERFORMED and reason.endswith(CHANGES):
+            self._is_under_way, self._changed_at = False, now  # from here on somebody else is the owner
         if event == DONE and self._is_under_way:
             self._is_under_way, self._changed_at = False, now
         charter = self._world.charter
