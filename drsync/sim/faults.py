@@ -338,7 +338,8 @@ def burst(world: "World") -> str:
         return ""  # it does already
 
     def calm_down() -> None:
-        application.rate /= 10
+        if not world.is_calm:
+            application.rate /= 10
 
     application.rate *= 10
     world.later(world.dice.uniform(0.5, 2.0), calm_down)

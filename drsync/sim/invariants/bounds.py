@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from drsync.engine.member import Member
 from drsync.model.charter import Charter
 from drsync.model.group import Durability
+from drsync.model.position import Loss
 from drsync.sim.character import NAMES
 from drsync.sim.client import Export
 from drsync.sim.invariants.charters import Charters
@@ -103,9 +104,13 @@ class Bounds:
         Looked at in the journals themselves, at the moment of the answer. Called inside the owner's process:
         what is wrong is noted, not raised.
         """
-        charter = self._charters.last_of(export.epoch)
+        charter, now = self._charters.last_of(export.epoch), self._charters.now
         if charter is None:
             return
+        if now is not None and any(
+            start.loss is Loss.FORCED and start.epoch > export.epoch for start in now.history
+        ):
+            return  # whom a forced opening left alone goes on for its lease (F.A 3); the loss is stated
         must_be_durable = is_durable or self._is_fsync
         for name in NAMES:
             if name not in charter.in_sync or name in self._world.harmed:
