@@ -247,34 +247,43 @@ class Run:
 
     def _why_not(self) -> str:
         """What still is not as it should be; empty when all is."""
-        world = self.world
-        exports = [export for export in world.application.exports if not export.is_over]
-        if len(exports) != 1:
-            return f"{len(exports)} centers serve"
-        epoch = exports[0].epoch
-        charter = world.charter
-        if charter is None or charter.epoch != epoch:
+        serving = self._serving()
+        if len(serving) != 1:
+            return f"{len(serving)} centers serve"
+        return self._why_no_peace(serving[0]) or self._why_not_level(serving[0])
+
+    def _why_no_peace(self, export: Export) -> str:
+        """What the store still has to do, or does not know."""
+        world, charter = self.world, self.world.charter
+        if charter is None or charter.epoch != export.epoch:
             return "the store knows another epoch"
+        if charter.intent is not None:
+            return f"a change of owner is under way: {charter.intent.kind} to {charter.intent.target}"
         if world.coordinator.is_useless(world.character.group.name):
             return "the store may not act"
+        there = set(world.left) - set(world.beyond_the_journal(export.center))
+        wanted = {charter.owner, *charter.group.mates(charter.owner)} & there
+        if charter.group.policy.mode is not Mode.ASYNC and not wanted <= charter.in_sync:
+            return f"in sync are only {sorted(charter.in_sync)}"
+        return ""
+
+    def _why_not_level(self, export: Export) -> str:
+        """Which copy lacks something that it could have."""
+        world = self.world
         tips = {}
-        beyond = world.beyond_the_journal(exports[0].center)
-        for name in world.left:
-            if name in beyond:
-                continue
+        beyond = world.beyond_the_journal(export.center)
+        for name in [name for name in world.left if name not in beyond]:
             members = world.agents[name].members()
             if not members:
                 return f"{name} has no copy"
             word = members[0].statement()
             if word.state in (CopyState.FAILED, CopyState.FORKED):
                 return f"{name} is {word.state}"
-            if word.follow != epoch:
-                return f"{name} follows epoch {word.follow:x}, not {epoch:x}"
+            if word.follow != export.epoch:
+                return f"{name} follows epoch {word.follow:x}, not {export.epoch:x}"
             tips[name] = word.appended
         low, high = min(tips.values()), max(tips.values())
-        if high - low > LAG_MAX:
-            return f"logs end at {tips}"
-        return ""
+        return f"logs end at {tips}" if high - low > LAG_MAX else ""
 
     def _decide(self) -> None:
         """What a person does who sees that it does not mend by itself."""

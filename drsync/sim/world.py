@@ -91,6 +91,7 @@ class World:
         self.gone: set[str] = set()
         self.doomed: dict[str, Disk] = {}
         self.harmed: set[str] = set()
+        self._newest = (0, 0)  # generation and version of the newest charter that anybody has seen
         self.is_calm = False
         self.attempts = 0
         self.lay_lines()
@@ -195,16 +196,24 @@ class World:
     def may_harm(self, name: str) -> bool:
         """Whether the data of a member may be damaged: the others hold everything that was promised."""
         charter = self.charter
-        if charter is None or self.is_calm:
+        if charter is None or self.is_calm or not self._is_newest(charter):
             return False
         self.forget_harm()
         others = [one for one in sorted(charter.in_sync) if one != name and self.is_sound(one)]
         return self.harmed <= {name} and bool(others)
 
+    def _is_newest(self, charter: Charter) -> bool:
+        """Whether nobody has seen a newer charter: a store that was put back names an old in-sync set."""
+        members = [member for agent in self.agents.values() for member in agent.members()]
+        seen = [(known.generation, known.version) for member in members if (known := member.charter)]
+        now = (charter.generation, charter.version)
+        self._newest = max([self._newest, now, *seen])
+        return now == self._newest
+
     def forget_harm(self) -> None:
         """Whoever was harmed and has caught up on a disk that is whole is held to its promises again."""
         charter = self.charter
-        if charter is not None:
+        if charter is not None and self._is_newest(charter):
             self.harmed = {one for one in sorted(self.harmed) if not self._has_recovered(one, charter)}
 
     def is_sound(self, name: str) -> bool:
