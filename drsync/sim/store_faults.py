@@ -49,6 +49,9 @@ def lose_city(world: "World") -> str:
         return ""
     if not any(member.copy.durable.follow for member in world.agents["remote"].members()):
         return ""  # nothing would be left that anybody could go on with
+    last = world.hosts["remote"].disk
+    if last.faults is not None or world.doomed.get("remote") is last:
+        return ""  # its disk is failing
     world.gone.update(CITY)
     for name in CITY:
         world.hosts[name].crash()
