@@ -16,8 +16,8 @@ BROKEN_S = 16.0  # because each of these shows itself in that time; longer runs 
 
 CAUGHT_AT: dict[str, tuple[int, str]] = {
     "switch_without_seal": (77, "INV-07"),
-    "reopen_same_epoch": (12, "INV-10"),
-    "promote_unclean_silently": (81, "INV-03"),
+    "reopen_same_epoch": (64, "INV-10"),
+    "promote_unclean_silently": (47, "INV-01"),
     "no_in_sync_check": (4, "INV-01"),
     "no_donation": (22, "INV-01"),
     "no_seal": (30, "INV-03"),
