@@ -26,7 +26,14 @@ async def place(tmp_path: Path) -> AsyncIterator[Town]:
 
 async def test_an_owner_tells_of_its_tree_and_of_the_others(place: Town) -> None:
     to_remote = '{fileset="docs",group="orders",peer="remote"}'
-    await place.until(lambda: figures(place, "production").get(f"drsync_fileset_lag_seconds{to_remote}") == 0)
+
+    def is_looked_at_and_level() -> bool:
+        """The tree was looked at in this term, and the remote center has it."""
+        now = figures(place, "production")
+        is_known = f"drsync_fileset_looked_seconds{DOCS}" in now
+        return is_known and now.get(f"drsync_fileset_lag_seconds{to_remote}") == 0
+
+    await place.until(is_looked_at_and_level)
     found = figures(place, "production")
     assert {name.partition("{")[0] for name in found} >= {metric.name for metric in FILES}
     assert found[f"drsync_fileset_generation{DOCS}"] == found[f"drsync_fileset_known_generation{DOCS}"] >= 1
