@@ -275,8 +275,9 @@ class Authority:
         allowed = replace(current, version=new.version, in_sync=new.in_sync)
         if new != allowed:
             return Refusal("an owner changes nothing but the in-sync set")
-        mates = {agent.center, *current.group.mates(agent.center)}
-        if agent.center not in new.in_sync or not new.in_sync <= mates:
+        # Who is in the set may stay: after a strict group was owned far away, its far center is in it.
+        allowed_in = {agent.center, *current.group.mates(agent.center), *current.in_sync}
+        if agent.center not in new.in_sync or not new.in_sync <= allowed_in:
             return Refusal("the in-sync set is the owner and members of its site")
         return None
 

@@ -10,7 +10,7 @@ from drsync.adapters.sqlite.members import MemberMemory
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.forms import OwnerReport, SeenCharter
-from drsync.coordinator.sessions import SessionTable
+from drsync.coordinator.sessions import AgentSession, SessionTable
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import Epoch
@@ -102,3 +102,29 @@ async def test_a_report_of_an_epoch_that_is_over_says_nothing_of_what_would_be_l
     assert authority.last_known(GROUP.id) is None, "the same center in another epoch"
     await store.compare_and_set(2, replace(charter, version=3, owner="same_city", epoch=Epoch(3)))
     assert authority.last_known(GROUP.id) is None, "another center"
+
+
+class _Line:
+    """To an agent that nobody asks anything."""
+
+    is_open = True
+
+    async def call(self, method: str, body: dict[str, object], timeout_s: float) -> dict[str, object]:
+        raise AssertionError(method)
+
+    def close(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+async def test_a_strict_group_that_comes_home_takes_its_mate_in(tmp_path: Path) -> None:
+    """The far center stays in the set, since strict groups let nobody go; the mate joins all the same."""
+    authority = await _authority(tmp_path)
+    owner = AgentSession("production", "s1", _Line(), "test", "", 0, 0.0)
+    home = Charter(
+        GROUP, 5, owner="production", owner_session="s1", in_sync=frozenset(("production", "remote"))
+    )
+    whole = replace(home, version=6, in_sync=frozenset(("production", "remote", "same_city")))
+    assert authority.refusal(owner, home, whole) is None
+    alone = replace(home, in_sync=frozenset(("production",)))
+    far = replace(alone, version=6, in_sync=frozenset(("production", "remote")))
+    assert authority.refusal(owner, alone, far) is not None
