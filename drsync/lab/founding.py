@@ -4,6 +4,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,14 +110,14 @@ def require_room(layout: Layout, data_bytes: int) -> None:
         )
 
 
-def prepare(layout: Layout, known: LabRecord) -> LabRecord:
-    """Everything the processes need to start: keys, token, free ports, configurations.
+def prepare(layout: Layout, known: LabRecord, held: ExitStack | None = None) -> LabRecord:
+    """Keys, token, free ports and configurations: what the processes need to start. `held` keeps the ports.
 
     Raises:
         ConfigError: a path cannot be used.
         TransientError: no ports are free.
     """
-    ready = replace(known, ports=ports.choose(PORTS, known.ports), run_root=str(layout.run_root))
+    ready = replace(known, ports=ports.choose(PORTS, known.ports, held), run_root=str(layout.run_root))
     make_keys(layout)
     write_configs(layout, ready)
     record.save(layout.record, ready)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,13 +56,13 @@ async def bring_up(
         DrsyncError: it did not work; what this call started is stopped again.
     """
     layout = cluster.layout
-    with locked(layout.starting, is_patient=False):
+    with locked(layout.starting, is_patient=False), ExitStack() as held:
         known = await _found(layout, chosen, chosen_trees, tell)
         before = set(cluster.alive())
         if before == set(PROCESSES):
             tell.say("already running; nothing was started")
         else:
-            known = known if before else founding.prepare(layout, known)
+            known = known if before else founding.prepare(layout, known, held)
         for tree in known.trees:
             for name in CENTER_NAMES:
                 layout.tree(name, tree.name).mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -78,14 +78,14 @@ class Site:
         self.layout = Layout(root)
         self.cluster = Cluster(self.layout)
         self.wires: dict[tuple[str, str], Proxy] = {}
-        self.allowed_bugs = False
+        self.held = ExitStack()
 
     # --- making it
 
     def found(self) -> None:
         """Directories, keys, configurations; nothing runs yet."""
         self.layout.root.mkdir(mode=0o700, parents=True)
-        known = LabRecord(f"test-{secrets.token_hex(4)}", ports.choose(PORTS))
+        known = LabRecord(f"test-{secrets.token_hex(4)}", ports.choose(PORTS, held=self.held))
         record.save(self.layout.record, known)
         founding.make_keys(self.layout)
         write_configs(self.layout, known)
@@ -143,6 +143,7 @@ class Site:
             await self.cluster.stop(name, is_kind=False)
         for wire in self.wires.values():
             await wire.stop()
+        self.held.close()
 
     # --- wires
 

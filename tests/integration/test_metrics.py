@@ -26,7 +26,7 @@ async def test_prometheus_can_read_every_daemon(home: Path) -> None:
     place = Site(home / "s")
     place.found()
     trees.make_roots(place)
-    ports = choose(PROCESSES)
+    ports = choose(PROCESSES, held=place.held)
     for process, port in ports.items():
         path = place.layout.config(process)
         anywhere = f'[metrics]\nlisten = "{HOST}:{ANY_PORT}"'

@@ -1,6 +1,7 @@
 import json
 import shutil
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from drsync.lab.images import Image
 from drsync.lab.layout import CENTER_NAMES, COORDINATOR, LEDGER, PROCESSES, PRODUCTION, Layout
 from drsync.lab.record import ImportedVolume, LabRecord
 from drsync.lab.start import group_document
-from drsync.model.errors import PermanentError, RefusedError, UsageError
+from drsync.model.errors import PermanentError, RefusedError, TransientError, UsageError
 
 MIB = 1 << 20
 
@@ -70,6 +71,23 @@ def test_ports_stay_while_they_are_free_and_are_chosen_anew_when_taken() -> None
         again = ports.choose(("a", "b"), chosen)
     assert again["a"] != chosen["a"]
     assert again["b"] == chosen["b"]
+
+
+def test_a_port_that_is_held_is_given_to_nobody_else_and_its_server_can_listen_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two labs that started at the same time once got the same port: one coordinator did not start."""
+    with ExitStack() as held:
+        first = ports.choose(("a",), held=held)["a"]
+        monkeypatch.setattr(ports, "FIRST", first)
+        monkeypatch.setattr(ports, "LAST", first)
+        with pytest.raises(TransientError, match="no free port"):
+            ports.choose(("b",))
+        with socket.socket() as dialer, pytest.raises(OSError, match="in use"):
+            dialer.bind((ports.HOST, first))
+        with socket.create_server((ports.HOST, first)) as server:
+            assert server.getsockname()[1] == first
+    assert ports.choose(("a",), {"a": first}) == {"a": first}
 
 
 def test_the_group_is_one_that_group_apply_accepts(layout: Layout, known: LabRecord) -> None:

@@ -31,7 +31,7 @@ async def world(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fa
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     chosen: dict[str, int] = {name: 20000 + n for n, name in enumerate(PROCESSES)}
     chosen[HTTP] = runner.addresses[0][1]
-    monkeypatch.setattr(ports, "choose", lambda names, kept=None: dict(chosen))
+    monkeypatch.setattr(ports, "choose", lambda names, kept=None, held=None: dict(chosen))
     monkeypatch.setattr(Cluster, "start", start_unless_alive)
     yield world
     for name in PROCESSES:
