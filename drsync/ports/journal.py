@@ -1,13 +1,13 @@
 """The journal of one group at one center: an append-only log of batches, and its superblock.
 
 One journal has one user at a time (the agent's event loop, in the main thread). In other threads only
-`sync` may run, at most once at a time, and any number of `read`, `read_into` and `export_tail` of records
-that are neither trimmed nor cut meanwhile. After any write or fsync error every further call raises
+`sync` may run, at most once at a time, and any number of `read`, `read_into`, `changed` and `export_tail` of
+records that are neither trimmed nor cut meanwhile. After any write or fsync error every further call raises
 `FailedCopyError`: a copy that may have lost data is never retried into silence (P33). A full disk is no such
 error: a write that finds no space changes nothing, raises `NoSpaceError`, and may be tried again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -115,6 +115,19 @@ class Journal(Protocol):
 
     def places(self, after_seq: int) -> Iterator[BatchPlace]:
         """All batches that follow `after_seq`, in order."""
+        ...
+
+    def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:
+        """What the WRITE and ZERO records in (`after_seq`, `through_seq`] change: by volume index, ascending.
+
+        The ranges (offset, length in bytes) of a volume are sorted and neither overlap nor touch; a volume
+        without any is left out. Neither end needs to be a batch end. Payloads are not read, so what
+        costs time is the number of records; for many of them: in a thread.
+
+        Raises:
+            MalformedError: not all of these records are held.
+            FailedCopyError: a record table is damaged or cannot be read.
+        """
         ...
 
     def position_at(self, seq: int) -> Position | None:

@@ -114,6 +114,45 @@ def test_the_buffers_may_be_reused_after_an_append(journal: Journal) -> None:
     assert journal.read(locator, batch.length) == before
 
 
+def add_changes(journal: Journal, *changes: tuple[int, int, int]) -> None:
+    """One batch of writes and, for lengths below zero, zeros: (volume, offset, length)."""
+    builder = BatchBuilder()
+    builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
+    for volume, offset, length in changes:
+        if length < 0:
+            builder.add_zero(volume, offset, -length, 0)
+        else:
+            builder.add_write(volume, offset, memoryview(bytes(length)), 0)
+    batch = builder.finish(0)
+    journal.append(batch.parts, batch.first_seq, batch.end)
+
+
+def test_what_records_change_is_told_per_volume_and_merged(journal: Journal) -> None:
+    add_changes(journal, (0, 0, 100), (1, 4096, 8192), (0, 100, 28))
+    add_changes(journal, (0, 1 << 40, -(1 << 31)), (1, 8192, 4096), (1, 512, 16))
+    add(journal, b"first ", b"again")
+
+    assert journal.changed(0, 6) == {0: [(0, 128), (1 << 40, 1 << 31)], 1: [(512, 16), (4096, 8192)]}
+    assert journal.changed(1, 2) == {1: [(4096, 8192)]}, "neither end needs to be a batch end"
+    assert journal.changed(5, 8) == {0: [(0, 6)], 1: [(512, 16)]}
+    assert journal.changed(3, 3) == {}
+
+
+def test_records_that_are_not_held_are_not_told_about(journal: Journal) -> None:
+    for _ in range(40):
+        add(journal, b"x" * 8192)
+    journal.sync()
+    first = journal.trim(20)
+    assert first > 1, "the memory journal and segments of 64 KiB let some of them go"
+    assert journal.changed(first - 1, 40) == {0: [(0, 8192)]}
+    with pytest.raises(MalformedError):
+        journal.changed(first - 2, 40)
+    with pytest.raises(MalformedError):
+        journal.changed(first, 41)
+    with pytest.raises(MalformedError):
+        journal.changed(30, 29)
+
+
 def test_sync_tells_what_a_host_crash_leaves(journal: Journal) -> None:
     add(journal, b"a", b"b")
     assert journal.durable_seq == 0

@@ -5,9 +5,11 @@ synced (`crash`). Both survive being closed, as a disk survives a process: `reop
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from drsync.delta.batch import peek
+from drsync.delta.changes import Changes
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import ORIGIN, EpochRun, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, Locator
@@ -142,6 +144,22 @@ class MemoryJournal:
         self._check("read")
         for batch in self._batches[self._index_after(after_seq) :]:
             yield BatchPlace(batch.first_seq, batch.end.seq, batch.number << 32, len(batch.data))
+
+    def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:
+        """See the port."""
+        self._check("read")
+        if not self.first_seq - 1 <= after_seq <= through_seq <= self.tip.seq:
+            raise MalformedError(
+                f"seq {after_seq} to {through_seq}: held are {self.first_seq} to {self.tip.seq}"
+            )
+        changes = Changes()
+        for batch in self._batches:
+            first, end = max(after_seq + 1, batch.first_seq), min(through_seq, batch.end.seq) + 1
+            if first < end:
+                header = peek(batch.data)
+                table = memoryview(batch.data)[header.table_start : header.payload_start]
+                changes.add_table(table, first - batch.first_seq, end - batch.first_seq)
+        return changes.ranges()
 
     def position_at(self, seq: int) -> Position | None:
         """See the port."""

@@ -14,7 +14,7 @@ Order of durability, which is the argument for safety:
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +39,8 @@ from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, r
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
+from drsync.adapters.segments.tables import add_changes
+from drsync.delta.changes import Changes
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, Locator
@@ -395,6 +397,18 @@ class SegmentJournal:
                 last_seq = segment.last.seq if is_last else directory.first_seqs[i + 1] - 1
                 yield BatchPlace(first_seq, last_seq, segment.number << 32 | at, end - at)
             batch = 0
+
+    def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:
+        """See the port."""
+        if self._failed:
+            raise self._refuse()
+        if not self.first_seq - 1 <= after_seq <= through_seq <= self._shelf.tip.seq:
+            raise MalformedError(
+                f"seq {after_seq} to {through_seq} is not held: {self.first_seq} to {self._shelf.tip.seq} are"
+            )
+        changes = Changes()
+        add_changes(self._shelf, after_seq, through_seq, changes)
+        return changes.ranges()
 
     def position_at(self, seq: int) -> Position | None:
         """See the port."""
