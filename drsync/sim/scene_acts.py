@@ -12,6 +12,7 @@ from drsync.sim.scene_parts import (
     is_dropped,
     lease_of,
     lines_between,
+    of_a_pair,
     pair_in_sync,
     serves_at,
     settled,
@@ -43,12 +44,9 @@ LEASES = (1.1, 1.6)  # because an owner that lost sight of the coordinator asks 
 CITY = ("production", "same_city")
 
 
-def lone_owner(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def lone_owner(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The owner is cut off from everybody, and its mate takes over; perhaps the coordinator starts afresh."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     is_forgetful = dice.random() < BRANCH_RATE
     if dice.random() < BRANCH_RATE:
         world.hosts[owner].jump_wall(-WALL_JUMP_S)
@@ -61,12 +59,9 @@ def lone_owner(world: "World", dice: random.Random) -> Scene:
     world.mend(lines)
 
 
-def company_leaves(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def company_leaves(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """Who confirmed that the owner may go on without the store takes over where nobody sees the owner."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     alone = lines_between([owner], [COORDINATOR])
     yield from while_cut(world, alone, wait(lease_of(world) * dice.uniform(*LEASES)))
     is_sudden = dice.random() < BRANCH_RATE
@@ -106,12 +101,9 @@ def split_strict(world: "World", dice: random.Random) -> Scene:
     yield from split(world, dice, [("mate", "remote")])
 
 
-def lagging_heir(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def lagging_heir(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The remote member, which lags, takes over: with the tail of others in reach, or by force."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     lagging = lines_between([owner, mate], ["remote"])
     yield from while_cut(world, lagging, wait(dice.uniform(*ALONE_S)))
     way = dice.choice(("donors", "owner is dead", "refused", "forced"))
@@ -126,18 +118,15 @@ def lagging_heir(world: "World", dice: random.Random) -> Scene:
     yield dice.uniform(*ALONE_S)
 
 
-def dark_city(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def dark_city(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """Both city members lose what they had not flushed, at once; one of them opens again."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     world.application.rate *= 4
     yield dice.uniform(*ALONE_S)
     for name in CITY:
         world.crash(name)
     world.application.rate /= 4
-    target = dice.choice(pair)
+    target = dice.choice((owner, mate))
     if dice.random() < BRANCH_RATE:
         yield from take_over(world, target)
         return
@@ -146,12 +135,9 @@ def dark_city(world: "World", dice: random.Random) -> Scene:
     yield dice.uniform(*ALONE_S)
 
 
-def dark_owner(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def dark_owner(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The owner loses what it had not flushed; whoever has it is silent when the owner comes back."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     world.application.rate *= 4
     yield dice.uniform(*ALONE_S)
     world.application.rate /= 4
@@ -160,12 +146,9 @@ def dark_owner(world: "World", dice: random.Random) -> Scene:
     yield dice.uniform(*ALONE_S)
 
 
-def hasty_return(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def hasty_return(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """A mate loses what it had not flushed, catches up, and takes over."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     world.crash(mate)
     yield from until(lambda: world.is_sound(mate))
     if dice.random() < BRANCH_RATE:
@@ -174,12 +157,9 @@ def hasty_return(world: "World", dice: random.Random) -> Scene:
     yield dice.uniform(*ALONE_S)
 
 
-def old_store(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def old_store(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """A store comes back from a backup that counts on a member dropped since; only that reaches it."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     backup = world.coordinator.backup()
     yield from while_apart(world, [mate], until(lambda: is_dropped(world, mate)))
     yield from while_apart(world, [mate], wait(dice.uniform(*ALONE_S)))
@@ -194,12 +174,9 @@ def old_store(world: "World", dice: random.Random) -> Scene:
     world.coordinator.restart(newest)
 
 
-def gone_back(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def gone_back(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """A mate is put back to a snapshot, and takes over where nobody remembers more than the coordinator."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     world.snapshots[mate] = world.hosts[mate].disk.snapshot()
     world.agents[mate].restart()  # twice, because a repeated start token may have got lost on the way
     yield from until(lambda: world.is_sound(mate))
@@ -214,12 +191,9 @@ def gone_back(world: "World", dice: random.Random) -> Scene:
     yield dice.uniform(*ALONE_S)
 
 
-def forgotten_promise(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def forgotten_promise(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """A member that took over goes back in time and meets the owner from whom it took over, nobody else."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     world.snapshots[mate] = world.hosts[mate].disk.snapshot()
     heir = dice.choice((mate, "remote"))
     yield from while_apart(world, [owner], take_over(world, mate))
@@ -232,12 +206,9 @@ def forgotten_promise(world: "World", dice: random.Random) -> Scene:
     yield from while_apart(world, [owner, mate], wait(both))
 
 
-def out_of_sight(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def out_of_sight(world: "World", dice: random.Random, owner: str, _mate: str) -> Scene:
     """The target of a switchover lags, is lost from sight, and is back while the owner is sealed again."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, _ = pair
     lagging = lines_between([owner], ["remote"])
     sever(world, lagging)
     yield dice.uniform(*ALONE_S)
@@ -248,12 +219,9 @@ def out_of_sight(world: "World", dice: random.Random) -> Scene:
     world.mend(lagging)
 
 
-def frozen_alone(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def frozen_alone(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The owner of a switchover is cut off right after its last record was at the target."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     sever(world, lines_between([mate], world.places))
     yield from until(lambda: is_dropped(world, mate))
     world.order("switchover", "remote")
@@ -262,15 +230,13 @@ def frozen_alone(world: "World", dice: random.Random) -> Scene:
     yield lease_of(world) * 2 + dice.uniform(*ALONE_S)
 
 
-def loose_plug(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def loose_plug(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The line between owner and mate comes and goes while the application writes a lot."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
     world.application.rate *= 6
     for _ in range(DEATHS):
         yield dice.uniform(*PLUGGED_S)
-        yield from while_cut(world, lines_between([pair[0]], [pair[1]]), wait(dice.uniform(*BLINK_S)))
+        yield from while_cut(world, lines_between([owner], [mate]), wait(dice.uniform(*BLINK_S)))
     world.application.rate /= 6
 
 
@@ -283,12 +249,9 @@ def promised(world: "World", name: str) -> int:
     return 1 if word.promised > word.follow else -1 if word.state.value == "frozen" else 0
 
 
-def slow_mate(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def slow_mate(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """A mate falls behind, is dropped, and is let in again while the application writes a lot."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     yield from while_cut(world, lines_between([owner], [mate]), until(lambda: is_dropped(world, mate)))
     world.application.rate *= 6
     line = world.network.line(owner, mate)
@@ -299,12 +262,9 @@ def slow_mate(world: "World", dice: random.Random) -> Scene:
     yield dice.uniform(*ALONE_S)
 
 
-def full_mate(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def full_mate(world: "World", dice: random.Random, _owner: str, mate: str) -> Scene:
     """The disk of a mate is full, or fails, while the owner waits for it."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    _, mate = pair
     disk = world.hosts[mate].disk
     disk.capacity = 0
     world.application.rate *= 4
@@ -313,12 +273,9 @@ def full_mate(world: "World", dice: random.Random) -> Scene:
     disk.capacity = None
 
 
-def unheard_answer(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def unheard_answer(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The owner drops its mate, and never hears what became of that."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     sever(world, lines := lines_between([owner], [mate]))
     moment = dice.choice((Moment.BEFORE, Moment.AFTER))
     world.coordinator.fail_commits(1, 40, moment)
@@ -326,12 +283,9 @@ def unheard_answer(world: "World", dice: random.Random) -> Scene:
     world.mend(lines)
 
 
-def rotten_mate(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def rotten_mate(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """A sector of a mate's durable journal rots while its process is down; then it is to take over."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     world.application.is_resting = True
     yield NOTED_S
     world.application.is_resting = False
@@ -351,12 +305,9 @@ def rotten_mate(world: "World", dice: random.Random) -> Scene:
     world.replace_disk(mate)
 
 
-def lying_sync(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def lying_sync(world: "World", dice: random.Random, _owner: str, mate: str) -> Scene:
     """Syncs of a mate fail for a moment; then its machine loses power, and later gets a new disk."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    _, mate = pair
     if not world.may_harm(mate):
         return
     disk = world.hosts[mate].disk
@@ -393,12 +344,9 @@ def drills(world: "World", dice: random.Random) -> Scene:
         yield dice.uniform(*ALONE_S)
 
 
-def flapping(world: "World", dice: random.Random) -> Scene:
+@of_a_pair
+def flapping(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The owner is lost to sight, then whoever took over is; or both city members, without being in sync."""
-    pair = yield from settled(world)
-    if pair is None:
-        return
-    owner, mate = pair
     if dice.random() < BRANCH_RATE:
         yield from while_apart(world, [mate], until(lambda: is_dropped(world, mate)))
         yield from while_apart(world, CITY, wait(DETECT_S * 8))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Generator, Iterable
+from functools import wraps
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,6 +93,20 @@ def settled(world: "World") -> Generator[float, None, tuple[str, str] | None]:
     """Wait for such a pair; None when it did not come."""
     yield from until(lambda: pair_in_sync(world) is not None)
     return pair_in_sync(world)
+
+
+def of_a_pair(
+    act: Callable[["World", random.Random, str, str], Scene],
+) -> Callable[["World", random.Random], Scene]:
+    """A scene that begins with such a pair, the owner first, and is not played when none comes."""
+
+    @wraps(act)
+    def scene(world: "World", dice: random.Random) -> Scene:
+        pair = yield from settled(world)
+        if pair is not None:
+            yield from act(world, dice, *pair)
+
+    return scene
 
 
 def take_over(world: "World", center: str, *, accept_loss: bool = False, what: str = "failover") -> Scene:
