@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from drsync.adapters.segments.files import ensure_directory, sync_directory
 from drsync.agent.agent import Agent, Outside
 from drsync.agent.copies import DiskCopies
@@ -20,13 +22,10 @@ from drsync.sim.front_end import SimFrontEnd
 from drsync.sim.host import Host, HostClock, HostDice
 from drsync.sim.network import Network, SimTransport
 from drsync.sim.process import Process
+from drsync.sim.service import Service, StoppedError, Tell, as_the_unit_says, end_with, leaves
 
 STATE_DIR = Path("/var/lib/drsync")
-AGAIN_S = 2.0  # because agents/systemd/drsync-agent.service says RestartSec=2s
 SEGMENT_BYTES = 64 << 10  # because a short world should see segments end, be trimmed and be reused
-
-Tell = Callable[[str, str, str], None]
-"""Who hears what agents say: center, event, reason."""
 
 AtStart = Callable[[Process, Agent], None]
 """Told of each process and the agent in it, before that opens anything."""
@@ -43,10 +42,6 @@ def _nobody(center: str, process: Process, group: str, volume: str, device: Bloc
     del center, process, group, volume, device
 
 
-def _as_the_unit_says() -> float:
-    return AGAIN_S
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the world does with its agents.
@@ -58,19 +53,15 @@ class Surroundings:
 
     tell: Tell
     served: Served = _nobody
-    again_s: Callable[[], float] = _as_the_unit_says
+    again_s: Callable[[], float] = as_the_unit_says
 
 
-class SimAgent:
-    """One center's agent, over all its processes.
+class SimAgent(Service):
+    """One center's agent, over all its processes; its name is the center's.
 
     Attributes:
-        name: the center, and its place in the network.
-        process: the running one, or the one that ran last; None before the first.
         agent: in the running process, once it has begun; None while there is none.
-        doors: what is served now: socket name -> exports.
-        starts: processes started so far.
-        bugs: exceptions that nobody foresaw, of all its processes.
+        front: what is served now.
         at_start, at_copy: who looks at its processes and copies from outside.
     """
 
@@ -84,13 +75,9 @@ class SimAgent:
         dice: random.Random,
         around: Surroundings,
     ) -> None:
-        self.name = name
-        self.host = host
-        self.process: Process | None = None
+        super().__init__(host, name, process_name="agent", tell=around.tell, again_s=around.again_s)
         self.agent: Agent | None = None
         self.front: SimFrontEnd | None = None
-        self.starts = 0
-        self.bugs: list[Exception] = []
         self.at_start: list[AtStart] = []
         self.at_copy: list[AtCopy] = []
         self._network = network
@@ -98,63 +85,20 @@ class SimAgent:
         self._cluster = cluster
         self._dice = dice
         self._around = around
-        self._stop: asyncio.Event | None = None
-        self._is_wanted = False
         install(host.disk)
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether there is a process, running or stopped by a signal."""
-        return self.process is not None and self.process.is_alive
 
     def members(self) -> list[Member]:
         """The groups here, as the running process knows them; none while it does not run."""
         return self.agent.members() if self.agent is not None else []
 
-    # --- life
-
-    def start(self) -> None:
-        """Start a process. Without effect while one is alive or the machine is down."""
-        if self.is_alive or not self.host.is_up:
-            return
-        self._is_wanted = True
-        self.starts += 1
-        process = self.process = self.host.process("agent")
-        process.at_end.append(lambda: self._ended(process))
-        process.spawn(self._main(process))
-
-    def kill(self) -> None:
-        """SIGKILL; it stays down until `start`."""
-        self._is_wanted = False
-        if self.process is not None:
-            self.process.kill()
-
-    def stop(self) -> None:
-        """SIGTERM: it closes its copies cleanly and ends; it stays down until `start`."""
-        self._is_wanted = False
-        if self.process is not None and self._stop is not None:
-            self.process.run_soon(self._stop.set)
-
-    def restart(self) -> None:
-        """Kill it and start it at once."""
-        self.kill()
-        self.start()
-
-    def _ended(self, process: Process) -> None:
-        """Its machine may have lost power; else the service manager starts it again."""
-        self.agent = self.front = self._stop = None
-        self.heard("process_ended", process.name)
-        if self._is_wanted and self.host.is_up:
-            self.host.timeline.after(self._around.again_s(), self._start_again)
-
-    def _start_again(self) -> None:
-        if self._is_wanted:
-            self.start()
+    @override
+    def _forget(self) -> None:
+        self.agent = self.front = None
 
     # --- inside the process
 
-    async def _main(self, process: Process) -> None:
-        stop = self._stop = asyncio.Event()
+    @override
+    async def _main(self, process: Process, stop: asyncio.Event) -> None:
         agent: Agent | None = None
         try:
             agent = self._make(process)
@@ -164,16 +108,15 @@ class SimAgent:
             self.agent = agent
             async with asyncio.TaskGroup() as tasks:
                 await agent.start(tasks)
-                tasks.create_task(_end_with(stop))
-        except* _StoppedError:
+                tasks.create_task(end_with(stop))
+        except* StoppedError:
             assert agent is not None
             await agent.close()
         except* (DrsyncError, OSError) as errors:
-            self.heard("process_failed", "; ".join(str(error) for error in _leaves(errors)))
+            self.heard("process_failed", "; ".join(str(error) for error in leaves(errors)))
         except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug, and the world must know
-            for error in _leaves(errors):
+            for error in leaves(errors):
                 self.bug("main", error)
-        process.kill()
 
     def _make(self, process: Process) -> Agent:
         host, clock = self.host, HostClock(self.host, process)
@@ -199,11 +142,7 @@ class SimAgent:
 
     # --- what the process says
 
-    def heard(self, event: str, reason: str) -> None:
-        """The running process said something."""
-        self._around.tell(self.name, event, reason)
-
-    def bug(self, where: str, error: Exception) -> None:
+    def bug(self, where: str, error: BaseException) -> None:
         """Something escaped in the running process."""
         self.bugs.append(error)
         self.heard("bug", f"{where}: {error!r}")
@@ -261,20 +200,3 @@ class _SimLines:
     def bug(self, where: str, error: Exception) -> None:
         """See Lines."""
         self._agent.bug(where, error)
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    """What is in a group and in the groups in it."""
-    found: list[Exception] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
-
-
-class _StoppedError(Exception):
-    """Ends the task group on a clean stop."""
-
-
-async def _end_with(stop: asyncio.Event) -> None:
-    await stop.wait()
-    raise _StoppedError

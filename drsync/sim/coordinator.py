@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from drsync.coordinator import forms
 from drsync.coordinator.door import COORDINATOR, Door
 from drsync.coordinator.office import Office
@@ -16,11 +18,11 @@ from drsync.model.errors import DrsyncError
 from drsync.model.group import GroupSpec
 from drsync.model.operation import Event, Operation, OperationKind
 from drsync.model.topology import Center
-from drsync.sim.agent import AGAIN_S, Tell
 from drsync.sim.host import Host, HostClock, HostDice
 from drsync.sim.killed import Killed
 from drsync.sim.network import Network, SimTransport
 from drsync.sim.process import Process
+from drsync.sim.service import Service, StoppedError, Tell, as_the_unit_says, end_with, nobody
 from drsync.sim.store_disk import Kept, Moment, StoreDisk
 
 EVENTS_MAX = 1000  # because an answer has no more
@@ -37,15 +39,6 @@ AtCommand = Callable[[Command], None]
 
 Work = Callable[[Orders], Coroutine[None, None, Operation | None]]
 """What a person has done in the office."""
-
-
-def _nobody(center: str, event: str, reason: str) -> None:
-    """Nobody listens."""
-    del center, event, reason
-
-
-def _as_the_unit_says() -> float:
-    return AGAIN_S
 
 
 @dataclass(slots=True, eq=False)
@@ -66,17 +59,13 @@ class Order:
     dry: Operation | None = None
 
 
-class SimCoordinator:
+class SimCoordinator(Service):
     """One coordinator, over all its processes.
 
     Attributes:
-        name: its place in the network.
-        process: the running one, or the one that ran last; None before the first.
         office: in the running process; None while there is none.
         disk: what outlives processes.
         orders: everything that people asked for, oldest first.
-        starts: processes started so far.
-        bugs: exceptions that nobody foresaw, of all its processes.
         commands: carried out so far by the present process.
         crash_after_command: it is killed right after so many commands of its process; None: never. Used up
             by that.
@@ -92,18 +81,13 @@ class SimCoordinator:
         centers: Sequence[Center],
         cluster: str,
         dice: random.Random,
-        tell: Tell = _nobody,
-        again_s: Callable[[], float] = _as_the_unit_says,
+        tell: Tell = nobody,
+        again_s: Callable[[], float] = as_the_unit_says,
     ) -> None:
-        """It is not started yet. `again_s`: after how long one that died by itself is started again."""
-        self.name = COORDINATOR
-        self.host = host
-        self.process: Process | None = None
+        super().__init__(host, COORDINATOR, process_name=COORDINATOR, tell=tell, again_s=again_s)
         self.office: Office | None = None
         self.disk = StoreDisk(host)
         self.orders: list[Order] = []
-        self.starts = 0
-        self.bugs: list[BaseException] = []
         self.commands = 0
         self.crash_after_command: int | None = None
         self.at_start: list[AtStart] = []
@@ -113,43 +97,11 @@ class SimCoordinator:
         self._centers = tuple(centers)
         self._cluster = cluster
         self._dice = dice
-        self._tell = tell
-        self._again_s = again_s
-        self._stop: asyncio.Event | None = None
-        self._is_wanted = False
         self._found: Kept | None = None
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether there is a process, running or stopped by a signal."""
-        return self.process is not None and self.process.is_alive
 
     # --- life
 
-    def start(self) -> None:
-        """Start a process. Without effect while one is alive or the machine is down."""
-        if self.is_alive or not self.host.is_up:
-            return
-        self._is_wanted = True
-        self.starts += 1
-        self.commands = 0
-        self._found = None
-        process = self.process = self.host.process(self.name)
-        process.at_end.append(self._ended)
-        process.spawn(self._main(process))
-
-    def kill(self) -> None:
-        """SIGKILL: what was committed stays. It is down until `start`."""
-        self._is_wanted = False
-        if self.process is not None:
-            self.process.kill()
-
-    def stop(self) -> None:
-        """SIGTERM: it keeps what was only in memory and ends. It is down until `start`."""
-        self._is_wanted = False
-        if self.process is not None and self._stop is not None:
-            self.process.run_soon(self._stop.set)
-
+    @override
     def restart(self, from_backup: bytes | None = None) -> None:
         """Kill it and start it at once, with another store if one is given (`backup`)."""
         self.kill()
@@ -218,27 +170,27 @@ class SimCoordinator:
         self.process.kill()
         raise Killed
 
-    def _ended(self) -> None:
-        self.office = self._stop = self._found = None
-        self._tell(self.name, "process_ended", f"process {self.starts}")
-        if self._is_wanted and self.host.is_up:
-            self.host.timeline.after(self._again_s(), self._start_again)
+    @override
+    def _forget(self) -> None:
+        self.office = self._found = None
 
-    def _start_again(self) -> None:
-        if self._is_wanted:
-            self.start()
+    @override
+    def _name_of(self, process: Process) -> str:
+        return f"process {self.starts}"
 
     # --- inside the process
 
-    async def _main(self, process: Process) -> None:
-        stop = self._stop = asyncio.Event()
+    @override
+    async def _main(self, process: Process, stop: asyncio.Event) -> None:
+        self.commands = 0
+        self._found = None
         office: Office | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 office = await self._open(process, tasks.create_task)
                 office.begin()
-                tasks.create_task(_end_with(stop))
-        except* _StoppedError:
+                tasks.create_task(end_with(stop))
+        except* StoppedError:
             assert office is not None
             office.close()
         except* DrsyncError as errors:
@@ -247,7 +199,6 @@ class SimCoordinator:
         except* Exception as errors:  # noqa: BLE001  # whatever escaped is a bug, and the world must know
             for error in errors.exceptions:
                 self.said(process, "bug", {"reason": repr(error), "exc_info": error})
-        process.kill()
 
     async def _open(
         self, process: Process, spawn: Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
@@ -430,12 +381,3 @@ class _SimLog:
     def error(self, event: str, **facts: object) -> None:
         """See Log."""
         self._coordinator.said(self._process, event, facts)
-
-
-class _StoppedError(Exception):
-    """Ends the task group on a clean stop."""
-
-
-async def _end_with(stop: asyncio.Event) -> None:
-    await stop.wait()
-    raise _StoppedError
