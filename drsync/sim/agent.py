@@ -20,9 +20,10 @@ from drsync.sim.disk import Disk
 from drsync.sim.disk_files import DiskFiles
 from drsync.sim.front_end import SimFrontEnd
 from drsync.sim.host import Host, HostClock, HostDice
-from drsync.sim.network import Network, SimTransport
+from drsync.sim.network import Network
 from drsync.sim.process import Process
 from drsync.sim.service import Service, StoppedError, Tell, as_the_unit_says, end_with, leaves
+from drsync.sim.transport import SimTransport
 
 STATE_DIR = Path("/var/lib/drsync")
 SEGMENT_BYTES = 64 << 10  # because a short world should see segments end, be trimmed and be reused

@@ -20,10 +20,11 @@ from drsync.model.operation import Event, Operation, OperationKind
 from drsync.model.topology import Center
 from drsync.sim.host import Host, HostClock, HostDice
 from drsync.sim.killed import Killed
-from drsync.sim.network import Network, SimTransport
+from drsync.sim.network import Network
 from drsync.sim.process import Process
 from drsync.sim.service import Service, StoppedError, Tell, as_the_unit_says, end_with, nobody
 from drsync.sim.store_disk import Kept, Moment, StoreDisk
+from drsync.sim.transport import SimTransport
 
 EVENTS_MAX = 1000  # because an answer has no more
 PERSON = "operator"

@@ -38,10 +38,9 @@ class Failure(TypedDict):
     replay: str
 
 
-class SeedReport(TypedDict):
-    """One seed."""
+class _Counts(TypedDict):
+    """What was done and found."""
 
-    seed: int
     events: int
     virtual_s: float
     acknowledged: int
@@ -53,22 +52,33 @@ class SeedReport(TypedDict):
     failures: list[Failure]
 
 
-class Report(TypedDict):
+class SeedReport(_Counts):
+    """One seed."""
+
+    seed: int
+
+
+class Report(_Counts):
     """A series of seeds. `met`: situations of worlds of daemons, and in how many seeds each was met."""
 
     mutant: str
     world: str
     seeds: int
-    events: int
     events_per_s: float
-    virtual_s: float
-    acknowledged: int
-    openings: int
-    lost: int
-    faults: int
-    fingerprint: str
-    met: dict[str, int]
-    failures: list[Failure]
+
+
+def _nothing() -> _Counts:
+    return _Counts(
+        events=0,
+        virtual_s=0.0,
+        acknowledged=0,
+        openings=0,
+        lost=0,
+        faults=0,
+        fingerprint="",
+        met={},
+        failures=[],
+    )
 
 
 def list_mutants() -> dict[str, str]:
@@ -92,18 +102,7 @@ def run_seed(
     seed: int, mutant: str | None = None, kind: Kind = Kind.BOTH, broken_s: float = BROKEN_S
 ) -> SeedReport:
     """Everything of one seed."""
-    report = SeedReport(
-        seed=seed,
-        events=0,
-        virtual_s=0.0,
-        acknowledged=0,
-        openings=0,
-        lost=0,
-        faults=0,
-        fingerprint="",
-        met={},
-        failures=[],
-    )
+    report = SeedReport(seed=seed, **_nothing())
     for world in worlds_of(mutant, kind):
         if world is Kind.RUNNING:
             _run_daemons(report, mutant, broken_s)
@@ -142,21 +141,7 @@ def run_seeds(  # noqa: PLR0913  # each says one thing about the series
     """
     worlds_of(mutant, kind)
     began = clock() if clock else 0.0
-    report = Report(
-        mutant=mutant or "",
-        world=kind.value,
-        seeds=0,
-        events=0,
-        events_per_s=0.0,
-        virtual_s=0.0,
-        acknowledged=0,
-        openings=0,
-        lost=0,
-        faults=0,
-        fingerprint="",
-        met={},
-        failures=[],
-    )
+    report = Report(mutant=mutant or "", world=kind.value, seeds=0, events_per_s=0.0, **_nothing())
     fingerprint = 0
     for one in _each(
         range(first, first + count), partial(run_seed, mutant=mutant, kind=kind, broken_s=broken_s), jobs

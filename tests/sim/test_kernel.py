@@ -7,9 +7,11 @@ import pytest
 
 from drsync.model.errors import TransientError
 from drsync.ports.transport import LinkKind
-from drsync.sim.network import Network, SimLink, SimTransport
+from drsync.sim.network import Network
 from drsync.sim.process import UNFINISHED, Life, Process
+from drsync.sim.stream import SimLink
 from drsync.sim.timeline import StandstillError, Timeline
+from drsync.sim.transport import SimTransport
 
 HOUR_S, A_WHILE_S, TICK_S = 3600, 5, 1
 """Of virtual time, which costs nothing."""

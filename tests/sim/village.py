@@ -23,9 +23,10 @@ from drsync.ports.volume import BlockDevice
 from drsync.sim.agent import SimAgent, Surroundings
 from drsync.sim.disk import Disk
 from drsync.sim.host import Host, HostClock, HostDice
-from drsync.sim.network import Network, SimTransport
+from drsync.sim.network import Network
 from drsync.sim.process import Process
 from drsync.sim.timeline import Timeline
+from drsync.sim.transport import SimTransport
 from drsync.wire import control
 
 Json = dict[str, object]
