@@ -23,7 +23,10 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class FrameType(IntEnum):
-    """What a frame is. Below 16: every link. From 16: bulk links. From 32: links for files."""
+    """What a frame is. Below 16: every link. From 16: bulk links. From 32: links for files.
+
+    From 40: resync sessions, which are streams of bulk links.
+    """
 
     HELLO = 1
     WELCOME = 2
@@ -49,6 +52,16 @@ class FrameType(IntEnum):
     TREE_ENTRIES = 35
     TREE_WANT = 36
     TREE_BLOCKS = 37
+    RESYNC_BEGIN = 40
+    RESYNC_READY = 41
+    RESYNC_REFUSE = 42
+    DIGEST_WANT = 43
+    DIGESTS = 44
+    BLOCKS = 45
+    RESYNC_ROUND = 46
+    RESYNC_END = 47
+    STAGED = 48
+    RESYNC_DONE = 49
 
 
 CRITICAL: Final = 0x0001
@@ -70,7 +83,7 @@ CONTROL_BODY_BYTES_MAX: Final = 256 * 1024
 DATA_BODY_BYTES_MAX: Final = (1 << 20) + 8192 * 32 + 128 + 64
 """Because one batch must fit: payload, record table, header; and 64 for what stands before it (F.A 15)."""
 SMALL_BODY_BYTES_MAX: Final = 256
-"""Because acknowledgments, pings and what steers a stream have layouts below 64 bytes, and room to grow."""
+"""Because acknowledgments, pings and what steers a stream have layouts below 128 bytes, and room to grow."""
 
 BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
     {
@@ -98,6 +111,16 @@ BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
         FrameType.TREE_ENTRIES: DATA_BODY_BYTES_MAX,
         FrameType.TREE_WANT: CONTROL_BODY_BYTES_MAX,
         FrameType.TREE_BLOCKS: DATA_BODY_BYTES_MAX,
+        FrameType.RESYNC_BEGIN: SMALL_BODY_BYTES_MAX,
+        FrameType.RESYNC_READY: SMALL_BODY_BYTES_MAX,
+        FrameType.RESYNC_REFUSE: HELLO_BODY_BYTES_MAX,
+        FrameType.DIGEST_WANT: SMALL_BODY_BYTES_MAX,
+        FrameType.DIGESTS: DATA_BODY_BYTES_MAX,
+        FrameType.BLOCKS: DATA_BODY_BYTES_MAX,
+        FrameType.RESYNC_ROUND: SMALL_BODY_BYTES_MAX,
+        FrameType.RESYNC_END: SMALL_BODY_BYTES_MAX,
+        FrameType.STAGED: SMALL_BODY_BYTES_MAX,
+        FrameType.RESYNC_DONE: SMALL_BODY_BYTES_MAX,
     }
 )
 """Largest body of each type; types without an entry are unknown and may have `CONTROL_BODY_BYTES_MAX`."""

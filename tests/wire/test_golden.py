@@ -10,7 +10,7 @@ from drsync.model.epoch import make
 from drsync.model.errors import RefusedError
 from drsync.model.fileset import Generation, GenerationStart
 from drsync.model.position import EpochRun, Position
-from drsync.wire import data, faults, files, stream
+from drsync.wire import data, faults, files, resync, stream
 from drsync.wire.control import Hello, Welcome, dump, to_json
 from drsync.wire.frames import CRITICAL, Decoder, FrameType, encode, encode_parts
 
@@ -20,6 +20,9 @@ CHAIN = bytes(range(16))
 GROUP = bytes.fromhex("0123456789abcdef0123456789abcdef")
 SET = bytes.fromhex("f11e5e7" + "0" * 25)
 TREE = Generation(EPOCH, 12)
+SESSION = bytes.fromhex("5e55" + "0" * 28)
+MEMBER = bytes.fromhex("3e3b" + "0" * 28)
+POSITION = Position(EPOCH, 42, CHAIN)
 STATEMENT = Statement(
     "same-city", "5e551017", "1ca12", CopyState.REPLICA, EPOCH, EPOCH, 1, (EpochRun(EPOCH, 1, 42, CHAIN),),
     42, 40, 38, 40, Position(EPOCH, 42, CHAIN), token=3,
@@ -90,6 +93,55 @@ FRAMES: Mapping[str, Callable[[], bytes]] = {
             ],
         ),
         stream=1,
+    ),
+    "resync_begin": lambda: encode(
+        FrameType.RESYNC_BEGIN,
+        resync.encode_begin(
+            resync.Begin(
+                EPOCH, GROUP, MEMBER, SESSION, 3, 1,
+                resync.BeginFlags.RESUME | resync.BeginFlags.EVERYTHING, POSITION,
+            )
+        ),
+        stream=1,
+    ),
+    "resync_ready": lambda: encode(
+        FrameType.RESYNC_READY, resync.encode_ready(resync.Ready(EPOCH, SESSION)), stream=1
+    ),
+    "resync_refuse": lambda: encode(
+        FrameType.RESYNC_REFUSE,
+        resync.encode_refuse(resync.Refuse(EPOCH, "stage_too_large", "no room", "give it room")),
+        stream=1,
+    ),
+    "digest_want": lambda: encode(
+        FrameType.DIGEST_WANT, resync.encode_want(resync.Want(EPOCH, 1, 256, 2)), stream=1
+    ),
+    "digests": lambda: encode_parts(
+        FrameType.DIGESTS,
+        resync.digests_parts(resync.Digests(EPOCH, 1, 256, memoryview(bytes(range(64))))),
+        stream=1,
+    ),
+    "blocks": lambda: encode_parts(
+        FrameType.BLOCKS,
+        resync.blocks_parts(
+            EPOCH,
+            [
+                resync.Block(1, 256, 1, resync.BlockKind.DATA, CHAIN, b"the last granule is short"),
+                resync.Block(0, 7, 1024, resync.BlockKind.ZEROS),
+            ],
+        ),
+        stream=1,
+    ),
+    "resync_round": lambda: encode(
+        FrameType.RESYNC_ROUND, resync.encode_round(resync.Round(EPOCH, 4, 2, POSITION)), stream=1
+    ),
+    "resync_end": lambda: encode(
+        FrameType.RESYNC_END, resync.encode_end(resync.End(EPOCH, SESSION, 4, 1025, POSITION)), stream=1
+    ),
+    "staged": lambda: encode(
+        FrameType.STAGED, resync.encode_staged(resync.Staged(EPOCH, 1025, 65536, 4096)), stream=1
+    ),
+    "resync_done": lambda: encode(
+        FrameType.RESYNC_DONE, resync.encode_done(resync.Done(EPOCH, SESSION, 4, 42)), stream=1
     ),
 }  # fmt: skip
 
