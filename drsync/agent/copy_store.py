@@ -6,11 +6,13 @@ from typing import Protocol
 
 from drsync.adapters.images.file_image import FileImage
 from drsync.adapters.images.files import Files as ImageFiles
+from drsync.adapters.images.unnamed import UnnamedImage
 from drsync.adapters.segments.files import Files as SegmentFiles
 from drsync.adapters.segments.files import OsFiles, ensure_directory
 from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.adapters.segments.superblock import SuperblockFiles
+from drsync.model.errors import FailedCopyError
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.ports.journal import Image, Journal, Superblock
 
@@ -58,6 +60,19 @@ class FileCopyStore:
         folder = self.directory / "volumes"
         ensure_directory(self.files or OsFiles(), folder)
         return FileImage(folder / f"{volume.id}.img", volume.size, self.files)
+
+    def scratch(self, volume: VolumeSpec) -> Image:
+        """See CopyStore. Nothing is synced: it need not survive anything."""
+        files: SegmentFiles = self.files or OsFiles()
+        folder = self.directory / "scratch"
+        try:
+            if not files.exists(folder):
+                files.make_directory(folder)
+            for name in sorted(files.names(folder)):  # whoever made it died before it had no name any more
+                files.unlink(folder / name)
+        except OSError as error:
+            raise FailedCopyError(f"no private writes in {folder}: {error.strerror}") from error
+        return UnnamedImage(folder / volume.id, volume.size, files.unlink, self.files)
 
 
 def copies_in(state_dir: Path, files: CopyFiles | None = None) -> list[str]:

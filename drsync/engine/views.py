@@ -6,20 +6,41 @@ position, and the journal it reads is not trimmed.
 """
 
 import errno
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from drsync.delta.content import hash_volume
 from drsync.engine.allocation import extents
 from drsync.engine.copy import GroupCopy
-from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK, BlockIndex, VolumeView
+from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, VolumeView
+from drsync.engine.private import QUOTA_BYTES, Kind, PrivateLayer, Quota
 from drsync.engine.threads import in_long_thread
 from drsync.engine.volumes import GroupVolumes
-from drsync.model.errors import RefusedError
+from drsync.model.errors import DrsyncError, NoSpaceError, RefusedError
 from drsync.model.group import VolumeSpec
+from drsync.ports.journal import Image
 from drsync.ports.volume import COMPLETE_OK, Completion, Extent
 
-PRIVATE_BLOCKS_MAX = 131_072  # because 512 MiB of a drill's own writes are held in memory
 VIEWS_MAX = 16  # because each holds an index and pins the journal
+PIECES_MAX = 2048  # because each may cost a system call or two
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What may be written to a view, and where it is kept.
+
+    Attributes:
+        quota_bytes: of all volumes together; 0: the view is read-only.
+        make: a file for a volume's private content; None: it stays in memory.
+    """
+
+    quota_bytes: int = QUOTA_BYTES
+    make: Callable[[VolumeSpec], Image] | None = None
+
+
+IN_MEMORY = Writes()
+READ_ONLY = Writes(0)
 
 
 class GroupView:
@@ -30,6 +51,8 @@ class GroupView:
         seq: the position: a batch end.
         base_seq: where the images stood when it was opened; the journal is kept from there.
         is_over: it was given up; what is read of it now may be of any time.
+        writes: what may be written to it; set before a device is made.
+        quota: what its volumes keep together.
     """
 
     def __init__(self, view_id: str, copy: GroupCopy, seq: int) -> None:
@@ -38,6 +61,9 @@ class GroupView:
         self.base_seq = copy.volumes.applied
         self.is_over = False
         self.spec = copy.spec
+        self.writes = IN_MEMORY
+        self.quota = Quota(IN_MEMORY.quota_bytes)
+        self._layers: list[PrivateLayer] = []
         self._source = copy
         images = {index: view.image for index, view in copy.volumes.views.items()}
         self._volumes = GroupVolumes(images, copy.journal, self.base_seq)
@@ -49,10 +75,22 @@ class GroupView:
 
     def device(self, volume: VolumeSpec) -> "ViewDevice":
         """A device over one volume; each call gives a fresh private layer."""
-        pristine = self._volumes.views[volume.index]
-        view = VolumeView(pristine.image, self._source.journal)
-        view.layers = [*pristine.layers, BlockIndex()]
-        return ViewDevice(view, self)
+        make = self.writes.make
+        layer = PrivateLayer(None if make is None else lambda: make(volume), self.quota)
+        self._layers.append(layer)
+        is_read_only = not self.writes.quota_bytes
+        return ViewDevice(self.reader(volume), self, layer, is_read_only=is_read_only)
+
+    def may_keep(self, writes: Writes) -> None:
+        """Say what may be written to it; before the first `device`."""
+        assert not self._layers
+        self.writes, self.quota = writes, Quota(writes.quota_bytes)
+
+    def give_up(self) -> None:
+        """Nothing can be read any more, and what was written to it is gone."""
+        self.is_over = True
+        for layer in self._layers:
+            layer.close()
 
     async def hash(self) -> dict[str, str]:
         """Content hash of every volume, by name, without the private writes. May take hours.
@@ -137,7 +175,7 @@ class Views:
         view = self._open.pop(view_id, None)
         if view is None:
             return False
-        view.is_over = True
+        view.give_up()
         return True
 
     def above(self, seq: int) -> list[str]:
@@ -161,13 +199,14 @@ class Views:
 
 @dataclass(slots=True)
 class ViewDevice:
-    """One volume of a view as `ports.volume.BlockDevice`; writes stay in memory."""
+    """One volume of a view as `ports.volume.BlockDevice`; what is written to it is its own."""
 
     view: VolumeView
     whole: GroupView
+    private: PrivateLayer
     is_read_only: bool = field(default=False)
     _done: list[bytes] = field(default_factory=list)
-    _refused: list[bytes] = field(default_factory=list)
+    _refused: dict[int, list[bytes]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -182,30 +221,28 @@ class ViewDevice:
     def zero(self, offset: int, length: int, cookie: bytes, *, fua: bool, is_trim: bool) -> None:
         """See BlockDevice."""
         del fua, is_trim
-        if not (offset | length) & BLOCK_MASK:
-            self.view.newest.put_zeros(offset >> BLOCK_BITS, length >> BLOCK_BITS)
-            self._done.append(cookie)
-        else:
-            self._put(offset, length, None, cookie)
+        self._put(offset, length, None, cookie)
 
     def _put(self, offset: int, length: int, data: memoryview | None, cookie: bytes) -> None:
-        layer = self.view.newest
-        if self.whole.is_over or len(layer) + (length >> BLOCK_BITS) + 2 > PRIVATE_BLOCKS_MAX:
-            self._refused.append(cookie)
-            return
-        at = 0
-        while at < length:
-            block, skip = (offset + at) >> BLOCK_BITS, (offset + at) & BLOCK_MASK
-            size = min(BLOCK - skip, length - at)
-            piece = bytes(data[at : at + size]) if data is not None else bytes(size)
-            if size < BLOCK:
-                whole = bytearray(BLOCK)
-                self.view.read_into(block << BLOCK_BITS, memoryview(whole))
-                whole[skip : skip + size] = piece
-                piece = bytes(whole)
-            layer.blocks[block] = piece
-            at += size
-        self._done.append(cookie)
+        """Keep `data`, or zeros; what cannot be kept is refused to this view alone."""
+        try:
+            if self.whole.is_over:
+                self._refuse(errno.ESHUTDOWN, cookie)
+            elif self.is_read_only:
+                self._refuse(errno.EPERM, cookie)
+            elif data is not None:
+                self.private.write(offset, data, self.view.read_into)
+                self._done.append(cookie)
+            else:
+                self.private.zero(offset, length, self.view.read_into)
+                self._done.append(cookie)
+        except NoSpaceError:
+            self._refuse(errno.ENOSPC, cookie)
+        except DrsyncError:
+            self._refuse(errno.EIO, cookie)
+
+    def _refuse(self, error: int, cookie: bytes) -> None:
+        self._refused.setdefault(error, []).append(cookie)
 
     def flush(self, cookie: bytes) -> None:
         """See BlockDevice; private writes have nothing to be durable on."""
@@ -214,11 +251,11 @@ class ViewDevice:
     def submit(self, completion: Completion) -> None:
         """See BlockDevice."""
         done, self._done = self._done, []
-        refused, self._refused = self._refused, []
+        refused, self._refused = self._refused, {}
         if done:
             completion.complete(done, COMPLETE_OK)
-        if refused:
-            completion.complete(refused, errno.ENOSPC)
+        for error, cookies in refused.items():
+            completion.complete(cookies, error)
 
     def park(self, completion: Completion) -> None:
         """See BlockDevice; a view never asks for it."""
@@ -228,9 +265,39 @@ class ViewDevice:
         """See BlockDevice."""
         if self.whole.is_over:
             return errno.ESHUTDOWN
-        self.view.read_into(offset, target)
+        try:
+            self.private.read_into(offset, target, self.view.read_into)
+        except DrsyncError:
+            return errno.EIO
         return 0
 
     def extents(self, offset: int, length: int, most: int) -> list[Extent]:
         """See BlockDevice."""
-        return [(length, False)] if self.whole.is_over else extents(self.view, offset, length, most)
+        if self.whole.is_over:
+            return [(length, False)]
+        if not self.private:
+            return extents(self.view, offset, length, most)
+        found: list[Extent] = []
+        for size, is_hole in islice(self._pieces(offset, offset + length), PIECES_MAX):
+            if found and found[-1][1] == is_hole:
+                found[-1] = (found[-1][0] + size, is_hole)
+            elif len(found) == most:
+                break
+            else:
+                found.append((size, is_hole))
+        return found
+
+    def _pieces(self, offset: int, end: int) -> Iterator[Extent]:
+        """Stretches in order, until the end or until what is below has told enough."""
+        stop_block = (end + BLOCK_MASK) >> BLOCK_BITS
+        for first, stop, kind in self.private.runs(offset >> BLOCK_BITS, stop_block):
+            start, last = max(offset, first << BLOCK_BITS), min(end, stop << BLOCK_BITS)
+            if kind is not Kind.BELOW:
+                yield last - start, kind is Kind.HOLE
+                continue
+            told = 0
+            for piece in extents(self.view, start, last - start, PIECES_MAX):
+                told += piece[0]
+                yield piece
+            if told < last - start:
+                return

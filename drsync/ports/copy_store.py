@@ -24,3 +24,11 @@ class CopyStore(Protocol):
     def image(self, volume: VolumeSpec) -> Image:
         """Open or create the image of a volume at its specified size."""
         ...
+
+    def scratch(self, volume: VolumeSpec) -> Image:
+        """An empty image that nobody finds again: it is gone when it is closed, or with this process.
+
+        Raises:
+            FailedCopyError, NoSpaceError: it cannot be made.
+        """
+        ...
