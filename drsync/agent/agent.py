@@ -325,9 +325,9 @@ class Agent:
         """See MemberEvents."""
         self.spawn(self.sockets.serve_group(member))
 
-    def view_given_up(self, member: Member, view_id: str) -> None:
+    def view_given_up(self, member: Member, view_id: str, why: str) -> None:
         """See MemberEvents."""
-        del member
+        del member, why
         self.spawn(self._drop_view(view_id))
 
     async def _drop_view(self, view_id: str) -> None:

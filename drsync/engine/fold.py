@@ -45,7 +45,7 @@ class Folder:
         views: Views,
         clock: Clock,
         on_trouble: Callable[[DrsyncError], None],
-        on_view_given_up: Callable[[str], None],
+        on_view_given_up: Callable[[str, str], None],
     ) -> None:
         self.lock = asyncio.Lock()
         self.term: OwnerTerm | None = None
@@ -152,12 +152,15 @@ class Folder:
             self._copy.volumes.forget_above_images()
 
     def _give_up_views(self) -> None:
-        """A view whose pin makes the owner hold too much is dropped: writes matter more than a drill."""
-        if self.term is None or self._copy.volumes.held_blocks < VIEW_BLOCKS_MAX:
-            return
-        for view_id in self._views.ids():
-            self._views.release(view_id)
-            self._on_view_given_up(view_id)
+        """A view whose pin makes its copy hold too much is dropped: writes matter more than a view."""
+        if self.term is not None and self._copy.volumes.held_blocks >= VIEW_BLOCKS_MAX:
+            for view_id in self._views.ids():
+                self._views.release(view_id)
+                self._on_view_given_up(view_id, "too much was written since it was opened")
+        greedy = self._views.greedy(self._copy.spec.policy.journal_quota_bytes)
+        if greedy is not None:  # one a round: the next oldest may hold less
+            self._views.release(greedy)
+            self._on_view_given_up(greedy, "the journal kept for it is over the group's quota")
 
     def _fold_bound(self) -> int:
         """Records up to here may be in the images (F.A 11, and behind every pin)."""

@@ -49,8 +49,8 @@ class MemberEvents(Protocol):
         """Something the coordinator should hear soon."""
         ...
 
-    def view_given_up(self, member: "Member", view_id: str) -> None:
-        """A view was dropped to keep the owner going: serve it no longer."""
+    def view_given_up(self, member: "Member", view_id: str, why: str) -> None:
+        """A view was dropped to keep the copy going: serve it no longer."""
         ...
 
     def log_member(self, member: "Member", event: str, reason: str) -> None:
@@ -278,8 +278,7 @@ class Member:
         async with self.folder.lock:
             for view_id in self.views.above(after_seq):
                 self.views.release(view_id)
-                self._events.log_member(self, "view_given_up", f"{view_id}: its records are cut")
-                self._events.view_given_up(self, view_id)
+                self._view_given_up(view_id, "its records were cut: they are not in the group's history")
             await self.copy.cut(after_seq, fork)
 
     async def _fetch_from(self, donor: str, history: History) -> None:
@@ -537,9 +536,9 @@ class Member:
         elif self.receiver is not None:
             self.receiver.acknowledge()
 
-    def _view_given_up(self, view_id: str) -> None:
-        self._events.log_member(self, "view_given_up", f"{view_id}: too much was written since it was opened")
-        self._events.view_given_up(self, view_id)
+    def _view_given_up(self, view_id: str, why: str) -> None:
+        self._events.log_member(self, "view_given_up", f"{view_id}: {why}")
+        self._events.view_given_up(self, view_id, why)
 
     def retain_heard(self, seq: int) -> None:
         """See ReplicaEvents."""

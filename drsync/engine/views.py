@@ -186,6 +186,13 @@ class Views:
         """Open views."""
         return sorted(self._open)
 
+    def greedy(self, quota_bytes: int) -> str | None:
+        """The view that the oldest journal is kept for, if that is more than `quota_bytes`; else None."""
+        oldest = min(self._open.values(), key=lambda v: (v.base_seq, v.seq, v.id), default=None)
+        if oldest is None or self._copy.journal.held_bytes_after(oldest.base_seq) <= quota_bytes:
+            return None
+        return oldest.id
+
     @property
     def fold_limit(self) -> int | None:
         """Images may not pass this record; None without views."""

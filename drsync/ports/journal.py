@@ -1,8 +1,8 @@
 """The journal of one group at one center: an append-only log of batches, and its superblock.
 
 One journal has one user at a time (the agent's event loop, in the main thread). In other threads only
-`sync` may run, at most once at a time, and any number of `read`, `read_into`, `changed` and `export_tail` of
-records that are neither trimmed nor cut meanwhile. After any write or fsync error every further call raises
+`sync` and `index` may run, each at most once at a time, and any number of `read`, `read_into`, `changed`,
+`layers` and `export_tail` of records that are neither trimmed nor cut meanwhile. After any write or fsync error every further call raises
 `FailedCopyError`: a copy that may have lost data is never retried into silence (P33). A full disk is no such
 error: a write that finds no space changes nothing, raises `NoSpaceError`, and may be tried again.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from drsync.delta.pieces import Piece
 from drsync.model.position import Position, Runs
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -31,6 +32,30 @@ class BatchPlace:
     locator: Locator
     length: int
     """Bytes of the batch on disk, header and padding included."""
+
+
+class Layer(Protocol):
+    """What a stretch of records left in volumes: sorted pieces that don't overlap, by number.
+
+    Good while its records are neither trimmed nor cut. May be used in any thread.
+    """
+
+    @property
+    def base(self) -> Locator:
+        """The locator that `at` and `record_at` of its pieces count from."""
+        ...
+
+    def select(self, volume: int, start: int, end: int) -> tuple[int, Sequence[Piece]]:
+        """The pieces that hold any of bytes [start, end) of a volume, whole, and the number of the first.
+
+        Raises:
+            FailedCopyError: the journal cannot be read.
+        """
+        ...
+
+    def piece(self, number: int) -> Piece:
+        """One piece. Raises FailedCopyError."""
+        ...
 
 
 class Journal(Protocol):
@@ -59,6 +84,10 @@ class Journal(Protocol):
     @property
     def held_bytes(self) -> int:
         """Bytes of disk the journal occupies."""
+        ...
+
+    def held_bytes_after(self, seq: int) -> int:
+        """Bytes of disk that stay occupied when everything up to record `seq` is dropped. Quick."""
         ...
 
     def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
@@ -127,6 +156,31 @@ class Journal(Protocol):
         Raises:
             MalformedError: not all of these records are held.
             FailedCopyError: a record table is damaged or cannot be read.
+        """
+        ...
+
+    def layers(self, after_seq: int, through_seq: int) -> Sequence[Layer]:
+        """What the records in (`after_seq`, `through_seq`] left in the volumes, oldest layer first.
+
+        Costs little where indexes are (see `index`), whatever the number of records. The oldest layer may hold
+        records at or below `after_seq` too, which changes nothing for whoever reads through all layers what
+        lies above images that hold these. `through_seq` is a batch end.
+
+        Header and table of a record have been verified when a layer names it, payloads only in the newest
+        part of the journal: whoever reads a payload compares it with `payload hash`.
+
+        Blocks: for a thread.
+
+        Raises:
+            MalformedError: not all of these records are held, or `through_seq` is no batch end.
+            FailedCopyError: the journal is damaged or cannot be read.
+        """
+        ...
+
+    def index(self) -> bool:
+        """Do some work ahead for `layers`, for one full segment; False when there is nothing to do.
+
+        Blocks: for a thread. What fails here is of no importance: an index is made when it is needed.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -165,3 +166,16 @@ async def test_a_view_says_what_it_cannot_keep_and_a_read_only_one_takes_nothing
         member.views.release("v")
         assert device.read_into(0, memoryview(bytearray(BLOCK))) == errno.ESHUTDOWN
         assert view.quota.used == 0
+
+
+async def test_a_view_whose_journal_is_over_the_quota_is_given_up_and_the_copy_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        remote = place.member("remote")
+        view = remote.views.hold("v", remote.copy.journal.tip.seq)
+        policy = replace(GROUP.policy, journal_quota_bytes=1)
+        monkeypatch.setattr(remote.copy, "spec", replace(GROUP, policy=policy))
+        await place.until(lambda: view.is_over)
+        assert any("view_given_up: v: the journal kept" in line for line in place.nodes["remote"].lines)
+        assert remote.views.fold_limit is None

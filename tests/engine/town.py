@@ -260,7 +260,7 @@ class Node:
     def exports_changed(self, member: Member) -> None:
         self.lines.append("exports changed")
 
-    def view_given_up(self, member: Member, view_id: str) -> None:
+    def view_given_up(self, member: Member, view_id: str, why: str) -> None:
         self.lines.append(f"view given up: {view_id}")
 
     def word_changed(self, member: Member) -> None:

@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from drsync.delta.batch import peek
+from drsync.delta.batch import peek, verify
 from drsync.delta.changes import Changes
+from drsync.delta.pieces import Newest, PieceTable
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import ORIGIN, EpochRun, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, Locator
@@ -92,6 +93,10 @@ class MemoryJournal:
         """See the port."""
         return sum(len(batch.data) for batch in self._batches)
 
+    def held_bytes_after(self, seq: int) -> int:
+        """See the port."""
+        return sum(len(batch.data) for batch in self._batches if batch.end.seq > seq)
+
     def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
         """See the port."""
         self._check("append")
@@ -160,6 +165,33 @@ class MemoryJournal:
                 table = memoryview(batch.data)[header.table_start : header.payload_start]
                 changes.add_table(table, first - batch.first_seq, end - batch.first_seq)
         return changes.ranges()
+
+    def layers(self, after_seq: int, through_seq: int) -> Sequence[PieceTable]:
+        """See the port. Each batch is a layer."""
+        self._check("read")
+        if not self.first_seq - 1 <= after_seq <= through_seq or self.position_at(through_seq) is None:
+            raise MalformedError(
+                f"seq {after_seq} to {through_seq}: held are {self.first_seq} to {self.tip.seq}"
+            )
+        found: list[PieceTable] = []
+        prior = self._prior
+        for batch in self._batches:
+            if after_seq < batch.end.seq <= through_seq:
+                header = peek(batch.data)
+                try:
+                    verify(batch.data, 0, header, prior)
+                except MalformedError as error:
+                    raise FailedCopyError(f"journal in memory, seq {header.first_seq}: {error}") from error
+                newest = Newest()
+                table = memoryview(batch.data)[header.table_start : header.payload_start]
+                newest.add_table(table, header.payload_start, header.count)
+                found.append(newest.finish(batch.number << 32))
+            prior = batch.end
+        return found
+
+    def index(self) -> bool:
+        """See the port."""
+        return False
 
     def position_at(self, seq: int) -> Position | None:
         """See the port."""

@@ -197,6 +197,11 @@ class SegmentJournal:
         spare = self._segment_bytes if self._spare is not None else 0
         return sum(segment.file_bytes for segment in self._shelf.segments) + spare
 
+    def held_bytes_after(self, seq: int) -> int:
+        """See the port. Space comes back in whole segments, and the last one always stays."""
+        segments = self._shelf.segments
+        return sum(s.file_bytes for s in segments if s.last.seq > seq or s is segments[-1])
+
     # -- writing ---------------------------------------------------------------------------------------
 
     def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
