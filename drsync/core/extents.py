@@ -111,3 +111,11 @@ def coarsened(runs: Extents, runs_max: int) -> Extents | None:
         return None
     filled = [Run(runs[index].volume, runs[index].end, runs[index + 1].first) for _, index in gaps[:surplus]]
     return normal((*runs, *filled))
+
+
+def fewer(runs: Extents, runs_max: int) -> Extents:
+    """A set of at most `runs_max` runs that holds at most `runs`: the largest of them."""
+    if len(runs) <= runs_max:
+        return runs
+    largest = sorted(runs, key=lambda run: (run.first - run.end, run))[:runs_max]
+    return tuple(sorted(largest))

@@ -1,4 +1,4 @@
-"""The source of resync sessions: reads blocks of what is committed, sends them and the redo, ends the session."""
+"""The source of resync sessions: what it sends, and when."""
 
 from drsync.engine.resync_marks import Marks, PlainMarks
 

@@ -10,6 +10,8 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
+from xxhash import xxh3_128_digest
+
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
 from drsync.model.position import CHAIN_BYTES, Position
@@ -20,10 +22,11 @@ READY: Final = Struct("<Q16s")
 WANT: Final = Struct("<QIIQI")
 BLOCK: Final = Struct("<IIQII16s")
 ROUND: Final = Struct("<QQIIQQ16s")
-END: Final = Struct("<Q16sQQQQ16s")
+END: Final = Struct("<Q16sQQQQ16s16s")
 STAGED: Final = Struct("<QQQQ")
 DONE: Final = Struct("<Q16sQQ")
 EPOCH: Final = Struct("<Q")
+RUN: Final = Struct("<IQQ")
 
 ID_BYTES: Final = 16
 GRANULE: Final = 64 << 10  # bytes; the same as in `core.extents`
@@ -146,13 +149,17 @@ class Round(NamedTuple):
 
 
 class End(NamedTuple):
-    """Everything was sent: the stage holds `size` granules, and the target will stand at `p1`."""
+    """Everything was sent: the stage holds `size` granules, and the target will stand at `p1`.
+
+    `whole` is `runs_hash` of all that the stage holds: sets are compared, not their sizes.
+    """
 
     epoch: Epoch
     session: bytes
     generation: int
     size: int
     p1: Position
+    whole: bytes
 
 
 class Staged(NamedTuple):
@@ -357,14 +364,15 @@ def read_round(body: bytes) -> Round:
 def encode_end(end: End) -> bytes:
     """The body of a RESYNC_END."""
     assert len(end.session) == ID_BYTES
-    return END.pack(*end[:-1], *_packed(end.p1))
+    assert len(end.whole) == HASH_BYTES
+    return END.pack(*end[:4], *_packed(end.p1), end.whole)
 
 
 def read_end(body: bytes) -> End:
     """The end in a body. Raises MalformedError."""
     _check("RESYNC_END", body, END.size)
-    epoch, session, generation, size, *p1 = END.unpack_from(body)
-    return End(Epoch(epoch), session, generation, size, _position(*p1))
+    epoch, session, generation, size, *p1, whole = END.unpack_from(body)
+    return End(Epoch(epoch), session, generation, size, _position(*p1), whole)
 
 
 def encode_staged(staged: Staged) -> bytes:
@@ -392,7 +400,15 @@ def read_done(body: bytes) -> Done:
     return Done(Epoch(epoch), session, generation, p1)
 
 
-# --- runs on control links
+# --- runs
+
+
+def runs_hash(runs: Iterable[tuple[int, int, int]]) -> bytes:
+    """xxh3-128, big endian, over a set of granules: u32 volume, u64 first, u64 end of each run, in order.
+
+    The set must be in its one form (`core.extents`).
+    """
+    return xxh3_128_digest(b"".join(RUN.pack(*run) for run in runs))
 
 
 class WireRun(NamedTuple):

@@ -71,6 +71,18 @@ def test_coarser_sets_hold_more_never_less(bag: list[Run], runs_max: int) -> Non
     assert len(made) > runs_max or coarse == made
 
 
+@given(bags, st.integers(0, 8))
+def test_fewer_runs_hold_less_never_more(bag: list[Run], runs_max: int) -> None:
+    made = extents.normal(bag)
+    small = extents.fewer(made, runs_max)
+    assert len(small) == min(runs_max, len(made))
+    assert extents.normal(small) == small
+    assert naive(small) <= naive(made)
+    left_out = extents.subtract(made, small)
+    lengths = [run.end - run.first for run in small]
+    assert all(run.end - run.first <= min(lengths, default=1 << 60) for run in left_out)
+
+
 @pytest.mark.parametrize(
     ("offset", "length", "granules"),
     [

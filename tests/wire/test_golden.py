@@ -135,7 +135,9 @@ FRAMES: Mapping[str, Callable[[], bytes]] = {
         FrameType.RESYNC_ROUND, resync.encode_round(resync.Round(EPOCH, 4, 2, POSITION)), stream=1
     ),
     "resync_end": lambda: encode(
-        FrameType.RESYNC_END, resync.encode_end(resync.End(EPOCH, SESSION, 4, 1025, POSITION)), stream=1
+        FrameType.RESYNC_END,
+        resync.encode_end(resync.End(EPOCH, SESSION, 4, 1025, POSITION, CHAIN)),
+        stream=1,
     ),
     "staged": lambda: encode(
         FrameType.STAGED, resync.encode_staged(resync.Staged(EPOCH, 1025, 65536, 4096)), stream=1

@@ -58,7 +58,7 @@ def test_a_granule_is_the_same_on_the_wire_and_in_the_rules() -> None:
             st.builds(resync.Want, EPOCHS, U32, FIRSTS, COUNTS),
         ),
         (resync.encode_round, resync.read_round, st.builds(resync.Round, EPOCHS, U64, U32, POSITIONS)),
-        (resync.encode_end, resync.read_end, st.builds(resync.End, EPOCHS, IDS, U64, U64, POSITIONS)),
+        (resync.encode_end, resync.read_end, st.builds(resync.End, EPOCHS, IDS, U64, U64, POSITIONS, IDS)),
         (resync.encode_staged, resync.read_staged, st.builds(resync.Staged, EPOCHS, U64, U64, U64)),
         (resync.encode_done, resync.read_done, st.builds(resync.Done, EPOCHS, IDS, U64, U64)),
     ],
@@ -181,6 +181,12 @@ def test_a_refusal_that_is_none_is_refused(words: bytes) -> None:
 def test_runs_are_read_back(raw: list[tuple[int, int, int]]) -> None:
     runs = [resync.WireRun(volume, first, first + length) for volume, first, length in raw]
     assert resync.runs_from_json(resync.runs_to_json(runs)) == runs
+
+
+def test_another_set_of_the_same_size_has_another_hash() -> None:
+    hashes = {resync.runs_hash(runs) for runs in ([], [(0, 1, 3)], [(0, 1, 2), (0, 3, 4)], [(1, 1, 3)])}
+    assert len(hashes) == 4
+    assert resync.runs_hash([(0, 1, 3)]).hex() == "6ff4262f63f9f3e1b9e12de77c4533fa"
 
 
 def test_three_full_lists_of_runs_fit_into_one_answer() -> None:
