@@ -9,11 +9,13 @@ from drsync.adapters.images.files import Files as ImageFiles
 from drsync.adapters.images.unnamed import UnnamedImage
 from drsync.adapters.segments.files import Files as SegmentFiles
 from drsync.adapters.segments.files import OsFiles, ensure_directory
+from drsync.adapters.segments.forks import SegmentForks
 from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.model.errors import FailedCopyError
 from drsync.model.group import GroupSpec, VolumeSpec
+from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
 
 
@@ -73,6 +75,12 @@ class FileCopyStore:
         except OSError as error:
             raise FailedCopyError(f"no private writes in {folder}: {error.strerror}") from error
         return UnnamedImage(folder / volume.id, volume.size, files.unlink, self.files)
+
+    def forks(self, spec: GroupSpec) -> Forks:
+        """See CopyStore."""
+        identity = Identity(self.cluster, spec.id, self.center, "")
+        remove = Path.rmdir if self.files is None else None
+        return SegmentForks(self.directory / "journal", identity, self.files, remove)
 
 
 def copies_in(state_dir: Path, files: CopyFiles | None = None) -> list[str]:

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from drsync.model.group import GroupSpec, VolumeSpec
+from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
 
 
@@ -31,4 +32,8 @@ class CopyStore(Protocol):
         Raises:
             FailedCopyError, NoSpaceError: it cannot be made.
         """
+        ...
+
+    def forks(self, spec: GroupSpec) -> Forks:
+        """What the group gave up and this copy keeps aside."""
         ...
