@@ -20,7 +20,7 @@ LOCKED := $(PIP_INSTALL) --require-hashes
 TEST_OPTIONS ?= -n 2 --dist loadgroup
 ARGS ?=
 
-.PHONY: help setup lab test chaos machines bundle lint format bench lock state-machines changelog clean machine
+.PHONY: help setup lab test chaos proofs machines bundle lint format bench lock state-machines changelog clean machine
 
 help: ## this list
 	@echo "drsync: disaster recovery for two sites and three centers"
@@ -40,6 +40,12 @@ test: setup installed-test ## the whole test suite, real processes included
 
 chaos: setup installed-test ## campaigns of disturbed lines and killed processes (ARGS='--seeds 20 --first 1')
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+# The short forms are part of the test suite.
+proofs: export LC_ALL = C.UTF-8
+proofs: setup installed-test ## the long forms of what docs/proofs.md proves: databases, file systems (minutes; needs root)
+	@scripts/machine $(VENV) checks
+	@scripts/suite $(BIN)/python -m "proofs or not proofs" tests/proofs $(ARGS)
 
 # Apart from the others, because it boots containers, needs root, and takes minutes. Their root file system is kept.
 machines: export DRSYNC_MACHINES_CACHE ?= $(CURDIR)/build/machines
