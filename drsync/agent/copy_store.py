@@ -13,13 +13,20 @@ from drsync.adapters.segments.forks import SegmentForks
 from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.adapters.segments.superblock import SuperblockFiles
+from drsync.adapters.stage import adoption, file_stage
+from drsync.adapters.stage.file_stage import FileStage
+from drsync.adapters.stage.files import Files as StageFiles
+from drsync.adapters.stage.files import OsFiles as OsStageFiles
 from drsync.model.errors import FailedCopyError
 from drsync.model.group import GroupSpec, VolumeSpec
+from drsync.model.position import Position
+from drsync.ports.copy_store import Adoption
 from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
+from drsync.ports.stage import FailedStageError, Stage, StageInfo
 
 
-class CopyFiles(SegmentFiles, ImageFiles, Protocol):
+class CopyFiles(SegmentFiles, ImageFiles, StageFiles, Protocol):
     """Every system call that a copy makes, for a disk that is not the real one."""
 
 
@@ -62,6 +69,72 @@ class FileCopyStore:
         folder = self.directory / "volumes"
         ensure_directory(self.files or OsFiles(), folder)
         return FileImage(folder / f"{volume.id}.img", volume.size, self.files)
+
+    def stage(self, spec: GroupSpec) -> Stage | None:
+        """See CopyStore."""
+        return FileStage.open(self._stage, spec.volumes, self._open_redo(spec), self.files)
+
+    def new_stage(self, spec: GroupSpec, session: StageInfo) -> Stage:
+        """See CopyStore."""
+        return FileStage.create(self._stage, session, spec.volumes, self._open_redo(spec), self.files)
+
+    def drop_stage(self) -> None:
+        """See CopyStore."""
+        try:
+            adoption.remove_old(self._stage_files, self.directory)
+            file_stage.drop(self._stage_files, self._stage)
+        except OSError as error:
+            raise FailedStageError(f"stage {self._stage} cannot be removed: {error}") from error
+
+    def adoption(self) -> Adoption:
+        """See CopyStore."""
+        try:
+            return adoption.progress(self._stage_files, self.directory)
+        except OSError as error:
+            raise FailedCopyError(f"{self.directory} cannot be read: {error}") from error
+
+    def adopt_journal(self) -> None:
+        """See CopyStore."""
+        try:
+            adoption.adopt(self._stage_files, self.directory)
+        except OSError as error:
+            raise FailedCopyError(f"{self._stage} cannot become the journal: {error}") from error
+
+    def free_bytes(self) -> int:
+        """See CopyStore."""
+        try:
+            return self._stage_files.free(self.directory)
+        except OSError as error:
+            raise FailedCopyError(f"{self.directory} cannot be read: {error}") from error
+
+    @property
+    def _stage(self) -> Path:
+        return self.directory / adoption.STAGE
+
+    @property
+    def _stage_files(self) -> StageFiles:
+        return self.files or OsStageFiles()
+
+    def _open_redo(self, spec: GroupSpec) -> file_stage.OpenRedo:
+        identity = Identity(self.cluster, spec.id, self.center, "")
+
+        def open_redo(directory: Path, start: Position) -> Journal:
+            journal = SegmentJournal(
+                directory,
+                identity,
+                start.seq,
+                segment_bytes=self.segment_bytes,
+                start=start,
+                files=self.files,
+            )
+            try:
+                journal.establish()
+            except BaseException:
+                journal.close()
+                raise
+            return journal
+
+        return open_redo
 
     def scratch(self, volume: VolumeSpec) -> Image:
         """See CopyStore. Nothing is synced: it need not survive anything."""

@@ -1,10 +1,21 @@
 """Where a center keeps its copy of a group: superblock, journal, images."""
 
+from enum import StrEnum
 from typing import Protocol
 
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
+from drsync.ports.stage import Stage, StageInfo
+
+
+class Adoption(StrEnum):
+    """How far a staged redo is on its way to be the journal, where a switch is recorded."""
+
+    NOT_BEGUN = "not begun"  # the images may hold anything of what is staged
+    BEGUN = "begun"  # they hold all of it
+    DONE = "done"
+    IMPOSSIBLE = "impossible"  # something is missing
 
 
 class CopyStore(Protocol):
@@ -36,4 +47,40 @@ class CopyStore(Protocol):
 
     def forks(self, spec: GroupSpec) -> Forks:
         """What the group gave up and this copy keeps aside."""
+        ...
+
+    def stage(self, spec: GroupSpec) -> Stage | None:
+        """What a former process put aside; None when there is nothing, or nothing that reads well. Blocks."""
+        ...
+
+    def new_stage(self, spec: GroupSpec, session: StageInfo) -> Stage:
+        """An empty stage; an older one goes. Blocks.
+
+        Raises:
+            NoSpaceError: the disk is full.
+            FailedStageError: another error.
+        """
+        ...
+
+    def drop_stage(self) -> None:
+        """Remove what was put aside, and what the journal was before a switch. Blocks.
+
+        Never while a switch is recorded. Idempotent. Raises FailedStageError.
+        """
+        ...
+
+    def adoption(self) -> Adoption:
+        """How far `adopt_journal` is. Raises FailedCopyError."""
+        ...
+
+    def adopt_journal(self) -> None:
+        """Make the staged redo the journal, with the forks of the former one. Durable. Blocks; idempotent.
+
+        Neither journal may be open. Only while a switch is recorded, with images that hold what is staged.
+        Raises FailedCopyError.
+        """
+        ...
+
+    def free_bytes(self) -> int:
+        """What may still be written where the copy is. Raises FailedCopyError."""
         ...

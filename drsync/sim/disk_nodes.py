@@ -7,6 +7,7 @@ that a power cut can take any of them back.
 
 import random
 from collections.abc import Iterator
+from typing import TypeVar, cast
 
 PAGE = 4096  # because the kernel caches and writes back in such pieces
 SECTOR = 512  # because a disk writes that much or nothing
@@ -276,13 +277,30 @@ def _torn(dice: random.Random, offset: int, data: bytes) -> Iterator[tuple[int, 
         at += take
 
 
+class Move:
+    """A rename between two directories, which a file system does as one: both names change, or none.
+
+    Attributes:
+        survives: whether a power cut leaves it; None until one of the directories was synced.
+    """
+
+    __slots__ = ("survives",)
+
+    def __init__(self, survives: bool | None = None) -> None:  # noqa: FBT001  # the one thing it is
+        self.survives = survives
+
+    def copy(self) -> "Move":
+        """As it is."""
+        return Move(self.survives)
+
+
 class Directory:
     """A directory: the names in it now, and those that a power cut leaves.
 
     Attributes:
         entries: files and directories by name.
-        unsynced: changes since the last sync, in order: the name that goes, the name that comes, and what
-            it then names.
+        unsynced: changes since the last sync, in order: the name that goes, the name that comes, what it then
+            names, and the move that it is half of.
         holder: who has it locked.
     """
 
@@ -290,7 +308,7 @@ class Directory:
 
     def __init__(self) -> None:
         self.entries: dict[str, File | Directory] = {}
-        self.unsynced: list[tuple[str, str, File | Directory | None]] = []
+        self.unsynced: list[tuple[str, str, File | Directory | None, Move | None]] = []
         self.holder: object = None
         self._durable: dict[str, File | Directory] | None = None
 
@@ -306,8 +324,17 @@ class Directory:
         """All of it is done, or, in a power cut, nothing."""
         self._change(old, new, self.entries[old])
 
+    def move(self, old: str, target: "Directory", new: str) -> None:
+        """Like `rename`, into another directory."""
+        node, both = self.entries[old], Move()
+        self._change(old, "", None, both)
+        target._change("", new, node, both)  # noqa: SLF001  # one of us
+
     def sync(self) -> None:
         """The names are durable."""
+        for *_, move in self.unsynced:
+            if move is not None:
+                move.survives = True
         if self.unsynced:
             self.unsynced, self._durable = [], None
 
@@ -316,27 +343,33 @@ class Directory:
         changes = self.unsynced
         if self._durable is not None:
             self.entries, self._durable = self._durable, None
-        for change in changes:
-            if dice.random() >= chance:
-                self._apply(*change)
+        for gone, come, node, move in changes:
+            is_kept = dice.random() >= chance
+            if move is not None:
+                move.survives = is_kept = is_kept if move.survives is None else move.survives
+            if is_kept:
+                self._apply(gone, come, node)
         self.unsynced = []
 
-    def copy(self, known: "dict[File | Directory, File | Directory]") -> "Directory":
+    def copy(self, known: "Known") -> "Directory":
         """With all that is in it. `known` are the copies made already, for what has several names."""
         twin = Directory()
         known[self] = twin
         twin.entries = {name: _copy(node, known) for name, node in self.entries.items()}
         twin.unsynced = [
-            (gone, come, None if node is None else _copy(node, known)) for gone, come, node in self.unsynced
+            (gone, come, node and _copy(node, known), move and _copy(move, known))
+            for gone, come, node, move in self.unsynced
         ]
         if self._durable is not None:
             twin._durable = {name: _copy(node, known) for name, node in self._durable.items()}
         return twin
 
-    def _change(self, gone: str, come: str, node: "File | Directory | None") -> None:
+    def _change(
+        self, gone: str, come: str, node: "File | Directory | None", move: Move | None = None
+    ) -> None:
         if self._durable is None:
             self._durable = dict(self.entries)
-        self.unsynced.append((gone, come, node))
+        self.unsynced.append((gone, come, node, move))
         self._apply(gone, come, node)
 
     def _apply(self, gone: str, come: str, node: "File | Directory | None") -> None:
@@ -346,7 +379,12 @@ class Directory:
             self.entries[come] = node
 
 
-def _copy(node: File | Directory, known: dict[File | Directory, File | Directory]) -> File | Directory:
+Node = TypeVar("Node", bound=File | Directory | Move)
+Known = dict[object, object]
+"""What was copied already, by what it was, because things have several names."""
+
+
+def _copy(node: Node, known: Known) -> Node:
     if node not in known:
-        known[node] = node.copy() if isinstance(node, File) else node.copy(known)
-    return known[node]
+        known[node] = node.copy(known) if isinstance(node, Directory) else node.copy()
+    return cast("Node", known[node])

@@ -292,6 +292,24 @@ class SegmentJournal:
         self._files.close(fd)
         self._files.unlink(path)
 
+    def establish(self) -> None:
+        """Make the position before the first record durable, where nothing is held yet: an empty segment.
+
+        Raises:
+            NoSpaceError: there is no room for it; the journal can be used all the same.
+            FailedCopyError: another error; the journal is failed.
+        """
+        if self._failed:
+            raise self._refuse()
+        try:
+            if not self._shelf.segments:
+                self._roll(0)
+        except OSError as error:
+            if is_full(error):
+                raise self._no_space(error) from error
+            raise self._fail("begin", error) from error
+        self.sync()
+
     def make_room(self) -> None:
         """See the port: the next segment's file is reserved."""
         if self._failed:

@@ -1,0 +1,192 @@
+"""The system calls a stage makes, as an object that can be replaced: by tests, and by a simulated disk."""
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from drsync.ports.journal import Buffer
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Files(Protocol):
+    """System calls on files; all raise OSError. What survives is told in `drsync.adapters.segments.files`."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Open or create (mode 0600); the descriptor is closed on exec."""
+        ...
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        ...
+
+    def size(self, fd: int, /) -> int:
+        """Length of a file in bytes."""
+        ...
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        """Write buffers; may write less than asked."""
+        ...
+
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """Fill buffers; may read less than asked."""
+        ...
+
+    def truncate(self, fd: int, length: int, /) -> None:
+        """Set a file's length; new bytes read as zeros."""
+        ...
+
+    def fsync(self, fd: int, /) -> None:
+        """Make data and metadata of a file, or the entries of a directory, durable."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename, also into another directory; all of it is done or nothing. Replaces a file."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        ...
+
+    def make_directory(self, path: Path) -> None:
+        """Create an empty directory. Raises FileExistsError when there is something of that name."""
+        ...
+
+    def remove_directory(self, path: Path) -> None:
+        """Remove an empty directory."""
+        ...
+
+    def names(self, directory: Path) -> list[str]:
+        """Names in a directory, in no order. Raises FileNotFoundError, NotADirectoryError."""
+        ...
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is something of that name."""
+        ...
+
+    def free(self, directory: Path) -> int:
+        """Bytes that may still be written to the file system."""
+        ...
+
+
+class OsFiles:
+    """The real ones."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """See `Files`."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, fd: int) -> None:
+        """See `Files`."""
+        os.close(fd)
+
+    def size(self, fd: int, /) -> int:
+        """See `Files`."""
+        return os.fstat(fd).st_size
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
+        """See `Files`."""
+        return os.pwritev(fd, parts, offset)
+
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """See `Files`."""
+        return os.preadv(fd, targets, offset)
+
+    def truncate(self, fd: int, length: int, /) -> None:
+        """See `Files`."""
+        os.ftruncate(fd, length)
+
+    def fsync(self, fd: int, /) -> None:
+        """See `Files`."""
+        os.fsync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files`."""
+        source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        """See `Files`."""
+        path.unlink()
+
+    def make_directory(self, path: Path) -> None:
+        """See `Files`."""
+        path.mkdir()
+
+    def remove_directory(self, path: Path) -> None:
+        """See `Files`."""
+        path.rmdir()
+
+    def names(self, directory: Path) -> list[str]:
+        """See `Files`."""
+        return [path.name for path in directory.iterdir()]
+
+    def exists(self, path: Path) -> bool:
+        """See `Files`."""
+        return path.exists()
+
+    def free(self, directory: Path) -> int:
+        """See `Files`. What only the administrator may use is not counted."""
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a call failed because there is no space. Not asked after an fsync: that is never forgiven."""
+    return error.errno in _FULL
+
+
+def write_all(files: Files, fd: int, data: Buffer, offset: int) -> None:
+    """Write all of `data`. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        written = files.pwritev(fd, [left], offset)
+        if written <= 0:
+            raise OSError(errno.EIO, "nothing was written")
+        offset += written
+        left = left[written:]
+
+
+def read_all(files: Files, fd: int, target: memoryview, offset: int) -> int:
+    """Fill `target`; returns the bytes read, less at the end of the file. Raises OSError."""
+    done = 0
+    while done < len(target) and (got := files.preadv(fd, [target[done:]], offset + done)):
+        done += got
+    return done
+
+
+def sync_directory(files: Files, directory: Path) -> None:
+    """Make the entries of `directory` durable. Raises OSError."""
+    fd = files.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        files.fsync(fd)
+    finally:
+        files.close(fd)
+
+
+def names_in(files: Files, directory: Path) -> list[str]:
+    """Names in a directory, sorted; none when it is not there. Raises OSError."""
+    return sorted(files.names(directory)) if files.exists(directory) else []
+
+
+def remove_tree(files: Files, directory: Path) -> None:
+    """Remove a directory with all that is in it; may be called again after a crash. Raises OSError."""
+    for name in names_in(files, directory):
+        path = directory / name
+        if is_directory(files, path):
+            remove_tree(files, path)
+        else:
+            files.unlink(path)
+    with suppress(FileNotFoundError):
+        files.remove_directory(directory)
+
+
+def is_directory(files: Files, path: Path) -> bool:
+    """Whether `path` is one. Raises OSError."""
+    try:
+        files.names(path)
+    except NotADirectoryError:
+        return False
+    return True
