@@ -13,6 +13,7 @@ from drsync.sim.disk_nodes import PAGE, SECTOR, Directory, File
 from drsync.sim.killed import Killed
 
 Stalled = Callable[[float], None]
+MUCH_BYTES = 1 << 50  # that a disk without limit says it has free, because somebody may calculate with it
 
 
 def _unnoticed(seconds: float) -> None:
@@ -30,7 +31,7 @@ class _Handle(NamedTuple):
 
 
 class DiskFiles:
-    """`adapters.segments.files.Files` and `adapters.images.files.Files` for one process on a simulated disk.
+    """The `Files` of `adapters.segments`, `adapters.images` and `adapters.stage`, for one simulated process.
 
     A process that has died, by itself or in a call that the disk chose, raises `Killed` at every further
     call but `close`.
@@ -191,14 +192,19 @@ class DiskFiles:
     # --- names
 
     def rename(self, source: Path, target: Path) -> None:
-        """See `Files`. Within one directory."""
+        """See `Files`. A directory that is replaced must be empty."""
         self._alive()
-        assert source.parent == target.parent, "nobody moves between directories"
-        directory = self._disk.directory(source.parent)
+        directory, into = self._disk.directory(source.parent), self._disk.directory(target.parent)
         if source.name not in directory.entries:
             raise refused(errno.ENOENT, source)
+        there = into.entries.get(target.name)
+        if isinstance(there, Directory) and there.entries:
+            raise refused(errno.ENOTEMPTY, target)
         with self._changing("rename", str(target)):
-            directory.rename(source.name, target.name)
+            if into is directory:
+                directory.rename(source.name, target.name)
+            else:
+                directory.move(source.name, into, target.name)
 
     def unlink(self, path: Path) -> None:
         """See `Files`."""
@@ -215,6 +221,20 @@ class DiskFiles:
             raise refused(errno.EEXIST, path)
         with self._changing("make_directory", str(path)):
             parent.put(path.name, Directory())
+
+    def remove_directory(self, path: Path) -> None:
+        """See `drsync.adapters.stage.files.Files`."""
+        self._alive()
+        if self._disk.directory(path).entries:
+            raise refused(errno.ENOTEMPTY, path)
+        with self._changing("remove_directory", str(path)):
+            self._disk.directory(path.parent).drop(path.name)
+
+    def free(self, directory: Path) -> int:
+        """See `drsync.adapters.stage.files.Files`."""
+        self._disk.directory(directory)
+        room = self._disk.room()
+        return MUCH_BYTES if room is None else max(room, 0) * PAGE
 
     def names(self, directory: Path) -> list[str]:
         """See `Files`."""
