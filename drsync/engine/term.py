@@ -337,6 +337,10 @@ class OwnerTerm:
         others = (member.name for member in self.charter.group.members if member.name != self.copy.me.center)
         return min([self.engine.log.durable, *(self._met_durable.get(name, 0) for name in others)])
 
+    def confirmed(self, center: str) -> int:
+        """The last record that a member confirmed as durable in this term; 0: none yet."""
+        return self._met_durable.get(center, 0)
+
     def lag(self, center: str) -> Lag:
         """What a member lacks, by what it last confirmed as durable in this term."""
         log = self.engine.log
