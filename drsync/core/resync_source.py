@@ -218,6 +218,11 @@ def stop(source: Source, event: SourceEvent) -> Source:
     return IDLE_SOURCE if moved.state is SourceState.IDLE else moved
 
 
+def moved(source: Source, at: float) -> Source:
+    """The peer was heard, or something else went on, at that instant."""
+    return replace(source, moved_at=max(source.moved_at, at))
+
+
 def is_stalled(source: Source, now: float) -> bool:
     """Nothing moved for too long, whatever the line says (P28)."""
     return source.state is not SourceState.IDLE and now - source.moved_at > NO_PROGRESS_S

@@ -1,0 +1,243 @@
+"""The source's end of a session's stream: what was sent and not taken yet, and what the target said last.
+
+Bodies are compressed by the same rule as those of a replication stream (`core.compression`), one at a time,
+in a thread: whoever sends waits for it, so order needs no queue.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final, NamedTuple
+
+from drsync.core import compression
+from drsync.core.compression import Advice, Memory, Sample
+from drsync.engine.bulk import BulkChannel
+from drsync.engine.feed import UNACKNOWLEDGED_BYTES_MAX
+from drsync.engine.packing import PACK_BYTES_MIN, PROBE_RATIO_MIN, probe
+from drsync.engine.threads import in_thread
+from drsync.model.epoch import Epoch
+from drsync.model.errors import MalformedError
+from drsync.ports.clock import Clock
+from drsync.ports.journal import Buffer
+from drsync.wire import resync
+from drsync.wire.compression import Packer
+from drsync.wire.frames import COMPRESSED, Frame, FrameType
+
+WINDOW_LOW_BYTES: Final = 8 << 20  # because the target says what it took after 4 MiB: less would wait for it
+SAMPLE_S: Final = 0.25  # because words about what was taken come in lumps
+RATE_S: Final = 10.0  # because a rate over less jumps, and who waits for hours does not care for more
+EAGER: Final = 1e12  # bytes/s that a session could send: more than any line carries
+
+
+class _Flight(NamedTuple):
+    """A body on its way: totals of granules and redo once it is taken, its bytes raw and as sent, when."""
+
+    granules: int
+    redo: int
+    raw: int
+    wire: int
+    at: float
+
+
+class _Taken(NamedTuple):
+    """Totals at one instant: bytes taken, raw and as sent."""
+
+    at: float
+    raw: int
+    wire: int
+
+
+class Line:
+    """One connection of a session.
+
+    Attributes:
+        number: of the stream.
+        is_ready: the target opened its stage.
+        is_lost: nothing comes any more; `reason` says why.
+        refusal, done: the target's words; None before them.
+        digests: what was answered, by volume and first granule, until it is taken from here.
+        heard: set with every word of the target, and when room to send comes back.
+        heard_at: when it last said anything.
+        granules, redo_bytes: sent on this line.
+        wire_bytes: bytes of bodies as they went out, since the session began to be sent here.
+        rate: raw bytes taken per second, lately.
+    """
+
+    def __init__(self, channel: BulkChannel, epoch: Epoch, clock: Clock, *, can_unpack: bool) -> None:
+        self.is_ready = False
+        self.is_lost = False
+        self.reason = ""
+        self.refusal: resync.Refuse | None = None
+        self.done: resync.Done | None = None
+        self.digests: dict[tuple[int, int], resync.Digests] = {}
+        self.heard = asyncio.Event()
+        self.heard_at = clock.now()
+        self.granules = 0
+        self.redo_bytes = 0
+        self.wire_bytes = 0
+        self.rate = 0.0
+        self.advice = Advice(words="" if can_unpack else "not wanted, or the peer cannot unpack")
+        self._can_unpack = can_unpack
+        self._channel = channel
+        self._epoch = epoch
+        self._clock = clock
+        self._is_paused = False
+        self._flight: deque[_Flight] = deque()
+        self._flight_bytes = 0
+        self._taken: deque[_Taken] = deque([_Taken(clock.now(), 0, 0)])
+        self._raw = self._wire = 0
+        self._window = WINDOW_LOW_BYTES
+        self._packer = Packer()
+        self._memory = Memory()
+        self._sampled_at = clock.now()
+        self.number = channel.open_stream(self)
+
+    # --- sending
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be sent now."""
+        return not self._is_paused and self._flight_bytes < self._window
+
+    def small(self, kind: FrameType, body: bytes) -> None:
+        """A frame that steers."""
+        self._channel.send(kind, self.number, [body])
+
+    async def bulk(self, kind: FrameType, parts: list[Buffer], *, granules: int = 0, redo: int = 0) -> None:
+        """A frame of `granules` granules of blocks, or of batches of `redo` bytes."""
+        size = sum(map(len, parts))
+        packed = await self._packed(parts, size)
+        if self.is_lost:
+            return
+        if packed is None:
+            self._channel.send(kind, self.number, parts)
+        else:
+            self._channel.send(kind, self.number, [packed], COMPRESSED)
+        sent = size if packed is None else len(packed)
+        self.wire_bytes += sent
+        self.granules += granules
+        self.redo_bytes += redo
+        self._flight.append(_Flight(self.granules, self.redo_bytes, size, sent, self._clock.now()))
+        self._flight_bytes += size
+
+    async def _packed(self, parts: list[Buffer], size: int) -> bytes | None:
+        """The body compressed; None when it goes as it is."""
+        level = self.advice.level
+        if not level or size < PACK_BYTES_MIN or not self._memory.is_worth_a_try():
+            return None
+        body = b"".join(parts)
+
+        def work() -> tuple[bytes | None, float]:
+            began = self._clock.now()
+            tried = probe(body)
+            if len(self._packer.pack(tried, 1)) * PROBE_RATIO_MIN > len(tried):
+                return None, 0.0
+            return self._packer.pack(body, level), self._clock.now() - began
+
+        try:
+            packed, seconds = await in_thread(work)
+        except MemoryError:
+            return None  # without memory for zstd's tables the body goes as it is
+        self._memory.tried(size, size if packed is None else len(packed), level, seconds)
+        return packed if packed is not None and len(packed) < size else None
+
+    def detach(self, reason: str) -> None:
+        """End the stream from our side."""
+        if not self.is_lost:
+            self._channel.send(FrameType.DETACH, self.number, [])
+            self._channel.close_stream(self.number)
+            self.lost(reason)
+
+    def give_up(self, reason: str) -> None:
+        """End the whole link: it carries nothing, whatever TCP says."""
+        self._channel.close(reason)
+
+    # --- StreamHandler
+
+    def frame_received(self, frame: Frame) -> None:
+        """See StreamHandler. What bears another epoch is late and says nothing."""
+        self.heard_at = self._clock.now()
+        self.heard.set()
+        if frame.type is FrameType.DETACH:
+            self._channel.close_stream(self.number)
+            self.lost("the peer ended the session")
+            return
+        self._read(frame)
+
+    def _read(self, frame: Frame) -> None:
+        match frame.type:
+            case FrameType.RESYNC_READY:
+                self.is_ready = self.is_ready or resync.read_ready(frame.body).epoch == self._epoch
+            case FrameType.RESYNC_REFUSE:
+                self.refusal = resync.read_refuse(frame.body)
+            case FrameType.DIGESTS:
+                told = resync.read_digests(frame.body)
+                if told.epoch == self._epoch:
+                    self.digests[told.volume, told.first] = told
+            case FrameType.STAGED:
+                staged = resync.read_staged(frame.body)
+                if staged.epoch == self._epoch:
+                    self._take(staged)
+            case FrameType.RESYNC_DONE:
+                done = resync.read_done(frame.body)
+                self.done = done if done.epoch == self._epoch else self.done
+            case _:
+                raise MalformedError(f"frame {frame.type} does not belong on a resync stream")
+
+    def _take(self, staged: resync.Staged) -> None:
+        flight, before = self._flight, self._flight_bytes
+        while flight and flight[0].granules <= staged.granules and flight[0].redo <= staged.redo_bytes:
+            gone = flight.popleft()
+            self._flight_bytes -= gone.raw
+            self._raw += gone.raw
+            self._wire += gone.wire
+        self._window = min(UNACKNOWLEDGED_BYTES_MAX, self._window + before - self._flight_bytes)
+        self._measure()
+
+    def _measure(self) -> None:
+        """What the line carries, and what follows for compression and window."""
+        now = self._clock.now()
+        if now - self._sampled_at < SAMPLE_S:
+            return
+        self._sampled_at = now
+        self._taken.append(_Taken(now, self._raw, self._wire))
+        while len(self._taken) > 2 and now - self._taken[0].at > RATE_S:  # noqa: PLR2004  # two make a rate
+            self._taken.popleft()
+        since = self._taken[0]
+        seconds = now - since.at
+        self.rate = (self._raw - since.raw) / seconds
+        delay_s = now - self._flight[0].at if self._flight else 0.0
+        if delay_s >= compression.HELD_S:  # what waits in buffers holds up the other groups of this link
+            self._window = max(WINDOW_LOW_BYTES, min(UNACKNOWLEDGED_BYTES_MAX, int(self.rate)))
+        if self._can_unpack:
+            sample = Sample(
+                now=now,
+                raw=self.rate,
+                wire=(self._wire - since.wire) / seconds,
+                demand=EAGER,
+                delay_s=delay_s,
+                ratio=self._memory.ratio,
+                slowness=self._memory.slowness,
+            )
+            self.advice = compression.advise(self.advice, sample)
+
+    def frames_ended(self) -> None:
+        """See StreamHandler."""
+
+    def still_arriving(self) -> None:
+        """See StreamHandler: the target is there."""
+        self.heard_at = self._clock.now()
+
+    def pause(self) -> None:
+        """See StreamHandler."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """See StreamHandler."""
+        self._is_paused = False
+        self.heard.set()
+
+    def lost(self, reason: str) -> None:
+        """See StreamHandler."""
+        self.reason = self.reason or reason
+        self.is_lost = True
+        self.heard.set()

@@ -1,0 +1,167 @@
+"""Reading granules of what is committed, for a resync session: content, zeros, holes, digests.
+
+Everything is read through the owner's views in the event loop, a granule at a time, so that writes come in
+between; what is hashed is hashed in a thread.
+"""
+
+import asyncio
+from typing import Final
+
+from blake3 import blake3
+from xxhash import xxh3_128_digest
+
+from drsync.core.extents import GRANULE, Extents, Run, normal
+from drsync.engine.allocation import extents
+from drsync.engine.threads import in_thread
+from drsync.engine.volumes import GroupVolumes
+from drsync.wire.resync import DIGEST_BYTES, Block, BlockKind
+
+GRANULES_A_FRAME: Final = 16  # because a frame of blocks holds 1 MiB
+HOLE_SEARCH_BYTES: Final = 128 << 20  # because looking further may hold the loop up by milliseconds
+HOLES_ASKED: Final = 1024  # stretches told at once, because each costs a call into the file system
+DIGEST_PIECE: Final = 64  # granules hashed in one turn of a thread: 4 MiB, some milliseconds
+
+_ZEROS: Final = bytes(GRANULE)
+
+
+class GranuleReader:
+    """Granules of all volumes of a group, as they are committed when they are read."""
+
+    def __init__(self, volumes: GroupVolumes) -> None:
+        self._volumes = volumes
+        self._sizes = {index: view.size for index, view in volumes.views.items()}
+        self._zero_digests: dict[int, bytes] = {}
+
+    @property
+    def whole(self) -> Extents:
+        """All granules there are."""
+        return normal(Run(index, 0, -(-size // GRANULE)) for index, size in self._sizes.items())
+
+    def clipped(self, runs: Extents) -> Extents:
+        """Without what is beyond the ends of volumes, and volumes that are not there."""
+        ends = {run.volume: run.end for run in self.whole}
+        return normal(Run(run.volume, run.first, min(run.end, ends.get(run.volume, 0))) for run in runs)
+
+    def bytes_of(self, run: Run) -> int:
+        """Bytes of a run: the last granule of a volume may be short."""
+        return min(run.end * GRANULE, self._sizes[run.volume]) - run.first * GRANULE
+
+    def hole(self, run: Run) -> int:
+        """How many granules from the first on are a hole; 0 when fewer than a frame of data holds."""
+        near = min(run.end, run.first + GRANULES_A_FRAME)
+        if near - run.first < GRANULES_A_FRAME or not self._is_hole(run, near):
+            return 0
+        far = min(run.end, run.first + HOLE_SEARCH_BYTES // GRANULE)
+        size, _ = self._first_extent(run, far)
+        whole = run._replace(end=far)
+        return far - run.first if size >= self.bytes_of(whole) else max(near - run.first, size // GRANULE)
+
+    def _is_hole(self, run: Run, end: int) -> bool:
+        size, is_hole = self._first_extent(run, end)
+        return is_hole and size >= self.bytes_of(run._replace(end=end))
+
+    def _first_extent(self, run: Run, end: int) -> tuple[int, bool]:
+        view = self._volumes.views[run.volume]
+        ((size, is_hole),) = extents(view, run.first * GRANULE, self.bytes_of(run._replace(end=end)), 1)
+        return size, is_hole
+
+    async def stored(self) -> Extents:
+        """Granules that are not holes."""
+        found: list[Run] = []
+        for index, size in sorted(self._sizes.items()):
+            offset = 0
+            while offset < size:
+                for length, is_hole in extents(
+                    self._volumes.views[index], offset, size - offset, HOLES_ASKED
+                ):
+                    if not is_hole:
+                        found.append(Run(index, offset // GRANULE, -(-(offset + length) // GRANULE)))
+                    offset += length
+                await asyncio.sleep(0)
+        return normal(found)
+
+    async def blocks(self, runs: Extents) -> list[Block]:
+        """The content of `runs`, at most `GRANULES_A_FRAME` granules, as blocks to be sent.
+
+        Raises:
+            FailedCopyError: the image or the journal cannot be read.
+        """
+        found: list[Block] = []
+        for run in runs:
+            kept = bytearray(self.bytes_of(run))
+            view = memoryview(kept)
+            begins, is_zeros = run.first, False
+            for granule in range(run.first, run.end):
+                piece = self._piece(run, granule, view)
+                self._volumes.views[run.volume].read_into(granule * GRANULE, piece)
+                is_empty = piece == _ZEROS[: len(piece)]
+                if granule > begins and is_empty is not is_zeros:
+                    found.append(self._block(run, begins, granule, view, is_zeros=is_zeros))
+                    begins = granule
+                is_zeros = is_empty
+                await asyncio.sleep(0)
+            found.append(self._block(run, begins, run.end, view, is_zeros=is_zeros))
+        return found
+
+    @staticmethod
+    def _piece(run: Run, granule: int, view: memoryview) -> memoryview:
+        at = (granule - run.first) * GRANULE
+        return view[at : at + GRANULE]
+
+    @staticmethod
+    def _block(run: Run, first: int, end: int, view: memoryview, *, is_zeros: bool) -> Block:
+        if is_zeros:
+            return Block(run.volume, first, end - first, BlockKind.ZEROS)
+        data = view[(first - run.first) * GRANULE : (end - run.first) * GRANULE]
+        return Block(run.volume, first, end - first, BlockKind.DATA, xxh3_128_digest(data), data)
+
+    async def digests(self, run: Run) -> bytes:
+        """blake3-256 of each granule of a run, back to back.
+
+        Raises:
+            FailedCopyError: the image or the journal cannot be read.
+        """
+        values = bytearray()
+        first = run.first
+        while first < run.end:
+            hole = self.hole(run._replace(first=first))
+            if hole:
+                piece = run._replace(first=first, end=first + hole)
+                values += self._digest_of_zeros(self.bytes_of(piece))
+            else:
+                piece = run._replace(first=first, end=min(run.end, first + DIGEST_PIECE))
+                values += await self._read_digests(piece)
+            first = piece.end
+        return bytes(values)
+
+    async def _read_digests(self, run: Run) -> bytes:
+        kept = bytearray(self.bytes_of(run))
+        view = memoryview(kept)
+        for granule in range(run.first, run.end):
+            self._volumes.views[run.volume].read_into(granule * GRANULE, self._piece(run, granule, view))
+            await asyncio.sleep(0)
+        return await in_thread(lambda: digests_of(view))
+
+    def _digest_of_zeros(self, size: int) -> bytes:
+        full, rest = divmod(size, GRANULE)
+        lengths = (GRANULE, rest)
+        for length in lengths:
+            if length not in self._zero_digests:
+                self._zero_digests[length] = blake3(_ZEROS[:length]).digest()
+        return self._zero_digests[GRANULE] * full + (self._zero_digests[rest] if rest else b"")
+
+
+def digests_of(content: memoryview) -> bytes:
+    """blake3-256 of each granule of some bytes, back to back; the last may be short."""
+    return b"".join(blake3(content[at : at + GRANULE]).digest() for at in range(0, len(content), GRANULE))
+
+
+def differing(run: Run, ours: bytes | memoryview, theirs: bytes | memoryview) -> Extents:
+    """Granules of a run whose digests are not the same; both lists have one for each granule."""
+    assert len(ours) == len(theirs) == (run.end - run.first) * DIGEST_BYTES
+    return normal(
+        Run(run.volume, run.first + index, run.first + index + 1)
+        for index in range(run.end - run.first)
+        if ours[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+        != theirs[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+    )
