@@ -16,6 +16,8 @@ from drsync.agent.exports import Sockets
 from drsync.agent.front_end import FrontEnd
 from drsync.agent.headquarters import COORDINATOR, Headquarters
 from drsync.agent.lines import Lines
+from drsync.agent.opening_desk import OpeningDesk
+from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
 from drsync.agent.view_desk import ViewDesk
 from drsync.engine.bulk import BulkChannel, StreamHandler
@@ -125,7 +127,10 @@ class Agent:
         self._tasks: asyncio.TaskGroup | None = None
         self._offered: Mapping[str, Call] = {}
         self.sockets = Sockets(outside.front, self.log)
-        self._requests = Requests(self, ViewDesk(self.sockets))
+        stores = outside.copies.store
+        self._requests = Requests(self, ViewDesk(self.sockets, stores, outside.clock))
+        self._openings = OpeningDesk(outside.front, stores, outside.clock, self.spawn, self._opening_changed)
+        self._points = PointRequests(self.member, self._openings)
         self.peers = Peers(
             outside.peers,
             outside.transport,
@@ -139,7 +144,7 @@ class Agent:
             outside.transport,
             self._clock,
             self._dice,
-            lambda link: self._endpoint(link, {**self._requests.for_coordinator(), **self._offered}),
+            lambda link: self._endpoint(link, self._for_coordinator()),
         )
 
     @property
@@ -152,6 +157,9 @@ class Agent:
     def offer(self, calls: Mapping[str, Call]) -> None:
         """What the coordinator may ask beside; before `start`."""
         self._offered = calls
+
+    def _for_coordinator(self) -> Mapping[str, Call]:
+        return {**self._requests.for_coordinator(), **self._points.for_coordinator(), **self._offered}
 
     async def open(self) -> None:
         """Open the copies that are here. One that cannot be opened does not keep the others from it."""
@@ -175,6 +183,7 @@ class Agent:
     async def close(self) -> None:
         """Serve nothing any more and close every copy cleanly."""
         await self.sockets.close()
+        await self._openings.stop()
         await self._outside.transport.close()
         for member in self._members.values():
             try:
@@ -319,6 +328,10 @@ class Agent:
         """See `headquarters.Host`: what only the owner knows."""
         return report.about_owner(member, self._clock.now(), self.sockets.uris(member))
 
+    def openings(self, member: Member) -> Json:
+        """See `headquarters.Host`."""
+        return self._openings.told(member)
+
     # --- MemberEvents
 
     def exports_changed(self, member: Member) -> None:
@@ -327,11 +340,16 @@ class Agent:
 
     def view_given_up(self, member: Member, view_id: str, why: str) -> None:
         """See MemberEvents."""
-        del member, why
-        self.spawn(self._drop_view(view_id))
+        del member
+        self.spawn(self._drop_view(view_id, why))
 
-    async def _drop_view(self, view_id: str) -> None:
+    async def _drop_view(self, view_id: str, why: str) -> None:
         await self.sockets.drop_view(view_id)
+        await self._openings.given_up(view_id, why)
+
+    def _opening_changed(self, member: Member, event: str, reason: str) -> None:
+        self.log_member(member, event, reason)
+        self.headquarters.beat_soon()
 
     def word_changed(self, member: Member) -> None:
         """See MemberEvents."""

@@ -41,6 +41,10 @@ class Host(Protocol):
         """What the owner tells beside its statement; None at a replica."""
         ...
 
+    def openings(self, member: Member) -> Json:
+        """What people opened of the group here, and what ended; nothing while there is nothing to tell."""
+        ...
+
     def silent_s(self) -> dict[str, float]:
         """For how long each other center was not heard: what the coordinator asks before it suspects one."""
         ...
@@ -201,6 +205,7 @@ class Headquarters:
                 "bound_s": member.bound_s(),
                 "version": member.charter.version if member.charter else 0,
                 "generation": member.charter.generation if member.charter else 0,
+                **self._host.openings(member),
             }
         for broken in self._host.broken():
             groups[broken.charter.group.id] = {

@@ -3,9 +3,11 @@
 from dataclasses import asdict
 
 from drsync.agent.exports import Sockets
+from drsync.agent.opening_desk import Stores
 from drsync.engine.member import Member
-from drsync.engine.views import GroupView
+from drsync.engine.views import GroupView, Writes
 from drsync.model.errors import PermanentError, RefusedError, TransientError, UsageError
+from drsync.ports.clock import Clock
 
 Json = dict[str, object]
 
@@ -19,10 +21,12 @@ SIGNATURES = ((EXT_MAGIC_AT, EXT_MAGIC, "ext4"), (0, b"XFSB", "xfs"), (0x10040, 
 
 
 class ViewDesk:
-    """Views of all groups of an agent."""
+    """Views of all groups of an agent; `stores` keep what is written to them."""
 
-    def __init__(self, sockets: Sockets) -> None:
+    def __init__(self, sockets: Sockets, stores: Stores, clock: Clock) -> None:
         self._sockets = sockets
+        self._stores = stores
+        self._clock = clock
 
     async def checkpoint(self, member: Member, name: str, view_id: str | None, center: str) -> Json:
         """See `requests.ViewDesk`. The pin is set before anything later can be applied."""
@@ -36,7 +40,7 @@ class ViewDesk:
                 raise TransientError(f"{member.copy.me.center} lost the group meanwhile")
             position = term.checkpoint(name, is_app_consistent=False)
             mark = member.copy.checkpoints[-1]
-            view = member.views.hold(view_id, position.seq) if view_id is not None else None
+            view = self._hold(member, view_id, position.seq) if view_id is not None else None
         if view is not None:
             await view.build()
         names = {fileset.index: fileset.name for fileset in member.copy.spec.filesets}
@@ -66,7 +70,7 @@ class ViewDesk:
                 code="no_such_point",
                 remedy="drsync points lists them",
             )
-        view = member.views.hold(view_id, seq)
+        view = self._hold(member, view_id, seq)
         await view.build()
         uris = await self._sockets.serve_view(view)
         answer: Json = {"id": view_id, "seq": seq, "time_us": mark.time_us, "volumes": uris}
@@ -74,6 +78,15 @@ class ViewDesk:
             wanted = {tree.fileset: (tree.generation, tree.digest) for tree in mark.trees}
             answer["trees"] = await member.trees.clone(view_id, wanted, CLONE_WAIT_S)
         return answer
+
+    def _hold(self, member: Member, view_id: str, seq: int) -> GroupView:
+        """Pin a position; asking again changes nothing."""
+        if (known := member.views.find(view_id)) is not None:
+            return known
+        view = member.views.hold(view_id, seq)
+        view.since_us = self._clock.wall_us()
+        view.may_keep(Writes(make=self._stores(member.copy.spec.id).scratch))
+        return view
 
     async def hash_view(self, member: Member, view_id: str) -> Json:
         """See `requests.ViewDesk`."""

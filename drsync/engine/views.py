@@ -51,6 +51,7 @@ class GroupView:
         seq: the position: a batch end.
         base_seq: where the images stood when it was opened; the journal is kept from there.
         is_over: it was given up; what is read of it now may be of any time.
+        since_us: wall clock label of when it was opened, for people; 0: not told.
         writes: what may be written to it; set before a device is made.
         quota: what its volumes keep together.
     """
@@ -60,6 +61,7 @@ class GroupView:
         self.seq = seq
         self.base_seq = copy.volumes.applied
         self.is_over = False
+        self.since_us = 0
         self.spec = copy.spec
         self.writes = IN_MEMORY
         self.quota = Quota(IN_MEMORY.quota_bytes)
@@ -145,8 +147,10 @@ class Views:
         self._copy = copy
         self._open: dict[str, GroupView] = {}
 
-    def hold(self, view_id: str, seq: int) -> GroupView:
-        """Pin the position `seq` now; `build` the view before reading it.
+    def hold(
+        self, view_id: str, seq: int, make: Callable[[str, GroupCopy, int], GroupView] = GroupView
+    ) -> GroupView:
+        """Pin the position `seq` now; `build` the view before reading it. `make`: another kind of view.
 
         Raises:
             RefusedError: too many views, the position is not held any more, or not there yet.
@@ -163,7 +167,7 @@ class Views:
                 code="no_such_point",
                 remedy="drsync points lists what can be opened",
             )
-        view = self._open[view_id] = GroupView(view_id, copy, seq)
+        view = self._open[view_id] = make(view_id, copy, seq)
         return view
 
     def find(self, view_id: str) -> GroupView | None:

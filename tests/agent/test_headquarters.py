@@ -68,6 +68,9 @@ class FakeHost:
         del member
         return None
 
+    def openings(self, member: Member) -> Json:
+        return {}
+
     def silent_s(self) -> dict[str, float]:
         return {}
 

@@ -40,6 +40,9 @@ class Center:
     async def keep_token(self, token: int) -> None:
         """It has none."""
 
+    def openings(self, member: Member) -> Json:
+        return {}
+
     def silent_s(self) -> dict[str, float]:
         """It hears everybody."""
         return {}

@@ -159,6 +159,9 @@ class BusyHost:
     def broken(self) -> list[BrokenCopy]:
         return []
 
+    def openings(self, member: Member) -> Json:
+        return {}
+
     def silent_s(self) -> dict[str, float]:
         return {}
 

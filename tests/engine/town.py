@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,8 @@ from drsync.agent.copy_store import FileCopyStore
 from drsync.agent.exports import Sockets
 from drsync.agent.file_store import FileStores
 from drsync.agent.front_end import NbdFrontEnd
+from drsync.agent.opening_desk import OpeningDesk
+from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
 from drsync.agent.view_desk import ViewDesk
 from drsync.core.lease import LeaseBook
@@ -182,10 +184,11 @@ class Node:
         self.lines: list[str] = []
         self.me = Self(name, town.dice.hex128(), "boot")
         self._tasks = town.tasks
-        self._sockets = Sockets(
-            NbdFrontEnd(town.sockets / name), lambda what, why: self.lines.append(f"{what}: {why}")
-        )
-        self.requests = Requests(GroupsOf(self), ViewDesk(self._sockets))
+        front = NbdFrontEnd(town.sockets / name)
+        self._sockets = Sockets(front, lambda what, why: self.lines.append(f"{what}: {why}"))
+        self.requests = Requests(GroupsOf(self), ViewDesk(self._sockets, self.store, town.clock))
+        self.openings = OpeningDesk(front, self.store, town.clock, self._spawn, self.log_member)
+        self.points = PointRequests(GroupsOf(self).member, self.openings)
         self.peers = Peers(
             tuple(center.name for center in CENTERS if center.name != name),
             MemoryTransport(town, name),
@@ -232,12 +235,18 @@ class Node:
 
     # Groups
 
+    def store(self, _group_id: str) -> FileCopyStore:
+        return FileCopyStore(self.directory, "cluster", self.name, segment_bytes=SEGMENT_BYTES)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        self.running.append(self._tasks.create_task(work))
+
     def member_of(self) -> Member:
         assert self.member is not None
         return self.member
 
     def open_copy(self, spec: GroupSpec) -> Member:
-        store = FileCopyStore(self.directory, "cluster", self.name, segment_bytes=SEGMENT_BYTES)
+        store = self.store(spec.id)
         copy = GroupCopy.open(self.me, spec, store, self.town.dice.hex128(), self.town.clock.now())
         world = World(self.town.store_for(self.name), self.peers, self.town.clock, self.town.dice, "cluster")
         self.member = Member(copy, world, self)
@@ -262,6 +271,7 @@ class Node:
 
     def view_given_up(self, member: Member, view_id: str, why: str) -> None:
         self.lines.append(f"view given up: {view_id}")
+        self._spawn(self.openings.given_up(view_id, why))
 
     def word_changed(self, member: Member) -> None:
         """The town asks when it wants to know."""
@@ -369,7 +379,8 @@ class Town:
     async def call(self, center: str, method: str, body: Body, timeout_s: float) -> Body:
         if not self.is_connected(center):
             raise TransientError(f"{center} is not reached")
-        handler = self.nodes[center].requests.for_coordinator()[method]
+        node = self.nodes[center]
+        handler = {**node.requests.for_coordinator(), **node.points.for_coordinator()}[method]
         async with asyncio.timeout(timeout_s):
             return await handler(method, body)
 
@@ -457,6 +468,8 @@ async def town(directory: Path, group: GroupSpec = GROUP) -> AsyncIterator[Town]
             assert outcome.state.value == "done", outcome
             await place.until(lambda: place.is_in_sync("production", "same_city"))
             yield place
+            for node in place.nodes.values():
+                await node.openings.stop()
             raise _OverError
     except* _OverError:
         pass

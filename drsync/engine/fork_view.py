@@ -1,0 +1,83 @@
+"""A fork as a view: the group's own log up to where the fork begins, and the fork's records above it."""
+
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from drsync.engine.allocation import extents
+from drsync.engine.copy import GroupCopy
+from drsync.engine.overlay import VolumeView
+from drsync.engine.views import GroupView
+from drsync.engine.volumes import GroupVolumes
+from drsync.model.errors import RefusedError
+from drsync.model.group import VolumeSpec
+from drsync.ports.journal import Buffer, Image, Journal
+
+
+class LowerImage:
+    """What a view shows of a volume, as `ports.journal.Image` for the records above; never written."""
+
+    def __init__(self, view: VolumeView) -> None:
+        self._view = view
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._view.size
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """See Image."""
+        self._view.read_into(offset, target)
+
+    def extent(self, offset: int) -> tuple[int, bool]:
+        """See Image."""
+        length, is_hole = extents(self._view, offset, self.size - offset, 1)[0]
+        return offset + length, is_hole
+
+    def write(self, offset: int, parts: Sequence[Buffer]) -> None:
+        """Refuses."""
+        del offset, parts
+        raise RefusedError("a view is not written to")
+
+    def zero(self, offset: int, length: int) -> None:
+        """Refuses."""
+        del offset, length
+        raise RefusedError("a view is not written to")
+
+    def sync(self) -> None:
+        """Nothing to make durable."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class ForkView(GroupView):
+    """A group as its fork left it. It pins the position `seq` where the fork begins.
+
+    Args:
+        view_id, copy, seq: as for any view.
+        fork: the fork's journal; closed with the view.
+    """
+
+    def __init__(self, view_id: str, copy: GroupCopy, seq: int, fork: Journal) -> None:
+        super().__init__(view_id, copy, seq)
+        self._fork = fork
+        self._above = GroupVolumes({}, fork, seq)
+
+    @override
+    async def build(self) -> None:
+        await super().build()
+        lower: dict[int, Image] = {
+            v.index: LowerImage(super(ForkView, self).reader(v)) for v in self.spec.volumes
+        }
+        self._above = GroupVolumes(lower, self._fork, self.seq)
+        await self._above.record_through(self._fork.tip.seq)
+
+    @override
+    def reader(self, volume: VolumeSpec) -> VolumeView:
+        return self._above.views[volume.index]
+
+    @override
+    def give_up(self) -> None:
+        super().give_up()
+        self._fork.close()
