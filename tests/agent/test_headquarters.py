@@ -68,7 +68,7 @@ class FakeHost:
         del member
         return None
 
-    def openings(self, member: Member) -> Json:
+    def openings(self, member: "Member") -> Json:
         return {}
 
     def silent_s(self) -> dict[str, float]:
