@@ -228,7 +228,7 @@ async def test_a_fork_is_listed_and_browsed_beside_what_the_group_has_now(tmp_pa
     async with town(tmp_path) as place:
         start, name = await fork_of(place)
         (fork,) = await forks_at(place, "same_city")
-        assert (fork["after_seq"], told["why_not"], told["damage"]) == (start, "", "")
+        assert (fork["after_seq"], fork["why_not"], fork["damage"]) == (start, "", "")
         assert int(str(fork["records"])) >= 10
         answer = await open_point(place, "same_city", fork=name)
         below = await open_point(place, "same_city", 2, point=str(start))
