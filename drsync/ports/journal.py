@@ -2,9 +2,10 @@
 
 One journal has one user at a time (the agent's event loop, in the main thread). In other threads only
 `sync` and `index` may run, each at most once at a time, and any number of `read`, `read_into`, `changed`,
-`layers` and `export_tail` of records that are neither trimmed nor cut meanwhile. After any write or fsync error every further call raises
-`FailedCopyError`: a copy that may have lost data is never retried into silence (P33). A full disk is no such
-error: a write that finds no space changes nothing, raises `NoSpaceError`, and may be tried again.
+`layers` and `export_tail` of records that are neither trimmed nor cut meanwhile. After any write or fsync
+error every further call raises `FailedCopyError`: a copy that may have lost data is never retried into
+silence (P33). A full disk is no such error: a write that finds no space changes nothing, raises
+`NoSpaceError`, and may be tried again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,9 +163,9 @@ class Journal(Protocol):
     def layers(self, after_seq: int, through_seq: int) -> Sequence[Layer]:
         """What the records in (`after_seq`, `through_seq`] left in the volumes, oldest layer first.
 
-        Costs little where indexes are (see `index`), whatever the number of records. The oldest layer may hold
-        records at or below `after_seq` too, which changes nothing for whoever reads through all layers what
-        lies above images that hold these. `through_seq` is a batch end.
+        Costs little where indexes are (see `index`), whatever the number of records. The oldest layer may
+        hold records at or below `after_seq` too, which changes nothing for whoever looks through all layers
+        at images that hold these. `through_seq` is a batch end.
 
         Header and table of a record have been verified when a layer names it, payloads only in the newest
         part of the journal: whoever reads a payload compares it with `payload hash`.

@@ -28,6 +28,7 @@ from drsync.adapters.segments.files import (
     sync_directory,
     write_all,
 )
+from drsync.adapters.segments.layers import SegmentLayers, refuse_not_held
 from drsync.adapters.segments.layout import (
     HEADER_BYTES,
     TRAILER_BYTES,
@@ -43,7 +44,7 @@ from drsync.adapters.segments.tables import add_changes
 from drsync.delta.changes import Changes
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
-from drsync.ports.journal import BatchPlace, Buffer, Locator
+from drsync.ports.journal import BatchPlace, Buffer, Layer, Locator
 
 SEGMENT_BYTES = 64 << 20  # because space comes back in such pieces, and a crash scans at most one
 SEGMENT_BYTES_MIN = 64 << 10  # because a segment must hold more than its header
@@ -108,11 +109,13 @@ class SegmentJournal:
         """The torn place that was cut when the journal was opened."""
         opened = Opened(start)
         self._shelf = Shelf(self._files, opened.segments, opened.runs, start)
+        self._layers = SegmentLayers(self._files, directory, self._shelf)
         try:
             self._lock()
             opened = read_directory(self._files, directory, start, identity)
             refuse_loss(opened, durable_hint)
             self._shelf = Shelf(self._files, opened.segments, opened.runs, opened.tip)
+            self._layers = SegmentLayers(self._files, directory, self._shelf)
             self._repair(opened.doomed, durable_hint)
         except OSError as error:
             self.close()
@@ -195,7 +198,8 @@ class SegmentJournal:
     def held_bytes(self) -> int:
         """See the port. Counts reserved space; files still to be unlinked by `sync` count no more."""
         spare = self._segment_bytes if self._spare is not None else 0
-        return sum(segment.file_bytes for segment in self._shelf.segments) + spare
+        segments = sum(segment.file_bytes for segment in self._shelf.segments)
+        return segments + spare + self._layers.held_bytes
 
     def held_bytes_after(self, seq: int) -> int:
         """See the port. Space comes back in whole segments, and the last one always stays."""
@@ -425,13 +429,21 @@ class SegmentJournal:
         """See the port."""
         if self._failed:
             raise self._refuse()
-        if not self.first_seq - 1 <= after_seq <= through_seq <= self._shelf.tip.seq:
-            raise MalformedError(
-                f"seq {after_seq} to {through_seq} is not held: {self.first_seq} to {self._shelf.tip.seq} are"
-            )
+        refuse_not_held(self._shelf, after_seq, through_seq)
         changes = Changes()
         add_changes(self._shelf, after_seq, through_seq, changes)
         return changes.ranges()
+
+    def layers(self, after_seq: int, through_seq: int) -> Sequence[Layer]:
+        """See the port."""
+        if self._failed:
+            raise self._refuse()
+        refuse_not_held(self._shelf, after_seq, through_seq)
+        return self._layers.layers(after_seq, through_seq)
+
+    def index(self) -> bool:
+        """See the port."""
+        return not self._failed and self._layers.index()
 
     def position_at(self, seq: int) -> Position | None:
         """See the port."""
@@ -565,6 +577,7 @@ class SegmentJournal:
 
     def close(self) -> None:
         """See the port."""
+        self._layers.close()
         with self._syncing:
             self._shelf.close_all()
             if self._spare is not None:

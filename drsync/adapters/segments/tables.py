@@ -1,20 +1,21 @@
-"""Reading the headers and record tables of stored batches, without their payloads."""
+"""Reading stored batches in order: their headers and record tables alone, or all of them."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from drsync.adapters.segments.layout import HEADER_BYTES as FIRST_BATCH_AT
+from drsync.adapters.segments.scan import WINDOW as WHOLE_WINDOW
 from drsync.adapters.segments.segment import Segment
 from drsync.adapters.segments.shelf import Shelf
-from drsync.delta.batch import HEADER_BYTES, RECORD_BYTES, RECORDS_MAX, Header, chain_of, peek
+from drsync.delta.batch import HEADER_BYTES, RECORD_BYTES, RECORDS_MAX, Header, chain_of, peek, verify
 from drsync.delta.changes import Changes
+from drsync.delta.pieces import Newest, PieceTable
 from drsync.model.errors import FailedCopyError, MalformedError
+from drsync.model.position import Position
 
-WINDOW: Final = (
-    512 << 10
-)  # because small batches are read many at once, and payloads of large ones not at all
+WINDOW: Final = 128 << 10  # because small batches are read many at once, payloads of large ones hardly at all
 TABLE_BYTES_MAX: Final = HEADER_BYTES + RECORDS_MAX * RECORD_BYTES
-assert TABLE_BYTES_MAX <= WINDOW
+assert WINDOW < TABLE_BYTES_MAX < WHOLE_WINDOW
 
 
 class Table(NamedTuple):
@@ -25,45 +26,87 @@ class Table(NamedTuple):
     records: memoryview
 
 
-def tables(shelf: Shelf, segment: Segment) -> Iterator[Table]:
-    """Header and record table of every batch of a segment, in order; each agrees with its chain.
+class TableReader:
+    """One pass over the batches of a segment, each of which must continue the one before.
 
-    May run in a thread.
+    Args:
+        shelf: of the journal.
+        segment: in it.
+        is_thorough: payloads are read and verified too.
+    """
+
+    def __init__(self, shelf: Shelf, segment: Segment, *, is_thorough: bool) -> None:
+        self._shelf = shelf
+        self._segment = segment
+        self._is_thorough = is_thorough
+        self._sizes = (WHOLE_WINDOW,) if is_thorough else (WINDOW, WHOLE_WINDOW)
+        self._end = segment.end
+        self._base = 0
+        self._window = memoryview(b"")
+        self.position = segment.prior
+        """After the last batch that was read."""
+
+    def __iter__(self) -> Iterator[Table]:
+        """Batch by batch; may run in a thread. Raises FailedCopyError: damaged, or not to be read."""
+        at = FIRST_BATCH_AT
+        while at < self._end:
+            header = self._header(at)
+            start = at - self._base
+            yield Table(at, header, self._window[start + header.table_start : start + header.payload_start])
+            at += header.length
+
+    def _header(self, at: int) -> Header:
+        """The header of the batch at `at`, once all is checked, in a window that holds what was checked."""
+        try:
+            if at < self._base + len(self._window):
+                return self._checked(at)
+        except MalformedError:
+            pass  # perhaps only because the window ends here
+        reason: MalformedError | None = None
+        for size in self._sizes:
+            self._base, self._window = at, memoryview(bytearray(min(size, self._end - at)))
+            self._shelf.fill(self._segment, at, self._window)
+            try:
+                return self._checked(at)
+            except MalformedError as error:
+                reason = error
+        raise FailedCopyError(
+            f"segment {self._segment.path.name}, byte {at}, seq {self.position.seq + 1}: {reason}",
+            code="corrupt_journal",
+            remedy="repair this copy from another center",
+        ) from reason
+
+    def _checked(self, at: int) -> Header:
+        window, start, before = self._window, at - self._base, self.position
+        header = peek(window, start)
+        if self._is_thorough:
+            self.position = verify(window, start, header, before)
+            return header
+        if len(window) - start < header.payload_start:
+            raise MalformedError(f"batch at byte {start}: its record table is not there")
+        if header.first_seq != before.seq + 1 or header.prev_chain != before.chain:
+            raise MalformedError(f"batch at byte {start}: it does not continue seq {before.seq}")
+        if chain_of(window, start, header) != header.chain:
+            raise MalformedError(f"batch at byte {start}: chain does not match header and table")
+        self.position = Position(header.epoch, header.last_seq, header.chain)
+        return header
+
+
+def newest(shelf: Shelf, segment: Segment, through_seq: int, *, is_thorough: bool) -> PieceTable:
+    """What a segment's batches up to the batch end `through_seq` left in the volumes.
 
     Raises:
         FailedCopyError: damaged, or not to be read.
+        MalformedError: `through_seq` is no batch end here.
     """
-    base = at = FIRST_BATCH_AT
-    end = segment.end
-    window = memoryview(b"")
-    while at < end:
-        try:
-            header = _checked(window, at - base)
-        except MalformedError as error:
-            if at == base and window:
-                raise FailedCopyError(
-                    f"segment {segment.path.name}, byte {at}: {error}",
-                    code="corrupt_journal",
-                    remedy="repair this copy from another center",
-                ) from error
-            header = None
-        if header is None:  # perhaps only because the window ends here
-            base, window = at, memoryview(bytearray(min(WINDOW, end - at)))
-            shelf.fill(segment, base, window)
-            continue
-        start = at - base
-        yield Table(at, header, window[start + header.table_start : start + header.payload_start])
-        at += header.length
-
-
-def _checked(window: memoryview, at: int) -> Header:
-    """The header at `at`, once it agrees with the table behind it. Raises MalformedError."""
-    header = peek(window, at)
-    if len(window) - at < header.payload_start:
-        raise MalformedError(f"batch at byte {at}: its table is not there")
-    if chain_of(window, at, header) != header.chain:
-        raise MalformedError(f"batch at byte {at}: chain does not match header and table")
-    return header
+    found = Newest()
+    for offset, header, records in TableReader(shelf, segment, is_thorough=is_thorough):
+        if header.last_seq > through_seq:
+            break
+        found.add_table(records, offset + header.payload_start, header.count)
+        if header.last_seq == through_seq:
+            return found.finish(segment.number << 32)
+    raise MalformedError(f"segment {segment.path.name}: seq {through_seq} is no batch end")
 
 
 def add_changes(shelf: Shelf, after_seq: int, through_seq: int, changes: Changes) -> None:
@@ -73,7 +116,7 @@ def add_changes(shelf: Shelf, after_seq: int, through_seq: int, changes: Changes
             continue
         if segment.first_seq > through_seq:
             return
-        for _, header, records in tables(shelf, segment):
+        for _, header, records in TableReader(shelf, segment, is_thorough=False):
             first = max(after_seq + 1, header.first_seq) - header.first_seq
             end = min(through_seq, header.last_seq) + 1 - header.first_seq
             if first < end:

@@ -1,0 +1,139 @@
+"""What stretches of a journal left in the volumes: from indexes where they are, from batches elsewhere."""
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from drsync.adapters.segments.files import Files
+from drsync.adapters.segments.index_layout import Of
+from drsync.adapters.segments.indexes import Indexes
+from drsync.adapters.segments.segment import Segment
+from drsync.adapters.segments.shelf import Shelf
+from drsync.adapters.segments.tables import newest
+from drsync.delta.pieces import PieceTable
+from drsync.model.errors import DrsyncError, MalformedError
+from drsync.ports.journal import Layer
+
+VERIFIED_BYTES: Final = 64 << 20
+"""Newest bytes of a journal whose payloads are verified when layers are made, because that takes a quarter of
+a second, and what was written last is what a failing disk or a power cut spoils first."""
+
+RECORDS_MIN: Final = 128
+"""Records that make an index worth its file: reading fewer from the batches takes less than 2 ms."""
+
+
+class SegmentLayers:
+    """Makes layers and indexes of the segments on a shelf; all but `close` may run in threads.
+
+    Args:
+        files: system calls.
+        directory: of the journal.
+        shelf: its segments.
+    """
+
+    def __init__(self, files: Files, directory: Path, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._indexes = Indexes(files, directory)
+        self._working = threading.Lock()  # held by whoever makes indexes, and to close
+        self._given_up: set[Of] = set()
+        self._first_seq = 0
+
+    def layers(self, after_seq: int, through_seq: int) -> list[Layer]:
+        """See `drsync.ports.journal.Journal.layers`; what is held was checked.
+
+        Raises:
+            FailedCopyError: the journal is damaged or cannot be read.
+        """
+        found: list[Layer] = []
+        unverified = VERIFIED_BYTES
+        for segment in reversed(list(self._shelf.segments)):
+            if segment.first_seq > through_seq:
+                continue
+            if segment.last.seq <= after_seq:
+                break
+            size = segment.end
+            if segment.last.seq > through_seq or size <= unverified:
+                unverified -= size
+                through = min(through_seq, segment.last.seq)
+                found.append(newest(self._shelf, segment, through, is_thorough=True))
+            else:
+                found.append(self._layer(segment))
+        found.reverse()
+        return found
+
+    def _layer(self, segment: Segment) -> Layer:
+        of = _of(segment)
+
+        def build() -> PieceTable:
+            return newest(self._shelf, segment, of.last_seq, is_thorough=False)
+
+        with suppress(OSError):  # it helps, no more
+            layer = self._indexes.layer(of, build)
+            if layer is not None:
+                return layer
+        table = build()
+        if len(table) >= RECORDS_MIN and self._is_full(segment):
+            with suppress(OSError), self._working:
+                self._indexes.add(of, table)
+                return self._indexes.layer(of, build) or table
+        return table
+
+    def index(self) -> bool:
+        """See `drsync.ports.journal.Journal.index`."""
+        with self._working, suppress(OSError):
+            self._forget_trimmed()
+            segment = next((s for s in list(self._shelf.segments) if self._is_wanted(s)), None)
+            if segment is None:
+                return False
+            of = _of(segment)
+            self._given_up.add(of)
+            try:
+                table = newest(self._shelf, segment, of.last_seq, is_thorough=False)
+            except (DrsyncError, OSError):
+                return True  # cut or trimmed meanwhile, or damaged: whoever needs it will say so
+            if segment in self._shelf.segments and of == _of(segment):
+                self._indexes.add(of, table)
+                self._given_up.discard(of)
+            return True
+        return False
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of disk that indexes take."""
+        return self._indexes.held_bytes
+
+    def _forget_trimmed(self) -> None:
+        if self._first_seq != self._shelf.first_seq:
+            self._first_seq = self._shelf.first_seq
+            numbers = {segment.number for segment in list(self._shelf.segments)}
+            self._given_up = {of for of in self._given_up if of.number in numbers}
+            self._indexes.keep(numbers)
+
+    def _is_wanted(self, segment: Segment) -> bool:
+        return (
+            segment.last.seq - segment.prior.seq >= RECORDS_MIN
+            and self._is_full(segment)
+            and _of(segment) not in self._given_up
+            and not self._indexes.has(_of(segment))
+        )
+
+    def _is_full(self, segment: Segment) -> bool:
+        return segment.is_sealed and segment is not self._shelf.segments[-1]
+
+    def close(self) -> None:
+        """Release the files; waits for work in threads."""
+        with self._working:
+            self._indexes.close()
+
+
+def _of(segment: Segment) -> Of:
+    return Of(segment.number, segment.first_seq, segment.last.seq, segment.last.chain, segment.end)
+
+
+def refuse_not_held(shelf: Shelf, after_seq: int, through_seq: int) -> None:
+    """Raise unless the records in (`after_seq`, `through_seq`] are held. Raises MalformedError."""
+    if not shelf.first_seq - 1 <= after_seq <= through_seq <= shelf.tip.seq:
+        raise MalformedError(
+            f"seq {after_seq} to {through_seq} is not held: {shelf.first_seq} to {shelf.tip.seq} are"
+        )
