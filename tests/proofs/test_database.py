@@ -1,15 +1,21 @@
 """PostgreSQL on ext4 on a volume loses its owner under load. What clients saw committed is there or named."""
 
 import asyncio
+import json
+import time
 from pathlib import Path
 
 import pytest
 
-from drsync.lab.layout import GROUP, PRODUCTION, SAME_CITY
+from drsync.adapters.api_client.doc import Doc
+from drsync.adapters.segments.inspection import describe
+from drsync.lab.layout import GROUP, PRODUCTION, REMOTE, SAME_CITY
+from drsync.lab.status import group_of
 from tests.integration.proxy import Wire
 from tests.integration.site import MIB, is_served, site
 from tests.proofs import database
 from tests.proofs.load import load_on, on_volume
+from tests.proofs.terminal import Terminal
 
 pytestmark = [
     pytest.mark.integration,
@@ -24,7 +30,7 @@ DISK_BYTES = 256 * MIB
 COMMITS = 400
 RPO_TARGET_S = 15.0  # of the group that `site` makes
 FREEZE_S = 6.0  # because a proof should not wait the usual minute for an owner to give its clients up
-RESTART_S = 0.5  # because a status is no older than two heartbeats of a lease of 2 s
+LAG_S = 2.0  # that the remote center shall be behind when the city is lost
 
 
 @pytest.mark.parametrize("how", ["killed", "swallowed"])
@@ -51,3 +57,56 @@ async def test_every_commit_is_at_the_same_city_center(home: Path, how: str) -> 
                 assert int(history) >= counted > 0
                 await asyncio.to_thread(new.require_sound)
                 assert len(load.book.entries) == seen, "an owner that was replaced let a commit through"
+
+
+async def test_the_remote_center_has_a_prefix_and_its_loss_was_stated(home: Path) -> None:
+    """The line to the remote center is dead for seconds, then the city is lost."""
+    async with site(home, wired=True, seconds=STORY_S) as place:
+        await place.protect(DISK_BYTES)
+        async with on_volume(place, home / "old", is_new=True) as old, load_on(old) as load:
+            await load.until(COMMITS)
+            place.switch(Wire.DROP, REMOTE, [PRODUCTION, SAME_CITY])
+            await place.until("its lag is shown", lambda s: rpo_shown(s) >= LAG_S)
+            shown_s, shown_at = rpo_shown(await place.get("/v1/status")), time.monotonic()
+            await place.kill(PRODUCTION, SAME_CITY)
+            died_at = time.monotonic()
+        book = load.book
+        before = await place.charter()
+
+        refused = await place.cli("failover", GROUP, "--to", REMOTE)
+        assert refused.code == 3, refused
+        tried = await place.cli("failover", GROUP, "--to", REMOTE, "--accept-loss", "--dry-run", "--json")
+        stated = tried.well().doc.doc("loss")
+        async with Terminal(place, "failover", GROUP, "--to", REMOTE, "--accept-loss") as person:
+            said = await person.until("give up what is named above? [y/N]")
+            assert f"opening at remote at record {stated.whole('position')}" in said
+            assert f"at least {stated.whole('records_at_least')} records" in said
+            assert (await place.charter()).raw("version") == before.raw("version"), (
+                "nothing before the answer"
+            )
+            assert await person.answer("y") == 0
+        await place.until("the remote center serves", lambda s: is_served(s, REMOTE))
+
+        async with on_volume(place, home / "new", is_new=False) as new:
+            rows = await asyncio.to_thread(book.found, new)
+            book.require_prefix(rows)
+            lost = book.lost(rows)
+            assert lost, "nothing was lost: this proves nothing"
+            loss_s = died_at - min(entry.acknowledged for entry in lost)
+            assert loss_s <= shown_s + (died_at - shown_at), (
+                f"{loss_s:.2f} s are lost, {shown_s} s were shown"
+            )
+            assert loss_s <= RPO_TARGET_S
+            await asyncio.to_thread(new.require_sound)
+
+        (journal,) = place.layout.state(PRODUCTION).glob("groups/*/journal")
+        written = await asyncio.to_thread(describe, journal)
+        beyond = written.tip.seq - stated.whole("position")
+        assert beyond >= stated.whole("records_at_least") > 0, "the statement names no more than is lost"
+        history = json.loads((await place.cli("charter", "show", GROUP, "--json")).well().out)
+        assert "forced" in json.dumps(history)
+
+
+def rpo_shown(status: Doc) -> float:
+    """The age of what the remote center could open, as the status says it."""
+    return group_of(status).doc("centers").doc(REMOTE).number("rpo_proved_s", -1.0)
