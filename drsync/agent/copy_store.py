@@ -1,5 +1,6 @@
 """Where an agent keeps a group's copy: ``<state dir>/groups/<group id>/``."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +9,7 @@ from drsync.adapters.images.file_image import FileImage
 from drsync.adapters.images.files import Files as ImageFiles
 from drsync.adapters.images.unnamed import UnnamedImage
 from drsync.adapters.segments.files import Files as SegmentFiles
-from drsync.adapters.segments.files import OsFiles, ensure_directory
+from drsync.adapters.segments.files import OsFiles, ensure_directory, is_full
 from drsync.adapters.segments.forks import SegmentForks
 from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
@@ -17,7 +18,8 @@ from drsync.adapters.stage import adoption, file_stage
 from drsync.adapters.stage.file_stage import FileStage
 from drsync.adapters.stage.files import Files as StageFiles
 from drsync.adapters.stage.files import OsFiles as OsStageFiles
-from drsync.model.errors import FailedCopyError
+from drsync.core.extents import GRANULE, Extents
+from drsync.model.errors import FailedCopyError, NoSpaceError
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.model.position import Position
 from drsync.ports.copy_store import Adoption
@@ -85,6 +87,39 @@ class FileCopyStore:
             file_stage.drop(self._stage_files, self._stage)
         except OSError as error:
             raise FailedStageError(f"stage {self._stage} cannot be removed: {error}") from error
+
+    def make_way(self) -> None:
+        """See CopyStore."""
+        try:
+            is_gone = adoption.remove_old(self._stage_files, self.directory)
+        except OSError as error:
+            raise FailedCopyError(f"{self.directory / adoption.OLD} cannot be removed: {error}") from error
+        if not is_gone:
+            raise FailedCopyError(
+                f"{self.directory / adoption.OLD} is in the way: forks may be in it",
+                remedy="look what is in it, and move it elsewhere",
+            )
+
+    def reserve(self, spec: GroupSpec, runs: Extents) -> None:
+        """See CopyStore."""
+        files = self.files or OsFiles()
+        volumes = {volume.index: volume for volume in spec.volumes}
+        for index in sorted({run.volume for run in runs}):
+            path = self.directory / "volumes" / f"{volumes[index].id}.img"
+            try:
+                fd = files.open(path, os.O_RDWR)
+                try:
+                    for run in runs:
+                        if run.volume == index:
+                            end = min(run.end * GRANULE, volumes[index].size)
+                            files.allocate(fd, run.first * GRANULE, end - run.first * GRANULE)
+                    files.fsync(fd)
+                finally:
+                    files.close(fd)
+            except OSError as error:
+                if is_full(error):
+                    raise NoSpaceError(f"no space for image {path}: {error.strerror}") from error
+                raise FailedCopyError(f"image {path} cannot be used: {error}") from error
 
     def adoption(self) -> Adoption:
         """See CopyStore."""

@@ -6,16 +6,19 @@ then. Role-independent; the owner's and the replica's loops append through the j
 
 import asyncio
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from drsync.core import lease
+from drsync.core.resync import EndWord
 from drsync.delta.batch import peek, split
 from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
+from drsync.engine import switch as switching
 from drsync.engine.heartbeat import BeatBook
 from drsync.engine.space import Space
+from drsync.engine.switch import Own, Switch
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.charter import Charter
@@ -27,6 +30,7 @@ from drsync.model.objectives import Beat
 from drsync.model.position import EpochStart, History
 from drsync.ports.copy_store import CopyStore
 from drsync.ports.journal import Image, Journal, Superblock
+from drsync.ports.stage import FailedStageError
 from drsync.wire import control
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 NO_SPACE_CHARACTERS_MAX = 500  # because a path may be long, and the word goes out each second
 CHECKPOINTS_MAX = 20_000  # because a day of checkpoints every 5 s is 17,280
 FORMAT = 1
+FORMAT_SWITCHING = 2  # because a version that knows nothing of switches must not open a copy in one
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Durable:
         failure: why this copy may never be used again; empty while it is sound.
         beat_seq, beat_us, beat_epoch: the newest heartbeat that is recoverable here, so that a start need not
             look for one in what the images hold already.
+        switch: recorded and to be finished before anything else is done with the copy.
+        switched: the end of the last resync session that became this copy.
     """
 
     incarnation: str
@@ -78,13 +85,19 @@ class Durable:
     beat_seq: int = 0
     beat_us: int = 0
     beat_epoch: Epoch = NEVER
+    switch: Switch | None = None
+    switched: EndWord | None = None
 
     def encode(self) -> bytes:
         """Canonical JSON."""
         body: dict[str, object] = {
-            name: getattr(self, name) for name in self.__slots__ if name not in ("history", "charter")
+            name: getattr(self, name)
+            for name in self.__slots__
+            if name not in ("history", "charter", "switch", "switched")
         }
-        body["format"] = FORMAT
+        body["format"] = FORMAT if self.switch is None else FORMAT_SWITCHING
+        body["switch"] = self.switch.to_json() if self.switch is not None else None
+        body["switched"] = asdict(self.switched) if self.switched is not None else None
         body["history"] = [control.to_json(start) for start in self.history]
         body["charter"] = control.to_json(self.charter) if self.charter else None
         return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
@@ -93,14 +106,39 @@ class Durable:
     def decode(raw: bytes) -> "Durable":
         """Inverse of `encode`. Raises FailedCopyError for a value this version cannot read."""
         body: dict[str, object] = json.loads(raw)
-        if body.pop("format", None) != FORMAT:
+        if body.pop("format", None) not in (FORMAT, FORMAT_SWITCHING):
             raise FailedCopyError("the superblock has a format this version does not know", code="version")
         history, charter = body.pop("history"), body.pop("charter")
+        switch, switched = body.pop("switch", None), body.pop("switched", None)
         assert isinstance(history, list)
         return replace(
             _from_body(body),
             history=tuple(control.from_json(EpochStart, start) for start in history),
             charter=control.from_json(Charter, charter) if charter else None,
+            switch=Switch.from_json(switch) if isinstance(switch, dict) else None,
+            switched=EndWord(**switched) if isinstance(switched, dict) else None,
+        )
+
+    def after_switch(self) -> "Durable":
+        """The value with which a finished switch is over: the copy is the source's log up to p1."""
+        switch = self.switch
+        assert switch is not None
+        is_beat_ours = self.beat_seq <= min(switch.fork, switch.p1.seq)
+        beat = (self.beat_seq, self.beat_us, self.beat_epoch) if is_beat_ours else (0, 0, NEVER)
+        return replace(
+            self,
+            is_clean=False,
+            follow=switch.epoch,
+            history=switch.history,
+            applied=switch.p0.seq,
+            reached=switch.p1.seq,
+            durable_hint=switch.p1.seq,
+            commit=switch.p1.seq,
+            beat_seq=beat[0],
+            beat_us=beat[1],
+            beat_epoch=beat[2],
+            switch=None,
+            switched=EndWord(switch.session, switch.generation, switch.p1.seq, switch.size),
         )
 
 
@@ -136,8 +174,11 @@ class GroupCopy:
         volumes: GroupVolumes,
         superblock: Superblock,
         durable: Durable,
+        files: CopyStore,
     ) -> None:
         self.me = me
+        self.files = files
+        self.is_switching = False
         self.spec = spec
         self.journal = journal
         self.volumes = volumes
@@ -177,6 +218,8 @@ class GroupCopy:
         superblock = store.superblock()
         raw = superblock.load()
         durable = Durable.decode(raw) if raw is not None else Durable(incarnation, me.boot_id)
+        if durable.switch is not None:
+            durable = finish_switch(spec, store, superblock, durable)
         has_rebooted = durable.boot_id != me.boot_id
         has_lost_cache = has_rebooted and not durable.is_clean
         durable = replace(
@@ -199,10 +242,12 @@ class GroupCopy:
                 images[volume.index] = image = store.image(volume)
                 opened.callback(image.close)
             volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
-            copy = GroupCopy(me, spec, journal, volumes, superblock, durable)
+            copy = GroupCopy(me, spec, journal, volumes, superblock, durable, store)
             journal.sync()
             copy._find_checkpoints()
             opened.pop_all()
+        with suppress(FailedStageError):  # it costs space, and the next session tries again
+            switching.tidy(spec, store, journal.tip, durable.switched.session if durable.switched else "")
         return copy
 
     def _find_checkpoints(self) -> None:
@@ -373,8 +418,69 @@ class GroupCopy:
         if self.volumes.recorded > after_seq:
             self.volumes.forget_above_images()
 
+    async def switch(self, word: Switch, on_pause: Callable[[NoSpaceError], Awaitable[None]]) -> None:
+        """Record a switch and carry it out; on return this copy is the source's log up to p1.
+
+        Everything was checked, and nobody reads journal or images any more (`switch.take_space` and
+        before). `on_pause` waits while the disk is full.
+
+        Raises:
+            NoSpaceError: nothing was recorded.
+            FailedCopyError: the copy is failed.
+        """
+        async with self._syncing, self._storing:
+            recorded = replace(self.durable, switch=word, is_clean=False)
+            await self._store_raw(recorded)
+            self.durable, self.is_switching = recorded, True
+            self.journal.close()
+            self.volumes.close()
+            done = False
+            while not done:
+                try:
+                    await in_thread(self._finish_switch)
+                    done = True
+                except NoSpaceError as error:
+                    self.space.images = str(error)
+                    await on_pause(error)
+                except DrsyncError as error:
+                    self.fail(error, is_lasting=True)
+                    raise
+            self.space.images = ""
+            self.state = CopyState.REPLICA
+            self.is_switching = False
+
+    async def _store_raw(self, value: Durable) -> None:
+        try:
+            await in_thread(lambda: self._superblock.store(value.encode()))
+        except NoSpaceError:
+            raise
+        except DrsyncError as error:
+            self.fail(error, is_lasting=True)
+            raise
+
+    def _finish_switch(self) -> None:
+        """Step 4 and 5, and open what is there now."""
+        durable = finish_switch(self.spec, self.files, self._superblock, self.durable)
+        self.durable = durable
+        with ExitStack() as opened:
+            journal = self.files.journal(self.spec, durable.incarnation, durable.durable_hint)
+            opened.callback(journal.close)
+            images: dict[int, Image] = {}
+            for volume in self.spec.volumes:
+                images[volume.index] = image = self.files.image(volume)
+                opened.callback(image.close)
+            self.journal = journal
+            self.volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
+            self.commit = durable.commit
+            self.checkpoints = []
+            self.beats = BeatBook(Beat(durable.beat_seq, durable.beat_us, durable.beat_epoch))
+            self._find_checkpoints()
+            opened.pop_all()
+
     def close(self) -> None:
         """Sync, note that the stop was clean, release the files. Blocks."""
+        if self.is_switching:
+            return  # whoever opens the copy next goes on with it
         if self.state is not CopyState.FAILED:
             self.journal.sync()
             beat = self.beat()
@@ -392,6 +498,25 @@ class GroupCopy:
             self._superblock.store(clean.encode())
         self.journal.close()
         self.volumes.close()
+
+
+def finish_switch(spec: GroupSpec, store: CopyStore, superblock: Superblock, durable: Durable) -> Durable:
+    """Bring a recorded switch to its end, from wherever it was left; returns what is durable then. Blocks.
+
+    Does nothing where that was done already. Raises NoSpaceError, FailedCopyError.
+    """
+    word = durable.switch
+    if word is None:
+        return durable
+    if durable.failure:
+        raise FailedCopyError(durable.failure)
+    own = Own(durable.incarnation, durable.durable_hint, durable.applied, durable.reached)
+    switching.finish(spec, store, word, own)
+    after = durable.after_switch()
+    superblock.store(after.encode())
+    with suppress(FailedStageError):  # the next start, or the next session, removes what is left
+        store.drop_stage()
+    return after
 
 
 def batches_of(data: bytes) -> list[memoryview]:

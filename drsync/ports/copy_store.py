@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Protocol
 
+from drsync.core.extents import Extents
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
@@ -66,6 +67,23 @@ class CopyStore(Protocol):
         """Remove what was put aside, and what the journal was before a switch. Blocks.
 
         Never while a switch is recorded. Idempotent. Raises FailedStageError.
+        """
+        ...
+
+    def make_way(self) -> None:
+        """Remove what the journal was before a former switch, while no switch is recorded. Blocks.
+
+        Raises:
+            FailedCopyError: it cannot be removed, or forks are in it.
+        """
+        ...
+
+    def reserve(self, spec: GroupSpec, runs: Extents) -> None:
+        """Take the space for granules of the images, whose content stays as it is. Blocks.
+
+        Raises:
+            NoSpaceError: there is not enough.
+            FailedCopyError: another error.
         """
         ...
 
