@@ -8,7 +8,9 @@ from drsync.adapters.nbd.address import make_uri
 from drsync.agent.front_end import BlockClient, BlockServer, FrontEnd
 from drsync.engine.member import Member
 from drsync.engine.views import GroupView, ViewDevice
+from drsync.model import served
 from drsync.model.errors import DrsyncError
+from drsync.model.served import Served
 from drsync.ports.volume import BlockDevice, Exports
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ class GroupExports:
 
     def describe(self, name: str) -> str:
         """See Exports."""
-        return f"volume {name} of group {self._member.copy.spec.name}" if name in self.names() else ""
+        term = self._member.term
+        if term is None or name not in self.names():
+            return ""
+        return served.describe(name, self._member.copy.spec.name, Served.under(term.charter))
 
     def find(self, name: str) -> BlockDevice | None:
         """See Exports."""

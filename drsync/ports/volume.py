@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from typing_extensions import override
+
 Extent = tuple[int, bool]
 """A length in bytes, and whether it is a hole: nothing is stored there, and it reads as zeros."""
 
@@ -21,6 +23,20 @@ class Completion(Protocol):
 
     def resume(self) -> None:
         """Parked reads may be tried again; called once per `BlockDevice.park`."""
+        ...
+
+
+class Face(Protocol):
+    """What is told about an export before anything is asked of it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, a multiple of 4096."""
+        ...
+
+    @property
+    def is_read_only(self) -> bool:
+        """Writes are answered EPERM."""
         ...
 
 
@@ -82,7 +98,7 @@ class BlockDevice(Protocol):
         ...
 
 
-class Exports(Protocol):
+class Catalog(Protocol):
     """What a server can serve. Names are NBD export names."""
 
     def names(self) -> list[str]:
@@ -93,6 +109,15 @@ class Exports(Protocol):
         """One line about an export, for people; empty when it is unknown."""
         ...
 
+    def find(self, name: str) -> Face | None:
+        """The export, or None when it is unknown or not served here at the moment."""
+        ...
+
+
+class Exports(Catalog, Protocol):
+    """A catalog of block devices."""
+
+    @override
     def find(self, name: str) -> BlockDevice | None:
         """The device, or None when it is unknown or not served here at the moment."""
         ...

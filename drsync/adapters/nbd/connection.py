@@ -9,10 +9,8 @@ from typing_extensions import override
 
 from drsync.adapters.nbd.inbox import Inbox
 from drsync.adapters.nbd.negotiation import GREETING_BYTES, Chosen, Negotiation
-from drsync.adapters.nbd.structured import StructuredTransmission
-from drsync.adapters.nbd.transmission import Transmission
 from drsync.model.errors import MalformedError
-from drsync.ports.volume import Exports
+from drsync.ports.volume import Catalog
 
 _log = logging.getLogger(__name__)
 
@@ -22,11 +20,54 @@ UNSENT_BYTES_HIGH = 1 << 20  # because a reader that is this far behind does not
 UNSENT_BYTES_LOW = 256 << 10  # because the socket must not run dry before requests are executed again
 
 
+class Conversation(Protocol):
+    """Who executes the requests of a connection; `Transmission` does it with a device."""
+
+    @property
+    def need(self) -> int:
+        """Bytes of the next request, as far as known."""
+        ...
+
+    @property
+    def is_blocked(self) -> bool:
+        """No further request is begun for now: too much is unanswered or unsent."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """What still arrives is of no interest."""
+        ...
+
+    def consume(self, data: memoryview, at: int, end: int) -> int:
+        """Take the complete requests in ``data[at:end]``; returns where the rest starts."""
+        ...
+
+    def deliver(self) -> None:
+        """Called soon after `Outlet.wake`."""
+        ...
+
+    def choke(self) -> None:
+        """The client does not take its replies."""
+        ...
+
+    def unchoke(self) -> None:
+        """It does again."""
+        ...
+
+    def shut(self, error: int) -> None:
+        """Answer everything outstanding with `error` and execute nothing more."""
+        ...
+
+    def abandon(self) -> None:
+        """The connection is gone, or continued by another one: execute nothing more."""
+        ...
+
+
 class House(Protocol):
     """What a connection needs of its server."""
 
     @property
-    def exports(self) -> Exports:
+    def exports(self) -> Catalog:
         """What is served."""
         ...
 
@@ -43,11 +84,11 @@ class House(Protocol):
         """Whether one more connection to this export is welcome."""
         ...
 
-    def opened(self, connection: "Connection", name: str) -> None:
-        """The connection has chosen its export."""
+    def opened(self, connection: "Connection", chosen: Chosen) -> Conversation:
+        """The connection has chosen its export; who executes its requests."""
         ...
 
-    def left(self, connection: "Connection", name: str | None) -> None:
+    def left(self, connection: "Connection", chosen: Chosen | None) -> None:
         """The connection is gone."""
         ...
 
@@ -61,9 +102,9 @@ class Connection(asyncio.BufferedProtocol):
         self._inbox = Inbox(HANDSHAKE_INBOX_BYTES)
         self._negotiation = Negotiation(house.exports, house.may_open)
         self._transport: asyncio.Transport | None = None
-        self._transmission: Transmission | None = None
+        self._transmission: Conversation | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._name: str | None = None
+        self._chosen: Chosen | None = None
         self._is_reading_paused = False
         self._is_writing_paused = False
 
@@ -88,7 +129,7 @@ class Connection(asyncio.BufferedProtocol):
         self._stop_deadline()
         if self._transmission is not None:
             self._transmission.abandon()
-        self._house.left(self, self._name)
+        self._house.left(self, self._chosen)
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -138,6 +179,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def retire(self) -> None:
+        """Another connection continues this one's session: execute nothing more, also of what has arrived."""
+        if self._transmission is not None:
+            self._transmission.abandon()
+        self.abort()
+
     # --- called by the transmission
 
     def send(self, data: bytes | memoryview) -> None:
@@ -156,7 +203,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def drop(self, reason: str) -> None:
         """The client broke the protocol."""
-        _log.info("nbd connection dropped: %s (export %s)", reason, self._name)
+        name = self._chosen.name if self._chosen is not None else None
+        _log.info("nbd connection dropped: %s (export %s)", reason, name)
         self.abort()
 
     # --- inside
@@ -168,7 +216,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._is_reading_paused:
                 self._proceed(transmission)
 
-    def _proceed(self, transmission: Transmission) -> None:
+    def _proceed(self, transmission: Conversation) -> None:
         inbox = self._inbox
         if transmission.is_over:
             inbox.clear()
@@ -181,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
             inbox.settle(transmission.need)
         self._regulate(transmission)
 
-    def _regulate(self, transmission: Transmission) -> None:
+    def _regulate(self, transmission: Conversation) -> None:
         """Read from the socket only while requests may be executed."""
         should_pause = transmission.is_blocked and not transmission.is_over
         if should_pause != self._is_reading_paused and self._transport is not None and not self._is_closing:
@@ -212,20 +260,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin(self, chosen: Chosen) -> None:
         self._stop_deadline()
-        self._name = chosen.name
-        self._house.opened(self, chosen.name)
-        transmission: Transmission
-        if chosen.is_structured:
-            transmission = StructuredTransmission(
-                chosen.device,
-                chosen.size,
-                self,
-                is_read_only=chosen.is_read_only,
-                tells_allocation=chosen.tells_allocation,
-            )
-        else:
-            transmission = Transmission(chosen.device, chosen.size, self, is_read_only=chosen.is_read_only)
-        self._transmission = transmission
+        self._chosen = chosen
+        self._transmission = transmission = self._house.opened(self, chosen)
         self._inbox = Inbox()
         if self._is_writing_paused:
             transmission.choke()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from drsync.adapters.nbd import protocol as nbd
 from drsync.adapters.nbd.options import Choice, Questions
 from drsync.model.errors import MalformedError
-from drsync.ports.volume import BlockDevice, Exports
+from drsync.ports.volume import Catalog, Face
 
 GREETING_BYTES = nbd.GREETING.pack(
     nbd.INIT_MAGIC, nbd.OPTION_MAGIC, nbd.HANDSHAKE_FIXED_NEWSTYLE | nbd.HANDSHAKE_NO_ZEROES
@@ -26,7 +26,7 @@ class Chosen(NamedTuple):
     """The end of a good handshake."""
 
     name: str
-    device: BlockDevice
+    device: Face
     size: int
     is_read_only: bool
     is_structured: bool = False
@@ -35,11 +35,14 @@ class Chosen(NamedTuple):
     tells_allocation: bool = False
     """The client selected `base:allocation` and may ask for BLOCK_STATUS."""
 
+    claim: bytes = b""
+    """The session that this connection continues; empty for a connection of its own."""
+
 
 class Negotiation:
     """One connection's handshake. After `MalformedError` the connection is to be dropped."""
 
-    def __init__(self, exports: Exports, may_open: Callable[[str], bool]) -> None:
+    def __init__(self, exports: Catalog, may_open: Callable[[str], bool]) -> None:
         self._exports = exports
         self._may_open = may_open
         self._held = bytearray()
@@ -49,6 +52,7 @@ class Negotiation:
         self._is_structured = False
         self._asked_allocation: str | None = None
         """The export for which `base:allocation` is selected: it is void for any other."""
+        self._claim = b""
         self.chosen: Chosen | None = None
         self.has_left = False
 
@@ -130,6 +134,8 @@ class Negotiation:
                 return self._structure(data)
             case nbd.OPT_LIST_META_CONTEXT | nbd.OPT_SET_META_CONTEXT:
                 return self._contexts(option, data)
+            case nbd.OPT_CLAIM:
+                return self._take_claim(data)
             case nbd.OPT_ABORT:
                 self.has_left = True
                 return _reply(option, nbd.REP_ACK)
@@ -154,6 +160,12 @@ class Negotiation:
             return _error(nbd.OPT_STRUCTURED_REPLY, nbd.REP_ERR_INVALID, "STRUCTURED_REPLY takes no data")
         self._is_structured = True
         return _reply(nbd.OPT_STRUCTURED_REPLY, nbd.REP_ACK)
+
+    def _take_claim(self, data: bytes) -> bytes:
+        if len(data) != nbd.CLAIM_BYTES:
+            return _error(nbd.OPT_CLAIM, nbd.REP_ERR_INVALID, f"CLAIM takes {nbd.CLAIM_BYTES} bytes")
+        self._claim = data
+        return _reply(nbd.OPT_CLAIM, nbd.REP_ACK)
 
     def _contexts(self, option: int, data: bytes) -> bytes:
         """LIST and SET of metadata contexts: there is `base:allocation`. A SET that fails selects none."""
@@ -228,7 +240,7 @@ class Negotiation:
         if device is None:
             return None
         tells = self._asked_allocation == name
-        return Chosen(name, device, device.size, device.is_read_only, self._is_structured, tells)
+        return Chosen(name, device, device.size, device.is_read_only, self._is_structured, tells, self._claim)
 
     def _flags(self, found: Chosen) -> int:
         return nbd.transmission_flags(is_read_only=found.is_read_only, is_structured=self._is_structured)

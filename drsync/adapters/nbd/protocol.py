@@ -70,6 +70,12 @@ OPT_STRUCTURED_REPLY = 8
 OPT_LIST_META_CONTEXT = 9
 OPT_SET_META_CONTEXT = 10
 
+OPT_CLAIM = 0x64720001
+"""drsync's own: 16 bytes that name a session, which this connection continues on the export that it chooses.
+An older connection of it executes nothing more, not even what has arrived. Other servers answer ERR_UNSUP."""
+
+CLAIM_BYTES = 16
+
 REP_ACK = 1
 REP_SERVER = 2
 REP_INFO = 3

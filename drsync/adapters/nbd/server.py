@@ -4,12 +4,16 @@ import asyncio
 import ipaddress
 import socket
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drsync.adapters.nbd.connection import Connection
+from drsync.adapters.nbd.connection import Connection, Conversation
+from drsync.adapters.nbd.negotiation import Chosen
+from drsync.adapters.nbd.structured import StructuredTransmission
+from drsync.adapters.nbd.transmission import Outlet, Transmission
 from drsync.model.errors import TransientError, UsageError
-from drsync.ports.volume import Exports
+from drsync.ports.volume import Catalog, Exports
 
 SOCKET_MODE = 0o660  # because whoever opens it may write to the volume: its owner and its group, no others
 SOCKET_PATH_BYTES_MAX = 107  # because sockaddr_un holds 108 with the final zero
@@ -36,13 +40,45 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-class Server:
-    """Serves `exports`. All methods belong to the event loop that `start` ran in."""
+Speak = Callable[[Chosen, Outlet], Conversation]
+"""Who executes the requests of a connection that has chosen."""
 
-    def __init__(self, exports: Exports, path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+
+def devices(exports: Exports) -> Speak:
+    """Requests are executed by the devices themselves."""
+
+    def speak(chosen: Chosen, outlet: Outlet) -> Conversation:
+        device = exports.find(chosen.name)
+        assert device is not None, "an export cannot go between its choice and its first request"
+        if not chosen.is_structured:
+            return Transmission(device, chosen.size, outlet, is_read_only=chosen.is_read_only)
+        return StructuredTransmission(
+            device,
+            chosen.size,
+            outlet,
+            is_read_only=chosen.is_read_only,
+            tells_allocation=chosen.tells_allocation,
+        )
+
+    return speak
+
+
+class FrontDoor:
+    """Listens, and lets connections in. All methods belong to the event loop that `start` ran in.
+
+    Args:
+        exports: what can be chosen.
+        path: of the UNIX socket.
+        speak: who executes the requests of a connection that has chosen.
+        limits: how much strangers may ask for.
+    """
+
+    def __init__(self, exports: Catalog, path: Path, speak: Speak, limits: Limits = DEFAULT_LIMITS) -> None:
         self.exports = exports
         self.path = path
+        self._speak = speak
         self._limits = limits
+        self._claims: dict[tuple[str, bytes], Connection] = {}
         self._unchosen: set[Connection] = set()
         self._by_name: dict[str, set[Connection]] = {}
         self._listeners: list[asyncio.Server] = []
@@ -145,14 +181,23 @@ class Server:
         """Whether one more connection to this export is welcome."""
         return self.connections(name) < self._limits.per_export
 
-    def opened(self, connection: Connection, name: str) -> None:
-        """The connection has chosen."""
+    def opened(self, connection: Connection, chosen: Chosen) -> Conversation:
+        """The connection has chosen. If it continues a session, an older connection of that one ends now."""
         self._unchosen.discard(connection)
-        self._by_name.setdefault(name, set()).add(connection)
+        self._by_name.setdefault(chosen.name, set()).add(connection)
+        if chosen.claim:
+            older = self._claims.get((chosen.name, chosen.claim))
+            self._claims[chosen.name, chosen.claim] = connection
+            if older is not None:
+                older.retire()
+        return self._speak(chosen, connection)
 
-    def left(self, connection: Connection, name: str | None) -> None:
+    def left(self, connection: Connection, chosen: Chosen | None) -> None:
         """The connection is gone."""
         self._unchosen.discard(connection)
+        name = None if chosen is None else chosen.name
+        if chosen is not None and self._claims.get((chosen.name, chosen.claim)) is connection:
+            del self._claims[chosen.name, chosen.claim]
         if name is not None:
             group = self._by_name.get(name, set())
             group.discard(connection)
@@ -160,6 +205,13 @@ class Server:
                 self._by_name.pop(name, None)
         if not self._unchosen and not self._by_name:
             self._all_left.set()
+
+
+class Server(FrontDoor):
+    """Serves block devices."""
+
+    def __init__(self, exports: Exports, path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(exports, path, devices(exports), limits)
 
 
 def _bind(path: Path) -> socket.socket:
