@@ -44,6 +44,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "failover": Entry("drsync.cli.moves", "failover", "Unplanned change of owner; names its loss first."),
         "failback": Entry("drsync.cli.moves", "failback", "Switch over to the preferred owner."),
     },
+    "Use": {
+        "attach": Entry(
+            "drsync.cli.attach", "attach", "A local address of a volume that stays, whoever owns it."
+        ),
+    },
     "Practise": {
         "checkpoint": Entry("drsync.cli.points", "checkpoint", "Make a recovery point now."),
         "drill": Entry("drsync.cli.drill", "drill", "Fail over an isolated copy and report what it took."),

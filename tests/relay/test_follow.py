@@ -1,0 +1,261 @@
+"""A relay between real sockets: owners come and go, the client sees a pause."""
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from drsync.adapters.memory.volume import Asked, MemoryDevice
+from drsync.adapters.nbd.client import NbdClient
+from drsync.model import epoch as epochs
+from drsync.model.errors import DrsyncError, TransientError
+from drsync.relay.telling import Event
+from tests.relay.owners import SIZE, AfterLoss, Owner, attached
+
+PAGE = 4096
+
+
+def page(number: int) -> bytes:
+    return bytes([number % 251 + 1]) * PAGE
+
+
+async def until_asked(device: MemoryDevice, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(device.recorded) + device.held < count:
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Owner:
+    return Owner(tmp_path, "production", MemoryDevice(SIZE))
+
+
+@pytest.fixture
+def mate(tmp_path: Path) -> Owner:
+    return Owner(tmp_path, "same_city", MemoryDevice(SIZE))
+
+
+@pytest.fixture(autouse=True)
+async def ended(production: Owner, mate: Owner) -> AsyncIterator[None]:
+    yield
+    await production.end()
+    await mate.end()
+
+
+def device(owner: Owner) -> MemoryDevice:
+    assert isinstance(owner.device, MemoryDevice)
+    return owner.device
+
+
+async def test_reads_writes_and_flushes_go_to_the_owner(tmp_path: Path, production: Owner) -> None:
+    await production.open(1)
+    async with attached(tmp_path, production) as relay:
+        client = await NbdClient.connect(relay.uri)
+        assert client.size == SIZE
+        await client.write(PAGE, page(7))
+        await client.flush()
+        assert await client.read(0, 3 * PAGE) == bytes(PAGE) + page(7) + bytes(PAGE)
+        await client.zero(PAGE, PAGE)
+        assert await client.read(PAGE, PAGE) == bytes(PAGE)
+        await client.close()
+    assert [r.asked for r in device(production).recorded] == [Asked.WRITE, Asked.FLUSH, Asked.ZERO]
+
+
+async def test_unanswered_requests_are_sent_to_the_next_owner_in_their_order_and_answered_ones_never(
+    tmp_path: Path, production: Owner, mate: Owner
+) -> None:
+    await production.open(1)
+    async with attached(tmp_path, production, mate) as relay:
+        client = await NbdClient.connect(relay.uri)
+        await client.write(0, page(0))
+        device(production).is_holding = True
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(1, 9):
+                tasks.create_task(client.write((number % 3) * PAGE, page(number)))
+            tasks.create_task(client.flush())
+            await until_asked(device(production), 10)
+            await production.end()
+            await relay.until(Event.WAITING)
+            late = tasks.create_task(client.write(5 * PAGE, page(100)))
+            reading = tasks.create_task(client.read(2 * PAGE, PAGE))
+            await mate.open(2)
+        assert late.done()
+        assert await reading == page(8)
+        await client.close()
+    asked = [(r.asked, r.offset // PAGE) for r in device(mate).recorded]
+    wanted = [(Asked.WRITE, n % 3) for n in range(1, 9)]
+    assert asked == [*wanted, (Asked.FLUSH, 0), (Asked.WRITE, 5)]
+    assert bytes(device(mate).data[: 3 * PAGE]) == page(6) + page(7) + page(8)
+
+
+async def test_a_deposed_owner_that_still_talks_is_cut_first_and_never_attached_again(
+    tmp_path: Path, production: Owner, mate: Owner
+) -> None:
+    """Nobody tells that production is deposed: requests stand still, and its mate says a higher epoch."""
+    await production.open(1)
+    device(production).is_holding = True
+    async with attached(tmp_path, production, mate) as relay:
+        client = await NbdClient.connect(relay.uri)
+        writing = asyncio.create_task(client.write(0, page(1)))
+        await until_asked(device(production), 1)
+        await mate.open(2)
+        await writing
+        assert bytes(device(mate).data[:PAGE]) == page(1)
+        await mate.end()
+        await relay.until(Event.WAITING, 2)
+        device(production).is_holding = False
+        writing = asyncio.create_task(client.write(PAGE, page(2)))
+        await mate.open(3)
+        await writing
+        assert (await relay.until(Event.ATTACHED, 3)).facts["center"] == "same_city"
+        assert bytes(device(production).data[PAGE : 2 * PAGE]) == bytes(PAGE)
+        await client.close()
+
+
+async def test_an_owner_in_trouble_is_asked_again_and_other_clients_go_on(
+    tmp_path: Path, production: Owner
+) -> None:
+    await production.open(1)
+    async with attached(tmp_path, production) as relay:
+        one = await NbdClient.connect(relay.uri)
+        two = await NbdClient.connect(relay.uri)
+        await one.write(0, page(1))
+        device(production).failing_reads = errno.EIO
+        reading = asyncio.create_task(one.read(0, PAGE))
+        for number in range(50):
+            await two.write(2 * PAGE, page(number))
+        assert not reading.done(), "the owner's trouble is no reason for an error yet"
+        device(production).failing_reads = 0
+        assert await reading == page(1)
+        await two.write(0, page(2))
+        assert await one.read(0, PAGE) == page(2)
+        await one.close()
+        await two.close()
+
+
+async def test_a_forced_change_fails_what_is_attached_until_all_have_left(
+    tmp_path: Path, production: Owner, mate: Owner
+) -> None:
+    forced = epochs.make(0, 1, 0)
+    await production.open(1)
+    async with attached(tmp_path, production, mate) as relay:
+        one = await NbdClient.connect(relay.uri)
+        two = await NbdClient.connect(relay.uri)
+        await one.write(0, page(1))
+        await production.end()
+        writing = asyncio.create_task(one.write(0, page(2)))
+        await mate.open(forced, lost_in=forced)
+        with pytest.raises(TransientError, match="EIO"):
+            await writing
+        broken = await relay.until(Event.BROKEN)
+        assert "acknowledged writes may be lost" in broken.text
+        for client in (one, two):
+            with pytest.raises(TransientError, match="EIO"):
+                await client.read(0, PAGE)
+            with pytest.raises(TransientError, match="EIO"):
+                await client.flush()
+        await one.close()
+        with pytest.raises(DrsyncError, match="not served"):
+            await NbdClient.connect(relay.uri)
+        await two.close()
+        await relay.until(Event.MENDED)
+        await relay.until(Event.ATTACHED, 2)
+        fresh = await NbdClient.connect(relay.uri)
+        assert await fresh.read(0, PAGE) == bytes(PAGE)
+        await fresh.close()
+    assert device(mate).recorded == []
+
+
+async def test_after_a_forced_change_it_goes_on_if_told_so(
+    tmp_path: Path, production: Owner, mate: Owner
+) -> None:
+    forced = epochs.make(0, 1, 0)
+    await production.open(1)
+    async with attached(tmp_path, production, mate, after_loss=AfterLoss.CONTINUE) as relay:
+        client = await NbdClient.connect(relay.uri)
+        await client.write(0, page(1))
+        await production.end()
+        writing = asyncio.create_task(client.write(PAGE, page(2)))
+        await mate.open(forced, lost_in=forced)
+        await writing
+        assert await client.read(0, 2 * PAGE) == bytes(PAGE) + page(2)
+        await client.close()
+
+
+async def test_patience_ends_with_eio_and_begins_anew_with_the_next_owner(
+    tmp_path: Path, production: Owner
+) -> None:
+    await production.open(1)
+    async with attached(tmp_path, production, timeout_s=0.6) as relay:
+        client = await NbdClient.connect(relay.uri)
+        await production.end()
+        with pytest.raises(TransientError, match="EIO"):
+            await client.write(0, page(1))
+        with pytest.raises(TransientError, match="EIO"):
+            await client.read(0, PAGE)
+        await relay.until(Event.GIVING_UP)
+        await production.open(2)
+        await relay.until(Event.ATTACHED, 2)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await client.write(0, page(3))
+                    break
+                except TransientError:
+                    await asyncio.sleep(0.01)
+        assert bytes(device(production).data[:PAGE]) == page(3)
+        assert [r.offset for r in device(production).recorded] == [0], "what failed was not sent again"
+        await client.close()
+
+
+async def test_an_owner_that_stands_still_is_not_waited_for_forever(
+    tmp_path: Path, production: Owner
+) -> None:
+    await production.open(1)
+    device(production).is_holding = True
+    async with attached(tmp_path, production, timeout_s=0.6) as relay:
+        client = await NbdClient.connect(relay.uri)
+        with pytest.raises(TransientError, match="EIO"):
+            await client.write(0, page(1))
+        await relay.until(Event.GIVING_UP)
+        client.abort()
+
+
+async def test_held_requests_are_bounded_by_not_reading_the_socket(tmp_path: Path, production: Owner) -> None:
+    await production.open(1)
+    device(production).is_holding = True
+    async with attached(tmp_path, production) as relay:
+        client = await NbdClient.connect(relay.uri, request_seconds=60)
+        await production.end()
+        await relay.until(Event.WAITING)
+        big = bytes(1 << 20)
+        writing = [asyncio.create_task(client.write(0, big)) for _ in range(128)]
+        device(production).is_holding = False
+        await production.open(2)
+        await asyncio.gather(*writing)
+        assert len(device(production).recorded) == 128
+        await client.close()
+
+
+async def test_a_read_only_owner_makes_a_read_only_relay(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "remote", MemoryDevice(SIZE, is_read_only=True))
+    await owner.open(1)
+    async with attached(tmp_path, owner) as relay:
+        client = await NbdClient.connect(relay.uri)
+        assert client.is_read_only
+        with pytest.raises(DrsyncError):
+            await client.write(0, page(1))
+        await client.close()
+    await owner.end()
+
+
+async def test_no_owner_in_time_ends_the_start(tmp_path: Path, production: Owner) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with attached(tmp_path, production, timeout_s=0.3):
+            pass
+    (error,) = caught.value.exceptions
+    assert isinstance(error, TransientError)
+    assert "no owner of orders/data in 0.3 s" in str(error)
+    assert "production" in str(error)
