@@ -26,6 +26,7 @@ from drsync.engine.file_sets import FileSets
 from drsync.engine.member import Member, World
 from drsync.engine.peers import Peers
 from drsync.engine.procedure_drill import HASH_TIMEOUT_S
+from drsync.engine.resync_slots import ResyncSlots
 from drsync.engine.rpc import Endpoint, Limits, Me
 from drsync.engine.threads import in_thread
 from drsync.model.charter import Charter
@@ -124,6 +125,7 @@ class Agent:
         self._broken: dict[str, BrokenCopy] = {}
         self._trees: dict[str, FileSets] = {}
         self._adopting = asyncio.Lock()
+        self._slots = ResyncSlots()
         self._tasks: asyncio.TaskGroup | None = None
         self._offered: Mapping[str, Call] = {}
         self.sockets = Sockets(outside.front, self.log)
@@ -243,6 +245,7 @@ class Agent:
             clock=self._clock,
             dice=self._dice,
             cluster=self._outside.cluster,
+            slots=self._slots,
         )
         member = Member(copy, world, self)
         self._members[spec.id] = member

@@ -17,6 +17,7 @@ from drsync.engine.feed import Feed
 from drsync.engine.owner import OwnerEngine
 from drsync.engine.packing import Sender
 from drsync.engine.peers import Peers
+from drsync.engine.resync_desk import Met
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
@@ -201,37 +202,43 @@ class Attachment:
             self.lost(reason)
 
 
-async def attach(
-    center: str, charter: Charter, copy: GroupCopy, engine: OwnerEngine, peers: Peers
-) -> tuple[FollowFrom, Statement, frozenset[str]]:
-    """Ask a peer to follow this epoch; on return its log is a prefix of ours and ends at its statement's tip.
-
-    The last value are the features it named; one of a version that names none has none.
+async def meet(center: str, charter: Charter, copy: GroupCopy, engine: OwnerEngine, peers: Peers) -> Met:
+    """Ask a peer where it stands under this epoch, and compare.
 
     Raises:
         TransientError: not reached.
-        RefusedError: the copies must not or cannot be joined; says why. `code` is ``stale_epoch`` when the
-            peer has promised a higher epoch.
+        RefusedError: it does not follow this owner; says why. `code` is ``stale_epoch`` when it has promised
+            a higher epoch.
     """
     body: dict[str, object] = {"group": charter.group.id, "charter": control.to_json(charter)}
     answer = await peers.call(center, "group.attach", body, ATTACH_TIMEOUT_S)
-    statement, features = control.from_json(Statement, answer["statement"]), _features(answer)
-    follow = _resolve(charter, copy, engine, statement, answer)
-    body = {
+    statement = control.from_json(Statement, answer["statement"])
+    view, found = _compared(charter, copy, engine, statement, answer)
+    fork = compare.fork_point(charter.history, statement)
+    return Met(statement, _features(answer), found, fork, view.chain_at_fork, view)
+
+
+async def follow(center: str, charter: Charter, met: Met, peers: Peers) -> tuple[FollowFrom, Statement]:
+    """Let a peer hold exactly our log: on return it is a prefix of ours and ends at its statement's tip.
+
+    Raises:
+        TransientError: not reached.
+        RefusedError: the copies must not be joined, or not by a stream alone; says why.
+    """
+    plan = follow_plan(met.found, met.statement, met.view)
+    body: dict[str, object] = {
         "group": charter.group.id,
         "epoch": charter.epoch,
         "version": charter.version,
-        "after_seq": follow.after_seq,
-        "chain": follow.chain.hex(),
-        "fork": follow.fork,
+        "after_seq": plan.after_seq,
+        "chain": plan.chain.hex(),
+        "fork": plan.fork,
     }
     answer = await peers.call(center, "group.follow", body, ATTACH_TIMEOUT_S)
     statement = control.from_json(Statement, answer["statement"])
-    if statement.tip.seq != follow.after_seq or statement.tip.chain != follow.chain:
-        raise RefusedError(
-            f"{center} ends at record {statement.tip.seq} after following to {follow.after_seq}"
-        )
-    return follow, statement, features
+    if statement.tip.seq != plan.after_seq or statement.tip.chain != plan.chain:
+        raise RefusedError(f"{center} ends at record {statement.tip.seq} after following to {plan.after_seq}")
+    return plan, statement
 
 
 def _features(answer: dict[str, object]) -> frozenset[str]:
@@ -239,9 +246,9 @@ def _features(answer: dict[str, object]) -> frozenset[str]:
     return frozenset(map(str, named)) if isinstance(named, list) else frozenset()
 
 
-def _resolve(
+def _compared(
     charter: Charter, copy: GroupCopy, engine: OwnerEngine, statement: Statement, answer: dict[str, object]
-) -> FollowFrom:
+) -> tuple[compare.OwnerView, ConnectPlan]:
     history = answer.get("history")
     assert isinstance(history, list)
     identity = compare.Identity(
@@ -262,7 +269,7 @@ def _resolve(
         version=charter.version,
         chain_at_fork=here.chain if here is not None else None,
     )
-    return follow_plan(compare.compare(view, statement, identity), statement, view)
+    return view, compare.compare(view, statement, identity)
 
 
 def follow_plan(plan: ConnectPlan, statement: Statement, view: compare.OwnerView) -> FollowFrom:
@@ -307,11 +314,11 @@ def _refusal(plan: ConnectPlan, center: str, view: compare.OwnerView) -> Refused
             return RefusedError(
                 f"{center} holds records after {after_seq} in its image that the group gave up",
                 code="needs_resync",
-                remedy="replace its storage, and it is filled again; blockwise resync comes later",
+                remedy=f"upgrade {center}, which is then brought level by blocks",
             )
         case _:
             return RefusedError(
                 f"{center} needs blocks that the journal, which starts at {view.first_seq}, no longer holds",
                 code="needs_resync",
-                remedy="raise the journal quota; blockwise resync comes with a later version",
+                remedy=f"upgrade {center}, which is then brought level by blocks, or raise the journal quota",
             )

@@ -6,7 +6,7 @@ nothing is stated before it is durable. Repeating a request is harmless.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from drsync.core import compare, generation, lease, lineage, ownership
@@ -16,6 +16,9 @@ from drsync.engine.fold import Folder
 from drsync.engine.owner import OwnerDevice
 from drsync.engine.peers import Peers
 from drsync.engine.receiver import Donor, Fetcher, Receiver
+from drsync.engine.resync_desk import ResyncMeans
+from drsync.engine.resync_slots import ResyncSlots
+from drsync.engine.resync_source import Marks, PlainMarks
 from drsync.engine.space import RoomSeeker
 from drsync.engine.term import OwnerTerm
 from drsync.engine.trees import NoTrees, Trees
@@ -67,6 +70,7 @@ class World:
     clock: Clock
     dice: Random
     cluster: str
+    slots: ResyncSlots = field(default_factory=ResyncSlots)
 
 
 class Member:
@@ -83,6 +87,7 @@ class Member:
         self._lock = asyncio.Lock()
         self._gone = asyncio.Event()
         self.folder = Folder(copy, self.views, world.clock, self.copy_troubled, self._view_given_up)
+        self.marks: Marks = PlainMarks()
         self._room = RoomSeeker(copy, world.clock, self._space_back, self.copy_troubled)
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
@@ -381,6 +386,7 @@ class Member:
             clock=world.clock,
             dice=world.dice,
             events=self,
+            means=ResyncMeans(self.marks, world.slots),
         )
         self.folder.term = self.term
         self.term.start_epoch()
@@ -551,6 +557,11 @@ class Member:
         if isinstance(error, NoSpaceError):
             self._room.seek()
         self._events.log_member(self, "term_troubled", str(error))
+
+    def peer_told(self, event: str, reason: str) -> None:
+        """See TermEvents."""
+        self._events.log_member(self, event, reason)
+        self._events.word_changed(self)
 
     def charter_changed(self, charter: Charter) -> None:
         """See TermEvents: remembered durably by the fold loop's next store."""

@@ -1,5 +1,612 @@
-"""The source of resync sessions: what it sends, and when."""
+"""The source of resync sessions: asks, sends blocks and redo, ends the session. `core.resync_source` decides.
 
+One per peer and term of ownership. A session outlives its line: while the peer may have kept what was put
+aside, the pin stays, and the next connection goes on with it. It does not outlive the term.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from drsync.core import dirty as marking
+from drsync.core import extents, resync_source
+from drsync.core.extents import NOTHING, Extents, Run
+from drsync.core.resync import EndWord, Room, Staging, staging
+from drsync.core.resync_source import IDLE_SOURCE, ROUNDS_MAX, Ground, Source
+from drsync.core.resync_tables import SourceEvent, SourceState
+from drsync.delta.batch import split
+from drsync.engine.copy import GroupCopy
+from drsync.engine.feed import PUMP_BYTES
+from drsync.engine.owner import OwnerEngine
+from drsync.engine.peers import Peers
+from drsync.engine.resync_ask import Answer, Mode
+from drsync.engine.resync_line import Line
 from drsync.engine.resync_marks import Marks, PlainMarks
+from drsync.engine.resync_progress import Progress
+from drsync.engine.resync_reader import GRANULES_A_FRAME, GranuleReader, differing
+from drsync.engine.threads import in_thread
+from drsync.model.charter import Charter
+from drsync.model.copy import Statement
+from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, RefusedError, TransientError
+from drsync.model.position import ORIGIN, Position
+from drsync.ports.clock import Clock, Random
+from drsync.wire import data, resync
+from drsync.wire.frames import FrameType
+from drsync.wire.stream import session_bytes
 
-__all__ = ["Marks", "PlainMarks"]
+__all__ = ["Marks", "PlainMarks", "ResyncSource", "Surroundings", "Wanted"]
+
+ASK_TIMEOUT_S: Final = 30.0  # because the target syncs its journal, and perhaps keeps records aside as a fork
+LOOK_S: Final = 1.0  # because a line without progress is judged by minutes
+TICK_S: Final = 0.05  # because what was written is durable everywhere within a quarter of a second
+DIGESTS_A_QUESTION: Final = 512  # because the target reads 32 MiB for it, and answers within a second
+QUESTIONS: Final = 2  # on their way, so that one side reads while the other one does
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What sessions work with.
+
+    Attributes:
+        copy, engine: the owner's.
+        marks: of this copy.
+        charter: the newest that the term knows.
+        note_point: writes a heartbeat and a checkpoint where writes are taken; the last record written, or 0.
+        tell: an event and its reason, for people.
+        on_trouble: the owner's own copy cannot be read or written.
+    """
+
+    copy: GroupCopy
+    engine: OwnerEngine
+    peers: Peers
+    clock: Clock
+    dice: Random
+    marks: Marks
+    charter: Callable[[], Charter]
+    note_point: Callable[[], int]
+    tell: Callable[[str, str], None]
+    on_trouble: Callable[[DrsyncError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What comparing told of a peer that cannot be streamed to.
+
+    Attributes:
+        statement: the peer's.
+        fork: last record of its log that is ours too.
+        chain: ours there; None when our journal does not tell.
+        mode: how what differs is found.
+        can_unpack: it reads compressed frames.
+    """
+
+    statement: Statement
+    fork: int
+    chain: bytes | None
+    mode: Mode
+    can_unpack: bool
+
+
+class ResyncSource:
+    """Sessions with one peer.
+
+    Attributes:
+        source: the session as the rules know it.
+        progress: for people; None while there is none.
+        wire_bytes: bodies sent by all sessions, as they went out.
+        is_outrun: the last session ended because writes were faster than the line, time and again.
+    """
+
+    def __init__(self, center: str, around: Surroundings) -> None:
+        self.source: Source = IDLE_SOURCE
+        self.wire_bytes = 0
+        self.is_outrun = False
+        self._center = center
+        self._around = around
+        self._reader = GranuleReader(around.copy.volumes)
+        self._lock = asyncio.Lock()  # held while the session changes; never while the peer is waited for
+        self._line: Line | None = None
+        self._wanted: Wanted | None = None
+        self._answer: Answer | None = None
+        self._p0 = self._p1 = ORIGIN
+        self._redone = 0
+        self._compared = 0
+        self._comparable = 0
+
+    # --- life
+
+    async def begin(self, wanted: Wanted) -> None:
+        """A session from its beginning to its end: on return the peer stands at p1.
+
+        The peer must be in no in-sync set.
+
+        Raises:
+            TransientError: cut, stalled or overtaken; what was put aside may be kept.
+            RefusedError: the peer cannot take it; says why, and what helps.
+        """
+        around, center = self._around, self._center
+        marks, clock = around.marks, around.clock
+        self.is_outrun = False
+        cursor = min(marks.cursor(center), wanted.fork)
+        marks.pin(center, marking.journal_floor(marks.of(center), cursor))
+        try:
+            session = around.dice.hex128()
+            wanted, answer = await self._ask_what_differs(wanted, session)
+            p0 = await self._durable(max(wanted.fork, around.copy.volumes.recorded))
+            async with self._lock:
+                marked = marks.of(center)
+                if answer.changed:
+                    marked = marking.mark_different(marked, self._reader.clipped(answer.changed))
+                ground = await self._ground(marked, cursor, p0)
+                by_digest = wanted.mode is not Mode.DIRTY
+                source, marked = resync_source.start(
+                    self.source, session, marked, ground, by_digest=by_digest
+                )
+                await marks.store(center, marked)
+                if source.by_digest is not by_digest:
+                    raise TransientError(f"the journal lost meanwhile what {center} lacks", code="trimmed")
+                self.source = source
+                self._wanted, self._answer, self._p0 = wanted, answer, p0
+                marks.pin(center, p0.seq)
+            self._require_room()
+            around.tell("resync_begun", f"{center}: {self._words()}, after record {p0.seq}")
+            self._moved(clock.now())
+            await self._connect(wanted, is_resumed=False)
+        finally:
+            self._left()
+
+    async def resume(self, wanted: Wanted) -> bool:
+        """Go on with what the line cut: whether the peer stands at p1 now. False: to be planned anew.
+
+        Raises:
+            As `begin`.
+        """
+        source = self.source
+        if source.state is not SourceState.KEPT:
+            return False
+        try:
+            answer = await self._ask(wanted, source.session, source.generation)
+            switched = answer.switched
+            if switched is not None and switched.session == source.session:
+                return await self._confirm(switched, wanted)
+            kept, epoch = answer.stage, self._around.engine.log.epoch
+            theirs = None if kept is None else (kept.session, kept.generation, kept.rounds, kept.epoch)
+            is_held = self._around.copy.journal.first_seq <= source.p0 + 1
+            if theirs != (source.session, source.generation, source.rounds, epoch) or not is_held:
+                self._stop(SourceEvent.DROPPED)
+                self._around.tell("resync_dropped", f"{self._center} has not kept what was put aside")
+                return False
+            self._wanted, self._answer = wanted, answer
+            self._moved(self._around.clock.now())
+            self._around.tell("resync_resumed", f"{self._center}: {self._words()}")
+            await self._connect(wanted, is_resumed=True)
+        finally:
+            self._left()
+        return True
+
+    async def outgrow(self, through: int) -> bool:
+        """The redo takes too much of the journal: begin it anew after a later record, `through` at most.
+
+        True: the records up to there are marked, durably, and the pin has moved or is gone. False: nothing
+        has changed, and the pin holds what it held. Raises DrsyncError: as False.
+        """
+        around, center = self._around, self._center
+        async with self._lock:
+            source = self.source
+            if source.state is SourceState.IDLE or self._wanted is None:
+                return False
+            journal = around.copy.journal
+            p0 = journal.batch_end_at_or_below(min(through, around.engine.log.flush_bound()))
+            if p0.seq <= source.p0:
+                return False
+            marked = around.marks.of(center)
+            ground = await self._ground(marked, min(around.marks.cursor(center), self._wanted.fork), p0)
+            self.is_outrun = source.is_at_limit
+            changed, marked = resync_source.outgrown(source, marked, ground)
+            await around.marks.store(center, marked)
+            self.source, self._p0 = changed, p0
+            if changed.state is SourceState.IDLE:
+                around.marks.pin(center, None)
+            else:
+                around.marks.pin(center, p0.seq)
+                self._tell_round()
+            if self._line is not None:
+                self._line.heard.set()
+            return True
+
+    def _tell_round(self) -> None:
+        source, line = self.source, self._line
+        if line is not None and not line.is_lost:
+            word = resync.Round(self._around.engine.log.epoch, source.generation, source.rounds, self._p0)
+            line.small(FrameType.RESYNC_ROUND, resync.encode_round(word))
+
+    @property
+    def whole_size(self) -> int:
+        """Granules of all volumes."""
+        return extents.size(self._reader.whole)
+
+    @property
+    def _mode(self) -> Mode:
+        return self._wanted.mode if self._wanted is not None else Mode.DIRTY
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the session is; None without one."""
+        source, line = self.source, self._line
+        if source.state is SourceState.IDLE:
+            return None
+        done = extents.size(source.whole) - extents.size(source.todo)
+        is_comparing = source.state is SourceState.DIGESTING
+        return Progress(
+            state=source.state.value,
+            mode=self._mode.value,
+            done=self._compared if is_comparing else done,
+            total=self._comparable if is_comparing else extents.size(source.whole),
+            redo_bytes=line.redo_bytes if line is not None else 0,
+            wire_bytes=self.wire_bytes + (line.wire_bytes if line is not None else 0),
+            rate=line.rate if line is not None else 0.0,
+            rounds=source.rounds,
+        )
+
+    def close(self) -> None:
+        """The term is over, and every session with it."""
+        self._stop(SourceEvent.DROPPED)
+        self._around.marks.pin(self._center, None)
+
+    # --- before the stream
+
+    async def _ask(self, wanted: Wanted, session: str, generation: int) -> Answer:
+        charter = self._around.charter()
+        body: dict[str, object] = {
+            "group": charter.group.id,
+            "epoch": charter.epoch,
+            "version": charter.version,
+            "session": session,
+            "generation": generation,
+            "mode": wanted.mode.value,
+            "fork": wanted.fork,
+            "chain": (wanted.chain or b"").hex(),
+        }
+        answer = Answer.from_json(
+            await self._around.peers.call(self._center, "group.resync", body, ASK_TIMEOUT_S)
+        )
+        before, now = wanted.statement, answer.statement
+        if answer.switched is None and (before.session, before.tip) != (now.session, now.tip):
+            raise TransientError(f"{self._center} has changed since it was compared", code="changed")
+        return answer
+
+    async def _ask_what_differs(self, wanted: Wanted, session: str) -> tuple[Wanted, Answer]:
+        """Ask until the target knows what of its own has to be sent; for everything it need not know."""
+        generation = self._around.marks.of(self._center).generation + 1
+        while True:
+            answer = await self._ask(wanted, session, generation)
+            if answer.changed is not None or wanted.mode is Mode.EVERYTHING:
+                return wanted, answer
+            wanted = replace(wanted, mode=Mode.DIGEST if wanted.mode is Mode.DIRTY else Mode.EVERYTHING)
+
+    async def _durable(self, at_least: int, line: Line | None = None) -> Position:
+        """The highest batch end that is committed and durable on the whole ack set, once it is `at_least`."""
+        engine, clock = self._around.engine, self._around.clock
+        while engine.log.flush_bound() < at_least:
+            for feed in engine.feeds:
+                feed.want_durable(engine.log.appended)
+            engine.wake_sync()
+            await clock.sleep_until(clock.now() + TICK_S)
+            if line is not None:
+                self._moved(clock.now())  # it is not the peer that is waited for
+                self._check(line)
+        return self._around.copy.journal.batch_end_at_or_below(engine.log.flush_bound())
+
+    async def _ground(self, marked: marking.DirtySet, cursor: int, p0: Position) -> Ground:
+        """What the records from the floor of marks to p0 change; read in a thread, because they are many."""
+        journal = self._around.copy.journal
+        floor = marking.journal_floor(marked, cursor)
+        changed: Extents = NOTHING
+        trimmed = journal.first_seq - 1
+        if floor < p0.seq and trimmed <= floor:
+            try:
+                changed = await in_thread(lambda: _extents(journal.changed(floor, p0.seq)))
+            except MalformedError:
+                trimmed = floor + 1  # it went meanwhile: nobody knows what differs
+        return Ground(p0.seq, cursor, trimmed, self._reader.clipped(changed), self._around.clock.now())
+
+    def _require_room(self) -> None:
+        """Raises RefusedError: what is to be sent does not fit beside the copy."""
+        assert self._answer is not None
+        needed = sum(map(self._reader.bytes_of, self.source.todo))
+        where = staging(Room(needed, self._answer.free), self._center, {})
+        if isinstance(where, Staging):
+            return
+        self._stop(SourceEvent.REFUSED)
+        raise RefusedError(where.sentence, code=where.code, remedy=where.remedy)
+
+    # --- the stream
+
+    async def _connect(self, wanted: Wanted, *, is_resumed: bool) -> None:
+        around, source = self._around, self.source
+        channel = await around.peers.bulk(self._center)
+        line = Line(channel, around.engine.log.epoch, around.clock, can_unpack=wanted.can_unpack)
+        self._line = line
+        flags = resync.BeginFlags.RESUME if is_resumed else resync.BeginFlags.NONE
+        if self._mode is Mode.DIGEST:
+            flags |= resync.BeginFlags.DIGESTS
+        if self._mode is Mode.EVERYTHING:
+            flags |= resync.BeginFlags.EVERYTHING
+        group, member = bytes.fromhex(around.copy.spec.id), session_bytes(wanted.statement.session)
+        begin = resync.Begin(
+            around.engine.log.epoch,
+            group,
+            member,
+            session_bytes(source.session),
+            source.generation,
+            source.rounds,
+            flags,
+            self._p0,
+        )
+        line.small(FrameType.RESYNC_BEGIN, resync.encode_begin(begin))
+        try:
+            if is_resumed:
+                await self._go_on(line)
+            await self._drive(line)
+        except FailedCopyError as error:
+            self._stop(SourceEvent.DROPPED)
+            around.on_trouble(error)
+            raise
+        finally:
+            line.detach("the session is over")
+
+    async def _go_on(self, line: Line) -> None:
+        """The target opened what it kept: what it does not have, and all of the redo, is sent again."""
+        await self._until(line, lambda: line.is_ready)
+        async with self._lock:
+            answer = self._answer
+            assert answer is not None
+            going = resync_source.resumed(self.source, answer.staged, answer.fresh)
+            if going is None:
+                raise TransientError("the session is over")
+            self.source = going
+        self._require_room()
+
+    async def _drive(self, line: Line) -> None:
+        """From READY to DONE; each step looks at the state anew, because rounds begin in between."""
+        while True:
+            state = self.source.state
+            match state:
+                case SourceState.OFFERED:
+                    await self._until(line, lambda: line.is_ready)
+                    self.source = resync_source.accepted(self.source, self.source.session)
+                case SourceState.DIGESTING:
+                    await self._compare(line)
+                case SourceState.COPYING if self.source.todo:
+                    await self._until(line, lambda: line.has_room)
+                    await self._send_blocks(line)
+                case SourceState.COPYING:
+                    await self._fix_p1(line)
+                case SourceState.REDOING:
+                    await self._until(line, lambda: line.has_room)
+                    await self._send_redo(line)
+                case SourceState.ENDING:
+                    await self._until(line, lambda: self._is_done(line))
+                    if self._is_done(line) and await self._confirm_done(line):
+                        return
+                case _:
+                    raise self._overtaken()
+
+    def _overtaken(self) -> TransientError:
+        if self.is_outrun:
+            return TransientError(
+                f"the line to {self._center} is slower than the writes: {ROUNDS_MAX} rounds did not end",
+                code="outrun",
+                remedy="wait for a quieter time, raise the journal quota, or give the line more",
+            )
+        return TransientError(f"the session with {self._center} was dropped: its redo outgrew the journal")
+
+    async def _until(self, line: Line, is_so: Callable[[], bool]) -> None:
+        """Wait for the target, or for room. Raises TransientError, RefusedError."""
+        began = self.source.state
+        self._check(line)
+        while not is_so():
+            line.heard.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await line.heard.wait()
+            self._moved(line.heard_at)
+            self._check(line)
+            if self.source.state is not began:
+                return
+
+    def _check(self, line: Line) -> None:
+        if line.refusal is not None:
+            refusal = line.refusal
+            self._stop(SourceEvent.REFUSED)
+            raise RefusedError(
+                f"{self._center} refuses: {refusal.text}", code=refusal.code, remedy=refusal.remedy
+            )
+        if line.is_lost:
+            self._stop(SourceEvent.CUT)
+            raise TransientError(f"the line to {self._center} was lost: {line.reason}")
+        if resync_source.is_stalled(self.source, self._around.clock.now()):
+            self._stop(SourceEvent.STALLED)
+            line.give_up(f"nothing went on for {resync_source.NO_PROGRESS_S:g} s")
+            raise TransientError(
+                f"the session with {self._center} made no progress for {resync_source.NO_PROGRESS_S:g} s",
+                code="stalled",
+            )
+        if self.source.state is SourceState.IDLE:
+            raise self._overtaken()
+
+    async def _send_blocks(self, line: Line) -> None:
+        async with self._lock:
+            source = self.source
+            if source.state is not SourceState.COPYING or not source.todo:
+                return
+            reader, now = self._reader, self._around.clock.now()
+            hole = reader.hole(source.todo[0])
+            if hole:
+                taken, self.source = resync_source.sent(source, hole, now)
+                (run,) = taken
+                blocks = [resync.Block(run.volume, run.first, hole, resync.BlockKind.ZEROS)]
+            else:
+                taken, self.source = resync_source.sent(source, GRANULES_A_FRAME, now)
+                blocks = await reader.blocks(taken)
+            parts = resync.blocks_parts(self._around.engine.log.epoch, blocks)
+            await line.bulk(FrameType.BLOCKS, parts, granules=extents.size(taken))
+
+    async def _fix_p1(self, line: Line) -> None:
+        """Every block was read: p1 is where what they showed is committed and durable everywhere."""
+        around, wanted = self._around, self._wanted
+        assert wanted is not None
+        point = around.note_point()
+        p1 = await self._durable(max(around.copy.volumes.recorded, wanted.fork, point), line)
+        async with self._lock:
+            if self.source.state is SourceState.COPYING and not self.source.todo:
+                self.source = resync_source.copied(self.source, p1.seq)
+                self._p1, self._redone = p1, self._p0.seq
+
+    async def _send_redo(self, line: Line) -> None:
+        async with self._lock:
+            source, journal = self.source, self._around.copy.journal
+            if source.state is not SourceState.REDOING:
+                return
+            epoch = self._around.engine.log.epoch
+            if self._redone >= source.p1:
+                self.source, word = resync_source.redone(source)
+                whole = resync.runs_hash(source.whole)
+                session = session_bytes(word.session)
+                end = resync.End(epoch, session, word.generation, word.size, self._p1, whole)
+                line.small(FrameType.RESYNC_END, resync.encode_end(end))
+                self._moved(self._around.clock.now())
+                return
+            try:
+                batches, last = journal.read_batches(self._redone, PUMP_BYTES)
+            except MalformedError as error:
+                self._stop(SourceEvent.DROPPED)
+                raise TransientError(f"the journal no longer holds the redo: {error}") from error
+            piece, last = _up_to(batches, last, source.p1)
+            head = data.batches_header(data.BatchesHeader(epoch, source.p1, 0, self._redone + 1))
+            await line.bulk(FrameType.BATCHES, [head, piece], redo=len(piece))
+            self._redone = last
+
+    def _is_done(self, line: Line) -> bool:
+        return line.done is not None and line.done.session.hex() == self.source.session
+
+    async def _confirm_done(self, line: Line) -> bool:
+        assert line.done is not None
+        assert self._wanted is not None
+        size = extents.size(self.source.whole)
+        word = EndWord(self.source.session, line.done.generation, line.done.p1, size)
+        return await self._confirm(word, self._wanted)
+
+    async def _confirm(self, word: EndWord, wanted: Wanted) -> bool:
+        """The target stands at p1: its cursor is there, and the marks of this session go, durably."""
+        around, center = self._around, self._center
+        async with self._lock:
+            source, _, is_done = resync_source.confirmed(self.source, around.marks.of(center), word)
+            if not is_done:
+                self._stop(SourceEvent.DROPPED)
+                around.tell("resync_dropped", f"{center} confirms another session than ours")
+                return False
+            await around.marks.met(center, wanted.statement.incarnation, word.p1)
+            _, cleared, _ = resync_source.confirmed(self.source, around.marks.of(center), word)
+            await around.marks.store(center, cleared)
+            self.source = source
+            around.marks.pin(center, None)
+        around.tell("resync_done", f"{center} stands at record {word.p1}")
+        return True
+
+    # --- digests
+
+    async def _compare(self, line: Line) -> None:
+        """Find what differs: what the target's digests say, or all that is stored here."""
+        answer = self._answer
+        assert answer is not None
+        if self._mode is Mode.EVERYTHING:
+            found = await self._reader.stored()
+        else:
+            found = await self._compare_digests(line)
+            found = extents.union(found, self._reader.clipped(answer.changed or NOTHING))
+        async with self._lock:
+            now = self._around.clock.now()
+            self.source = resync_source.digested(self.source, self.source.session, found, now)
+        self._require_room()
+
+    async def _compare_digests(self, line: Line) -> Extents:
+        questions = [
+            Run(run.volume, first, min(run.end, first + DIGESTS_A_QUESTION))
+            for run in self._reader.whole
+            for first in range(run.first, run.end, DIGESTS_A_QUESTION)
+        ]
+        self._compared, self._comparable = 0, extents.size(self._reader.whole)
+        found: list[Run] = []
+        for index, question in enumerate(questions):
+            for ahead in questions[index if not index else index + QUESTIONS - 1 : index + QUESTIONS]:
+                self._want_digests(line, ahead)
+            key = (question.volume, question.first)
+            await self._until_digest(line, key)
+            told = line.digests.pop(key)
+            if len(told.values) != (question.end - question.first) * resync.DIGEST_BYTES:
+                raise MalformedError(f"{self._center} answered another number of digests than was asked for")
+            ours = await self._reader.digests(question)
+            found += differing(question, ours, told.values)
+            self._compared += question.end - question.first
+            self._moved(self._around.clock.now())
+        return extents.normal(found)
+
+    async def _until_digest(self, line: Line, key: tuple[int, int]) -> None:
+        while key not in line.digests:
+            await self._until(line, lambda: key in line.digests)
+
+    def _want_digests(self, line: Line, run: Run) -> None:
+        want = resync.Want(self._around.engine.log.epoch, run.volume, run.first, run.end - run.first)
+        line.small(FrameType.DIGEST_WANT, resync.encode_want(want))
+
+    # --- ends
+
+    def _moved(self, at: float) -> None:
+        self.source = resync_source.moved(self.source, at)
+
+    def _stop(self, event: SourceEvent) -> None:
+        self.source = resync_source.stop(self.source, event)
+
+    def _left(self) -> None:
+        """Whatever happened: a session that goes on keeps its pin, and any other gives it back."""
+        line, self._line = self._line, None
+        if line is not None:
+            self.wire_bytes += line.wire_bytes
+        if self.source.state not in (SourceState.IDLE, SourceState.KEPT):
+            self._stop(SourceEvent.CUT)
+        if self.source.state is SourceState.IDLE:
+            self._around.marks.pin(self._center, None)
+
+    def _words(self) -> str:
+        count = extents.size(self.source.todo)
+        words = {
+            Mode.DIRTY: f"{count} granules are marked",
+            Mode.DIGEST: "everything is compared",
+            Mode.EVERYTHING: "everything is sent",
+        }
+        return words[self._mode]
+
+
+def _extents(changed: Mapping[int, list[tuple[int, int]]]) -> Extents:
+    return extents.normal(
+        run
+        for volume, ranges in changed.items()
+        for offset, length in ranges
+        for run in extents.extent(volume, offset, length)
+    )
+
+
+def _up_to(batches: bytes, last: int, p1: int) -> tuple[memoryview, int]:
+    """The whole batches of `batches` that end at `p1` at most, and the last record of them."""
+    view = memoryview(batches)
+    if last <= p1:
+        return view, last
+    end, through = 0, 0
+    for at, header in split(view):
+        if header.last_seq > p1:
+            break
+        end, through = at + header.length, header.last_seq
+    return view[:end], through

@@ -21,15 +21,18 @@ from drsync.delta.marks import (
     cut_payload,
     epoch_payload,
 )
-from drsync.engine.attach import Attachment, attach
+from drsync.engine.attach import Attachment, follow, meet
 from drsync.engine.copy import GroupCopy
 from drsync.engine.enforcement import Enforcer
 from drsync.engine.heartbeat import STALL_S, Pulse
 from drsync.engine.lag import Lag, LagLedger
 from drsync.engine.owner import OwnerEngine
 from drsync.engine.peers import Peers
+from drsync.engine.resync_desk import ResyncDesk, ResyncMeans
+from drsync.engine.resync_source import Surroundings
 from drsync.model.charter import Charter
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, RefusedError, TransientError
+from drsync.model.group import Mode
 from drsync.model.objectives import Beat
 from drsync.model.position import Position
 from drsync.ports.charter_store import CasOutcome, CharterStore
@@ -53,6 +56,10 @@ class TermEvents(Protocol):
         """A newer charter was read or written."""
         ...
 
+    def peer_told(self, event: str, reason: str) -> None:
+        """Something about a peer that people should read."""
+        ...
+
 
 class OwnerTerm:
     """The owner's loops in one epoch."""
@@ -67,6 +74,7 @@ class OwnerTerm:
         clock: Clock,
         dice: Random,
         events: TermEvents,
+        means: ResyncMeans,
     ) -> None:
         self.copy = copy
         self.charter = charter
@@ -105,6 +113,21 @@ class OwnerTerm:
         self._met_durable: dict[str, int] = {}
         self._lapsed: set[str] = set()
         self._ledger = LagLedger(charter.history[-1].fork_seq, clock.now())
+        around = Surroundings(
+            copy=copy,
+            engine=self.engine,
+            peers=peers,
+            clock=clock,
+            dice=dice,
+            marks=means.marks,
+            charter=lambda: self.charter,
+            note_point=self._note_point,
+            tell=events.peer_told,
+            on_trouble=self._trouble,
+        )
+        self.resyncs = ResyncDesk(
+            around, means.slots, self._take_out, self.enforcer.pressure, self.plans.__setitem__
+        )
         log.set_ack_set(self.insync.ack_set)
 
     # --- life
@@ -130,6 +153,7 @@ class OwnerTerm:
                     loop.cancel()
         finally:
             self.end()
+            self.resyncs.close()
             for attachment in self.attachments.values():
                 attachment.close()
 
@@ -422,20 +446,24 @@ class OwnerTerm:
             delay = min(delay * 2, RETRY_HIGH_S)
 
     async def _attach_once(self, center: str) -> None:
-        follow, statement, features = await attach(center, self.charter, self.copy, self.engine, self._peers)
-        if center in self.insync.charter.in_sync and statement.tip.seq < self.engine.log.commit:
+        met = await meet(center, self.charter, self.copy, self.engine, self._peers)
+        if center in self.insync.charter.in_sync and met.statement.tip.seq < self.engine.log.commit:
             self._lapsed.add(center)  # a wiped or restored store: it must not count while it is refilled
+        if await self.resyncs.catch_up(center, met):
+            self._met_durable[center] = max(self.confirmed(center), self.resyncs.level(center))
+            return
+        plan, statement = await follow(center, self.charter, met, self._peers)
         channel = await self._peers.bulk(center)
         attachment = Attachment(
             engine=self.engine,
             copy=self.copy,
             statement=statement,
             channel=channel,
-            features=features,
+            features=met.features,
             on_stale=lambda promised: self._stale(center),
             on_trouble=self._trouble,
         )
-        self.plans[center] = follow.words
+        self.plans[center] = plan.words
         self.attachments[center] = attachment
         attachment.start(
             self.charter.group.id, is_near=center in self.charter.group.mates(self.copy.me.center)
@@ -447,6 +475,27 @@ class OwnerTerm:
         finally:
             attachment.close()
         self.plans[center] = attachment.reason
+
+    async def _take_out(self, center: str) -> None:
+        """Out of the in-sync set, confirmed: who is brought level by blocks answers for no write."""
+        if center not in self.insync.ack_set:
+            return
+        if self._policy.mode is not Mode.SYNC:
+            raise RefusedError(
+                f"{center} lacks blocks, and a group in mode {self._policy.mode.value} goes on with it alone",
+                code="in_sync",
+                remedy="switch the group to mode sync until it is level, or move it to another center",
+            )
+        while center in self.insync.ack_set:
+            self._lapsed.add(center)
+            await self._clock.sleep_until(self._clock.now() + TICK_S)
+
+    def _note_point(self) -> int:
+        """Write a checkpoint, so that a session ends at a point; its record, 0 when there is none."""
+        with suppress(RefusedError, FailedCopyError):
+            self._beat_if_due(self._clock.now())
+            return self.checkpoint("", is_app_consistent=False).seq
+        return 0
 
     async def _absolve(self, center: str, attachment: Attachment) -> None:
         """A member that restarted uncleanly or went back in time is clean once it has caught up."""

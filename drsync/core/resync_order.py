@@ -1,0 +1,35 @@
+"""Whose resync comes next: the agent has few slots, and many groups may want one at once (P75)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+SLOTS: Final = 2  # because more of them share one disk and one line, and each ends later for it
+BREACHED: Final = 1.0  # of the RPO target: from here on it is missed
+
+
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """A session that waits for a slot.
+
+    Attributes:
+        key: group and center; breaks ties, so that equals come in one order.
+        pressure: lag as a share of what it may be; 0 without a target.
+        size: granules to be sent, as far as is known.
+    """
+
+    key: str
+    pressure: float
+    size: int
+
+
+def following(waiting: Iterable[Applicant], running: int, slots: int = SLOTS) -> Applicant | None:
+    """Who begins now: the worst breach of a target first, then the smallest; None when nobody may."""
+    if running >= slots:
+        return None
+    return min(waiting, key=_rank, default=None)
+
+
+def _rank(one: Applicant) -> tuple[float, int, str]:
+    breach = one.pressure if one.pressure >= BREACHED else 0.0
+    return -breach, one.size, one.key
