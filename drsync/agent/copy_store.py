@@ -8,6 +8,7 @@ from typing import Protocol
 from drsync.adapters.images.file_image import FileImage
 from drsync.adapters.images.files import Files as ImageFiles
 from drsync.adapters.images.unnamed import UnnamedImage
+from drsync.adapters.segments.dirty_sets import DirtySetFiles
 from drsync.adapters.segments.files import Files as SegmentFiles
 from drsync.adapters.segments.files import OsFiles, ensure_directory, is_full
 from drsync.adapters.segments.forks import SegmentForks
@@ -23,6 +24,7 @@ from drsync.model.errors import FailedCopyError, NoSpaceError
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.model.position import Position
 from drsync.ports.copy_store import Adoption
+from drsync.ports.dirty_store import DirtyStore
 from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
 from drsync.ports.stage import FailedStageError, Stage, StageInfo
@@ -65,6 +67,10 @@ class FileCopyStore:
             segment_bytes=self.segment_bytes,
             files=self.files,
         )
+
+    def dirty_sets(self) -> DirtyStore:
+        """See CopyStore."""
+        return DirtySetFiles(self.directory, self.files)
 
     def image(self, volume: VolumeSpec) -> Image:
         """See CopyStore."""

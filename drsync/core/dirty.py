@@ -158,6 +158,16 @@ def reached(dirty: DirtySet, cursor: int) -> DirtySet:
     return DirtySet(dirty.generation, since, older, live)
 
 
+def clamped(dirty: DirtySet, fork: int) -> DirtySet:
+    """Our log ends at `fork` and goes on with other records: nothing is known of those by their numbers.
+
+    The marks stay: what they stood for may differ still.
+    """
+    older = replace(dirty.older, through=min(dirty.older.through, fork))
+    live = replace(dirty.live, through=min(dirty.live.through, fork))
+    return DirtySet(dirty.generation, min(dirty.since, fork), older, live)
+
+
 def encode(dirty: DirtySet) -> bytes:
     """With a checksum over all of it."""
     flags = (

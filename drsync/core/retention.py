@@ -27,12 +27,20 @@ class Pin:
         name: which one.
         seq: last record that may be in the images.
         quota_bytes: what it may hold back; more, and it is given up first (INV-16). None: no bound.
+        base: it reads records after this one from the journal, as a view that was opened when the images
+            stood there; None: those after `seq`.
     """
 
     kind: PinKind
     name: str
     seq: int
     quota_bytes: int | None = None
+    base: int | None = None
+
+    @property
+    def floor(self) -> int:
+        """Records up to here may go."""
+        return self.seq if self.base is None else min(self.base, self.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class WhenFull(StrEnum):
     """What an owner does when nothing else is left to give up."""
 
     DROP_HISTORY = "drop_history"  # held checkpoints go; the default, because writes matter more
-    STALL = "stall"
+    STALL = "stall"  # they stay, and writes wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,8 @@ class Kept:
         needs: the other members.
         pins: views, checkpoints, holds.
         window_s: what the window was shrunk to; None: the policy's.
+        window_seq: the newest point that is older than the policy's window: images stop there, so that the
+            oldest second of the window can be opened; None: they stop between segments.
         may_trail: the index of what is above the images has room: they trail the farthest member, so that
             any fork is undone by cutting the journal alone.
     """
@@ -118,6 +128,7 @@ class Kept:
     pins: tuple[Pin, ...] = ()
     window_s: float | None = None
     may_trail: bool = True
+    window_seq: int | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -183,7 +194,7 @@ class Trim:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Take no writes until there is space: by policy, or because only a legal hold is left."""
+    """Take no writes until there is space: what is left is held by policy, or by a legal hold."""
 
     over_bytes: int
 
@@ -193,7 +204,7 @@ Action = Alarm | GiveUp | ShrinkWindow | Convert | Fold | Trim | Stall
 
 def fold_bound(kept: Kept, limits: Limits) -> int:
     """Records up to here may be in the images (INV-13, F.A 11)."""
-    bound = _bound_without_members(kept, limits)
+    bound = min([_ripe(kept, limits), *(pin.seq for pin in kept.pins)])
     return min(bound, *(need.floor for need in kept.needs)) if kept.may_trail and kept.needs else bound
 
 
@@ -203,15 +214,22 @@ def trim_bound(kept: Kept, limits: Limits) -> int:
 
 
 def _bound_without_members(kept: Kept, limits: Limits) -> int:
-    bound = min(kept.commit, kept.durable, *(pin.seq for pin in kept.pins))
+    return min([_ripe(kept, limits), *(pin.floor for pin in kept.pins)])
+
+
+def _ripe(kept: Kept, limits: Limits) -> int:
+    """Committed, durable, and at a replica older than the window."""
+    bound = min(kept.commit, kept.durable)
     return bound if kept.is_owner else min(bound, _window_bound(kept, limits))
 
 
 def _window_bound(kept: Kept, limits: Limits) -> int:
     """The last record older than the window; what is newer stays in the journal of a replica."""
+    if kept.window_seq is not None and kept.window_s is None:
+        return max(kept.applied, kept.window_seq)
     window_s = limits.window_s if kept.window_s is None else kept.window_s
     old = [segment.last_seq for segment in kept.segments if segment.age_s >= window_s]
-    return max(kept.applied, *old) if old else kept.applied
+    return max(kept.applied, kept.window_seq or 0, *old)
 
 
 def plan(kept: Kept, limits: Limits) -> tuple[Action, ...]:
@@ -229,7 +247,7 @@ def plan(kept: Kept, limits: Limits) -> tuple[Action, ...]:
         kept = smaller
     over = _left(kept, limits) - limits.hard_bytes
     _give_back(kept, limits, actions)
-    if over > 0 and kept.is_owner:
+    if over > 0 and kept.is_owner and kept.pins:  # else waiting would help nobody (P36)
         actions.append(Stall(over))
     return tuple(actions)
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from drsync.core.extents import Extents
 from drsync.model.group import GroupSpec, VolumeSpec
+from drsync.ports.dirty_store import DirtyStore
 from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
 from drsync.ports.stage import Stage, StageInfo
@@ -101,4 +102,8 @@ class CopyStore(Protocol):
 
     def free_bytes(self) -> int:
         """What may still be written where the copy is. Raises FailedCopyError."""
+        ...
+
+    def dirty_sets(self) -> DirtyStore:
+        """What other members may lack; nothing is made before the first store."""
         ...

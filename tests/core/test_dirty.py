@@ -193,6 +193,16 @@ def test_what_is_unknown_becomes_known_by_the_end_of_a_session_alone() -> None:
     assert marks.ended(begun, 5, 30).is_clean
 
 
+def test_a_fork_lowers_the_records_that_marks_stand_for_and_keeps_the_marks() -> None:
+    dirty = marks.mark(marks.begin(marked()), 10, 40, B, trimmed=0)
+    after = marks.clamped(dirty, 15)
+    assert (after.generation, after.since, after.through, after.runs) == (1, 10, 15, AB)
+    assert marks.clamped(after, 5).since == 5
+    # What is written after the fork under the old numbers is marked anew, and not taken for confirmed.
+    assert marks.journal_floor(after, 12) == 15
+    assert marks.mark(after, 12, 30, A, trimmed=16).runs is None
+
+
 def test_too_many_runs_become_fewer_and_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marks, "RUNS_MAX", 2)
     dirty = marked((Run(0, 0, 1), Run(0, 2, 3), Run(0, 9, 10)))

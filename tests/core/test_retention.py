@@ -118,6 +118,19 @@ def test_the_floor_of_the_window_is_never_given_up_and_a_replica_does_not_stall(
     assert plan(replica(12), limits) == (Alarm(Level.HARD, 120),)
 
 
+def test_images_of_a_replica_stop_at_the_newest_point_that_is_older_than_the_window() -> None:
+    limits = replace(LIMITS, window_s=240.0)
+    assert plan(replace(replica(5), window_seq=17), limits) == (Fold(17), Trim(17))
+    shrunk = plan(replace(replica(12), window_seq=0), replace(limits, window_s=3600.0))
+    assert shrunk == (Alarm(Level.HARD, 120), ShrinkWindow(660.0), Fold(20), Trim(20))
+
+
+def test_journal_that_nobody_holds_is_no_reason_to_stall() -> None:
+    """The piece that is written to is larger than the quota: waiting would never end."""
+    kept = replace(owner(2, B_IN_SYNC), open_bytes=500)
+    assert plan(kept, LIMITS) == (Alarm(Level.HARD, 500), Fold(20), Trim(20))
+
+
 def view(seq: int, quota_bytes: int | None = None, name: str = "drill") -> Pin:
     return Pin(PinKind.VIEW, name, seq, quota_bytes)
 
@@ -128,6 +141,11 @@ LEGAL = Pin(PinKind.LEGAL, "case", 5)
 
 def test_neither_images_nor_trimming_pass_a_pin() -> None:
     assert plan(owner(5, B_IN_SYNC, pins=(view(23), HELD)), LIMITS) == (Fold(5),)
+
+
+def test_a_view_keeps_the_journal_from_where_the_images_stood_when_it_was_opened() -> None:
+    pin = replace(view(43), base=18)
+    assert plan(owner(5, B_IN_SYNC, pins=(pin,)), LIMITS) == (Fold(43), Trim(18))
 
 
 def test_a_view_goes_when_it_holds_more_than_its_own_quota() -> None:
