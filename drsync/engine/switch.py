@@ -176,6 +176,7 @@ def finish(spec: GroupSpec, store: CopyStore, switch: Switch, own: "Own") -> Non
         case _:
             pass
     store.adopt_journal()
+    _check_journal(spec, store, switch, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,21 @@ def _write_images(spec: GroupSpec, store: CopyStore, switch: Switch, own: Own) -
             journal.close()
         for image in images.values():
             image.close()
+
+
+def _check_journal(spec: GroupSpec, store: CopyStore, switch: Switch, own: Own) -> None:
+    """The journal is the redo: a stage that somebody removed would look as though it had been adopted."""
+    journal = store.journal(spec, own.incarnation, switch.p1.seq)
+    try:
+        place = (journal.first_seq, journal.tip, journal.position_at(switch.p0.seq))
+    finally:
+        journal.close()
+    if place != (switch.p0.seq + 1, switch.p1, switch.p0):
+        raise FailedCopyError(
+            f"a switch to records {switch.p0.seq + 1} to {switch.p1.seq} is recorded, "
+            f"and the journal holds {place[0]} to {place[1].seq}",
+            remedy="rebuild this copy from another center",
+        )
 
 
 def _opened_stage(spec: GroupSpec, store: CopyStore, switch: Switch) -> Stage:

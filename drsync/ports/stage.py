@@ -32,6 +32,7 @@ class StageInfo:
         rounds: how often the session began anew.
         p0: redo is what comes after this.
         base: the tip of the copy's own log, to which what is put aside is the difference.
+        fork: the copy's own log was the source's up to here.
         is_everything: what is not put aside is zeros.
     """
 
@@ -41,6 +42,7 @@ class StageInfo:
     rounds: int
     p0: Position
     base: Position
+    fork: int = 0
     is_everything: bool = False
 
 
