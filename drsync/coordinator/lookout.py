@@ -21,6 +21,7 @@ from drsync.engine.owner import COMMIT_BOUNDS_S
 from drsync.model.charter import Charter, IntentKind
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
+from drsync.model.operation import OperationKind
 from drsync.ports.clock import Clock
 
 ACTOR = "drsync"
@@ -213,7 +214,7 @@ class Lookout:
             return OwnerSeen(silent_s, is_open=False)
         said = word.statement
         is_served = is_open(charter, said)
-        is_waited_for = agent is not None and not is_served and not self._is_busy(charter)
+        is_waited_for = agent is not None and not is_served and not self._is_moving(charter)
         is_waited_for = is_waited_for and said.state is not CopyState.FORKED  # evidence, and for a person
         if not is_waited_for or self._authority.store_ready(group_id):
             watched.unopened_since = None
@@ -265,6 +266,13 @@ class Lookout:
 
     def _is_busy(self, charter: Charter) -> bool:
         return charter.intent is not None or self.move(charter.group.id) is not None
+
+    def _is_moving(self, charter: Charter) -> bool:
+        """Whether it may be closed for a change of owner. Being asked to open again and again is none."""
+        live = self.move(charter.group.id)
+        if live is not None:
+            return live.operation.kind is not OperationKind.OPEN
+        return charter.intent is not None and charter.intent.kind is not IntentKind.OPEN
 
     # --- what is told
 

@@ -6,6 +6,7 @@ Running them is the engine's; this file starts, supersedes, resumes and records 
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator.journal import Journal
@@ -29,7 +30,11 @@ Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 
 @dataclass(slots=True)
 class Live:
-    """An operation under way, and everybody who waits for news of it. Implements `Progress`."""
+    """An operation under way, and everybody who waits for news of it. Implements `Progress`.
+
+    `gives_way`: it is being ended for another, and keeps its place until that takes it, so that nobody begins
+    a third in between.
+    """
 
     operation: Operation
     group_id: str
@@ -39,6 +44,7 @@ class Live:
     task: "asyncio.Task[None] | None" = None
     steps: list[Step] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    gives_way: bool = False
 
     def stepped(self, step: Step) -> None:
         """See Progress."""
@@ -141,8 +147,7 @@ class Operations:
         Raises:
             RefusedError: another one is under way.
         """
-        running = self._moves.get(charter.group.id)
-        if running is not None:
+        while (running := self._moves.get(charter.group.id)) is not None:  # another may have been quicker
             kind = running.operation.kind
             if request.kind is not IntentKind.FAILOVER or kind is OperationKind.FAILOVER:
                 raise _in_progress(running.operation)
@@ -153,8 +158,7 @@ class Operations:
 
     async def give_way(self, charter: Charter) -> None:
         """End whatever is under way for a group: a new store generation takes its place."""
-        running = self._moves.get(charter.group.id)
-        if running is not None:
+        while (running := self._moves.get(charter.group.id)) is not None:
             await self._supersede(running)
         operation = self._waiting_run(charter, is_drill=False)
         if operation is not None:
@@ -234,7 +238,9 @@ class Operations:
             else:
                 live = self._enter(charter, operation, operation.steps)
                 self._moves[charter.group.id] = live
-                live.task = self._spawn(self._run_move(live, self._book_move(live, charter, planned)))
+                live.task = self._spawn(
+                    self._run_move(live, partial(self._book_move, live, charter, planned))
+                )
 
     async def _book_move(self, live: Live, charter: Charter, planned: Planned) -> Operation:
         log = StepLog(self._world.clock, live.stepped, live.steps[-1].n if live.steps else 0)
@@ -274,21 +280,21 @@ class Operations:
         live = self._enter(charter, _operation(charter, request), steps)
         self._moves[charter.group.id] = live
         if planned is not None:
-            live.task = self._spawn(self._run_move(live, self._book_move(live, charter, planned)))
+            live.task = self._spawn(self._run_move(live, partial(self._book_move, live, charter, planned)))
             return live.operation
         runner = ProcedureRunner(
             self._world, request, live, has_begun=has_begun, steps_before=steps[-1].n if steps else 0
         )
-        live.task = self._spawn(self._run_move(live, self._plain_move(live, runner)))
+        live.task = self._spawn(self._run_move(live, partial(self._plain_move, live, runner)))
         return live.operation
 
     async def _plain_move(self, live: Live, runner: ProcedureRunner) -> Operation:
         outcome = await runner.run()
         return _ended(live.operation, outcome)
 
-    async def _run_move(self, live: Live, work: Coroutine[None, None, Operation]) -> None:
+    async def _run_move(self, live: Live, work: Callable[[], Coroutine[None, None, Operation]]) -> None:
         try:
-            ended = await work
+            ended = await work()
         except asyncio.CancelledError:
             live.waits_for = ""
             raise  # the operation stays as running: the next start, or the failover, goes on
@@ -296,18 +302,21 @@ class Operations:
             self._journal.bug(f"{live.operation.kind} of {live.operation.group}", error)
             ended = _failed(live.operation, Fault("bug", repr(error), "Report it; see the log.", EXIT_FAILED))
         finally:
-            self._leave(self._moves, live)
+            if not live.gives_way:
+                self._leave(self._moves, live)
         self._end(live, ended)
 
     async def _supersede(self, live: Live) -> None:
+        """End it. Whoever asked goes on at once, with nothing in between: then its place is free."""
         assert live.task is not None
+        live.gives_way = True
         live.task.cancel()
         try:
-            await live.task
-        except asyncio.CancelledError:
-            # of the task; if it was ourselves, the next await says so again
+            await asyncio.wait([live.task])
+        finally:
             self._leave(self._moves, live)
-        self._end(live, _superseded(live.operation))
+        if self._live.get(live.operation.id) is live:  # it may have ended by itself
+            self._end(live, _superseded(live.operation))
 
     # --- drills
 

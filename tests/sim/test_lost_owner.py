@@ -6,9 +6,12 @@ from dataclasses import replace
 import pytest
 from typing_extensions import override
 
+from drsync.core.detection import REOPEN_S
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.model.group import Failover, GroupPolicy
+from drsync.sim.agent import install
+from drsync.sim.disk import Disk
 from tests.sim.test_coordinator import GROUP, A, B, C, World
 
 LEASE_S, DETECT_S, ANTI_FLAP_S = 10.0, 5.0, 600.0
@@ -22,6 +25,7 @@ POLICY = GroupPolicy(
 OPENING_S = (
     2.0  # because sealing, committing and opening take a few round trips, and heartbeats come each second
 )
+SLOW_S = 0.1  # one way, because an attempt to open then lasts until the coordinator looks again
 EVERYBODY = (A, B, C, "coordinator")
 
 
@@ -140,6 +144,26 @@ def test_an_owner_that_its_mate_keeps_going_stays_although_the_other_city_misses
     town.run(300)
     assert town.owners() == [A]
     assert town.state(A) is CopyState.OWNER
+
+
+def test_an_owner_with_a_new_disk_is_replaced_within_a_minute_although_it_is_asked_to_open_again_and_again(
+    town: Town,
+) -> None:
+    for name in (A, B, C):
+        for one, other in ((name, "coordinator"), ("coordinator", name)):
+            town.network.line(one, other).latency = SLOW_S
+    town.serve()
+    host = town.agents[A].host
+    host.crash()
+    host.disk = Disk()
+    install(host.disk)
+    host.boot()
+    back_at = town.timeline.now
+    town.agents[A].start()
+    assert town.timeline.run(
+        back_at + REOPEN_S + LEASE_S + OPENING_S, lambda: town.state(B) is CopyState.OWNER
+    ), town.lines[-40:]
+    assert len(town.told("failover_decided")) == 1
 
 
 def test_a_city_that_is_cut_off_stays_the_owner_and_a_city_that_is_gone_is_for_a_person(town: Town) -> None:
