@@ -9,6 +9,7 @@ from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator import forms
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.journal import Journal
+from drsync.coordinator.openings import Openings
 from drsync.coordinator.sessions import AgentSession, Line, SessionTable, Silences
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
@@ -32,6 +33,7 @@ class AgentDesk:
         authority: Authority,
         sessions: SessionTable,
         journal: Journal,
+        openings: Openings,
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:
@@ -40,6 +42,7 @@ class AgentDesk:
         self._authority = authority
         self._sessions = sessions
         self._journal = journal
+        self._openings = openings
         self._clock = clock
         self._wake = wake
 
@@ -132,6 +135,7 @@ class AgentDesk:
         self._authority.heard_charter(group_id, agent.center, beat.version, statement.follow, beat.generation)
         found = Beat(beat.beat.seq, beat.beat.time_us, Epoch(beat.beat.epoch))
         self._sessions.hear_beat(group_id, agent.center, found)
+        self._openings.heard(charter, agent.center, beat.openings, beat.ended)
         if beat.report is None:
             return {
                 "granted": False,

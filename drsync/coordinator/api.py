@@ -14,10 +14,13 @@ from aiohttp.typedefs import Middleware
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator import forms
+from drsync.coordinator.everywhere import ask_everywhere
 from drsync.coordinator.export import Export, Wanted
+from drsync.coordinator.forks import Forks
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import availability_report, compliance_report
+from drsync.coordinator.openings import Openings
 from drsync.coordinator.operations import Operations
 from drsync.coordinator.orders import Orders
 from drsync.coordinator.pages import asks_for_password, home, may_pass
@@ -39,7 +42,6 @@ LIST_MAX = 1000  # because an answer is built in memory
 LIST_USUAL = 100
 REPORT_USUAL_S = 30 * 86400  # because budgets are agreed by the month
 REPORT_MAX_S = 800 * 86400  # because nothing older is kept
-POINTS_TIMEOUT_S = 5.0  # because the list is in the agents' memory
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
@@ -63,6 +65,8 @@ class Parts:
     objectives: Objectives
     export: Export
     orders: Orders
+    openings: Openings
+    forks: Forks
 
 
 class Api:
@@ -78,6 +82,8 @@ class Api:
         self._objectives = parts.objectives
         self._exports = parts.export
         self._orders = parts.orders
+        self._openings = parts.openings
+        self._forks = parts.forks
 
     def application(self, token: str) -> web.Application:
         """The application. Requests over TCP must bear `token`; the unix socket is guarded by its mode."""
@@ -93,6 +99,12 @@ class Api:
                 web.get(f"{group}/why", self._why),
                 web.get(f"{group}/points", self._points),
                 web.post(f"{group}/checkpoint", self._checkpoint),
+                web.get(f"{group}/pins", self._pins),
+                web.get(f"{group}/openings", self._list_openings),
+                web.post(f"{group}/openings", self._open),
+                web.post(f"{group}/openings/{{name}}/close", self._close),
+                web.get(f"{group}/forks", self._list_forks),
+                web.post(f"{group}/forks/{{name}}/discard", self._discard_fork),
                 web.post(f"{group}/filesets/{{fileset}}/approve", self._approve),
                 web.get(f"{group}/charter", self._charter),
                 web.get(f"{group}/charter/history", self._history),
@@ -140,16 +152,8 @@ class Api:
 
     async def _points(self, request: web.Request) -> web.Response:
         charter = self._group(request)
-        found: Json = {}
-        for member in charter.group.members:
-            body: Json = {"group": charter.group.id}
-            try:
-                found[member.name] = await self._sessions.call(
-                    member.name, "group.points", body, POINTS_TIMEOUT_S
-                )
-            except DrsyncError as error:
-                found[member.name] = {"points": [], "error": str(error)}
-        return _json({"group": charter.group.name, "centers": found})
+        centers = await ask_everywhere(self._sessions, charter, "group.points", "points")
+        return _json({"group": charter.group.name, "centers": centers})
 
     async def _charter(self, request: web.Request) -> web.Response:
         return _json({"charter": _shown(self._group(request))})
@@ -207,6 +211,32 @@ class Api:
     async def _approve(self, request: web.Request) -> web.Response:
         form = forms.read(forms.ApproveForm, await _body(request))
         return _json(await self._orders.approve(_name(request), request.match_info["fileset"], form))
+
+    # --- openings, pins, forks
+
+    async def _pins(self, request: web.Request) -> web.Response:
+        charter = self._group(request)
+        centers = await ask_everywhere(self._sessions, charter, "group.pins", "pins")
+        return _json({"group": charter.group.name, "centers": centers})
+
+    async def _list_openings(self, request: web.Request) -> web.Response:
+        charter = self._group(request)
+        return _json({"group": charter.group.name, **self._openings.about(charter)})
+
+    async def _open(self, request: web.Request) -> web.Response:
+        form = forms.read(forms.OpenForm, await _body(request))
+        return _json(await self._openings.open(_name(request), form), status=201)
+
+    async def _close(self, request: web.Request) -> web.Response:
+        form = forms.read(forms.CloseForm, await _body(request))
+        return _json(await self._openings.close(_name(request), request.match_info["name"], form))
+
+    async def _list_forks(self, request: web.Request) -> web.Response:
+        return _json(await self._forks.list(self._group(request)))
+
+    async def _discard_fork(self, request: web.Request) -> web.Response:
+        form = forms.read(forms.DiscardForm, await _body(request))
+        return _json(await self._forks.discard(_name(request), request.match_info["name"], form))
 
     # --- operations
 

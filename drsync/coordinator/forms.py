@@ -5,6 +5,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drsync.model.errors import UsageError
+from drsync.model.opening import LIFETIME_MAX_S, LIFETIME_S, NAME_MAX
 
 Name = Annotated[str, Field(max_length=255)]
 Text = Annotated[str, Field(max_length=2000)]
@@ -109,8 +110,38 @@ class BeatWord(Form):
     epoch: Count = 0
 
 
+class OpeningWord(Form):
+    """An opening as its agent tells it; see `drsync.model.opening.Opening`."""
+
+    id: Name
+    name: Name
+    group_id: Name
+    center: Name
+    seq: Count = 0
+    time_us: Count = 0
+    point: Name = ""
+    is_point: bool = False
+    is_app_consistent: bool = False
+    fork: Name = ""
+    quota_bytes: Count = 0
+    opened_us: Count = 0
+    until_us: Count = 0
+
+
+class EndedWord(Form):
+    """How an opening ended at its agent."""
+
+    id: Name
+    why: Annotated[str, Field(pattern="^(closed|expired|given_up)$")]
+    text: Annotated[str, Field(max_length=5000)] = ""
+    at_us: Count = 0
+
+
 class GroupBeat(Form):
-    """One group in a heartbeat. `bound_s`: for so long a confirmation to an owner still binds it."""
+    """One group in a heartbeat. `bound_s`: for so long a confirmation to an owner still binds it.
+
+    `openings`, `ended`: what people opened there, and what of it is no more (`drsync.model.opening`).
+    """
 
     statement: Json
     beat: BeatWord = BeatWord()
@@ -118,6 +149,8 @@ class GroupBeat(Form):
     version: Count = 0
     generation: Count | None = None
     bound_s: Seconds = 0.0
+    openings: Annotated[tuple[OpeningWord, ...], Field(max_length=64)] = ()
+    ended: Annotated[tuple[EndedWord, ...], Field(max_length=64)] = ()
 
 
 class Heartbeat(Form):
@@ -196,6 +229,34 @@ class DrillForm(Asked):
 
     at: Name = ""
     point: Name = ""
+
+
+class OpenForm(Asked):
+    """``POST /v1/groups/{g}/openings``. `time_us`: what `point` means if it is a time.
+
+    `quota_bytes`: what may be written; 0: read-only. `fork`: open this fork instead of a point.
+    """
+
+    at: Name
+    point: Name = ""
+    time_us: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
+    name: Annotated[str, Field(max_length=NAME_MAX, pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]*)?$")] = ""
+    quota_bytes: Annotated[int, Field(ge=0, lt=1 << 62)] = 0
+    lifetime_s: Annotated[float, Field(gt=0, le=LIFETIME_MAX_S)] = LIFETIME_S
+    fork: Name = ""
+
+
+class CloseForm(Asked):
+    """``POST /v1/groups/{g}/openings/{name}/close``. `at`: needed where several centers have the name."""
+
+    at: Name = ""
+
+
+class DiscardForm(Asked):
+    """``POST /v1/groups/{g}/forks/{name}/discard``."""
+
+    at: Name
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class ApproveForm(Form):

@@ -12,6 +12,7 @@ from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.history import History
 from drsync.adapters.sqlite.mark import FileMarkNote, MarkNote
 from drsync.adapters.sqlite.members import MemberMemory
+from drsync.adapters.sqlite.openings import SqliteOpenings
 from drsync.adapters.sqlite.runs import SqliteRuns
 from drsync.coordinator import metrics
 from drsync.coordinator.agents import AgentDesk
@@ -19,11 +20,13 @@ from drsync.coordinator.api import Api, Parts
 from drsync.coordinator.authority import Authority
 from drsync.coordinator.decisions import DecisionLog
 from drsync.coordinator.export import Export
+from drsync.coordinator.forks import Forks
 from drsync.coordinator.generations import Generations
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal, Log
 from drsync.coordinator.lookout_view import shown
 from drsync.coordinator.objectives import Objectives
+from drsync.coordinator.openings import Openings
 from drsync.coordinator.operations import Operations, Spawn
 from drsync.coordinator.orders import Orders
 from drsync.coordinator.runbook_operations import RunbookDesk
@@ -71,6 +74,7 @@ class Office:
         desk: answers agents.
         orders, api: do what people want; answer them over HTTP.
         supervision: acts by itself while its `run` runs.
+        openings: what people opened, and how that ended.
         objectives: watches RPO and availability while its `run` runs.
         journal: keeps and logs what happens.
         store, evidence: the charters; what was done and what happened.
@@ -131,8 +135,11 @@ class Office:
             runs=runs,
         )
         wake = self.supervision.wake
-        self.desk = AgentDesk(store, authority, sessions, journal, clock, wake)
         by_name = {center.name: center for center in centers}
+        groups = Groups(store, by_name, random)
+        kept = SqliteOpenings(database)
+        self.openings = openings = Openings(kept, evidence, sessions, groups, journal, clock, random)
+        self.desk = AgentDesk(store, authority, sessions, journal, openings, clock, wake)
         self.objectives = Objectives(store, evidence, sessions, storage.history, journal, clock)
         self.picture = picture = Picture(
             store=store,
@@ -140,12 +147,12 @@ class Office:
             authority=authority,
             objectives=self.objectives,
             lookout=self.supervision.lookout,
+            openings=openings,
             centers=by_name,
             clock=clock,
             about={"cluster": cluster_id, "started_us": clock.wall_us()},
         )
         self.metrics = metrics.server(picture.status, operations.running)
-        groups = Groups(store, by_name, random)
         self.orders = Orders(
             evidence=evidence,
             sessions=sessions,
@@ -160,7 +167,17 @@ class Office:
         export = Export(cluster_id, store, evidence, decisions, clock)
         self.api = Api(
             Parts(
-                store, evidence, sessions, operations, groups, picture, self.objectives, export, self.orders
+                store=store,
+                evidence=evidence,
+                sessions=sessions,
+                operations=operations,
+                groups=groups,
+                picture=picture,
+                objectives=self.objectives,
+                export=export,
+                orders=self.orders,
+                openings=openings,
+                forks=Forks(sessions, groups, journal),
             )
         )
 

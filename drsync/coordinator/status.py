@@ -24,6 +24,7 @@ from drsync.coordinator.lookout_view import (
 )
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import about_rto, about_service, rto_lines
+from drsync.coordinator.openings import Openings
 from drsync.coordinator.sessions import OwnerWord, SessionTable
 from drsync.coordinator.trees import about as about_filesets
 from drsync.coordinator.trees import worst
@@ -74,7 +75,7 @@ def rpo_actual(charter: Charter, center: str, word: OwnerWord | None, now: float
 class Picture:
     """Looks at everything at one moment."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # it is where everything that can be seen comes together
         self,
         *,
         store: SqliteCharterStore,
@@ -82,6 +83,7 @@ class Picture:
         authority: Authority,
         objectives: Objectives,
         lookout: Lookout,
+        openings: Openings,
         centers: Mapping[str, Center],
         clock: Clock,
         about: Mapping[str, object],
@@ -92,6 +94,7 @@ class Picture:
         self._authority = authority
         self._objectives = objectives
         self._lookout = lookout
+        self._openings = openings
         self._trees = objectives.trees
         self._centers = centers
         self._clock = clock
@@ -158,6 +161,7 @@ class Picture:
             "centers": {m.name: self._copy(charter, m.name, word) for m in charter.group.members},
             "last_drill": _about_drill(drill) if drill else None,
             "pacing": word.report.pacing.model_dump() if word else {},
+            **self._openings.about(charter),
         }
 
     def _copy(self, charter: Charter, center: str, owner: OwnerWord | None) -> Json:

@@ -61,6 +61,9 @@ class Centers(FakeMembers):
         self.knows_probe = True
         self.closes_views = True
         self.fails: set[str] = set()
+        self.openings: dict[str, dict[str, Json]] = {name: {} for name in NAMES}
+        self.ended: dict[str, list[Json]] = {name: [] for name in NAMES}
+        self.forks: dict[str, list[Json]] = {name: [] for name in NAMES}
 
     @override
     async def call(self, center: str, method: str, body: Json, timeout_s: float) -> Json:
@@ -95,6 +98,44 @@ class Centers(FakeMembers):
 
     def _on_group_points(self, center: str, _body: Json) -> Json:
         return {"points": [{"seq": 1, "time_us": 1, "name": "old", "app": False}]}
+
+    def _on_opening_open(self, center: str, body: Json) -> Json:
+        name = body["name"] or "point-7"
+        seq = 1 if body["point"] == "old" else 7
+        point = {"point": "old" if seq == 1 else "", "is_point": True, "is_app_consistent": False}
+        opening: Json = {
+            "id": body["id"],
+            "name": name,
+            "group_id": body["group"],
+            "center": center,
+            "seq": seq,
+            "time_us": 5,
+            "fork": body["fork"],
+            "quota_bytes": body["quota_bytes"],
+            **point,
+            "opened_us": 10,
+            "until_us": 1 << 60,
+        }
+        self.openings[center][str(body["id"])] = opening
+        answer: Json = {"opening": opening, "volumes": {"data": f"nbd+unix:///data.at-7?socket=/{name}"}}
+        return answer | {"asked_us": body["time_us"] or 0, "next_us": 0, "left_out": []}
+
+    def _on_opening_close(self, center: str, body: Json) -> Json:
+        if body["name"] not in self.openings[center]:
+            raise UsageError("there is none", code="unknown_opening")
+        opening = self.openings[center].pop(str(body["name"]))
+        self.ended[center].append({"id": opening["id"], "why": "closed", "text": body["text"], "at_us": 1})
+        return {"opening": opening}
+
+    def _on_group_pins(self, _center: str, _body: Json) -> Json:
+        return {"pins": [{"kind": "window", "name": "", "seq": 3, "bytes": 64, "text": "images"}]}
+
+    def _on_fork_list(self, center: str, _body: Json) -> Json:
+        return {"forks": [dict(fork) for fork in self.forks[center]]}
+
+    def _on_fork_discard(self, center: str, body: Json) -> Json:
+        self.forks[center] = [fork for fork in self.forks[center] if fork["name"] != body["name"]]
+        return {}
 
     def _on_view_open(self, center: str, body: Json) -> Json:
         if body["seq"] == 1 and not self.reaches_back and not body["writable"]:
@@ -247,6 +288,8 @@ class World:
                 "version": charter.version,
                 "beat": self.beats_of(name),
                 "bound_s": 2.0 if name in self.bound else 0.0,
+                "openings": list(self.centers.openings[name].values()),
+                "ended": self.centers.ended[name],
             }
         handlers = self.office.desk.handlers(name, lambda: line)
         body: Json = {"sent_at": 0.0, "groups": groups, "silent_s": self.silences_of(name)}

@@ -61,9 +61,9 @@ class ApiClient:
             words["wait_s"] = f"{wait_s:g}"
         return Doc(_parse(await self._ask("GET", path, words, None, REQUEST_TIMEOUT_S + wait_s), path))
 
-    async def post(self, path: str, body: Json) -> Doc:
-        """The answer to POST."""
-        return Doc(_parse(await self._ask("POST", path, {}, body, REQUEST_TIMEOUT_S), path))
+    async def post(self, path: str, body: Json, wait_s: float = 0.0) -> Doc:
+        """The answer to POST; `wait_s` is how long what is asked for may take."""
+        return Doc(_parse(await self._ask("POST", path, {}, body, REQUEST_TIMEOUT_S + wait_s), path))
 
     async def fetch(self, path: str, query: Query | None = None) -> bytes:
         """The answer to GET as it is: a page."""
