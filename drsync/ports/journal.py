@@ -35,6 +35,21 @@ class BatchPlace:
     """Bytes of the batch on disk, header and padding included."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldSegment:
+    """A full piece of the journal: trimming drops it as a whole.
+
+    Attributes:
+        last_seq: of its records.
+        bytes: of disk that come back with it.
+        newest_us: label of its newest batch or of the one after it: no record is newer; 0: not known.
+    """
+
+    last_seq: int
+    bytes: int
+    newest_us: int
+
+
 class Layer(Protocol):
     """What a stretch of records left in volumes: sorted pieces that don't overlap, by number.
 
@@ -89,6 +104,10 @@ class Journal(Protocol):
 
     def held_bytes_after(self, seq: int) -> int:
         """Bytes of disk that stay occupied when everything up to record `seq` is dropped. Quick."""
+        ...
+
+    def sealed(self) -> Sequence[HeldSegment]:
+        """All full segments, oldest first; the one that is written to is not among them. Quick."""
         ...
 
     def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:

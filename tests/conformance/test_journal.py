@@ -32,12 +32,12 @@ from drsync.sim.disk_files import DiskFiles
 IDENTITY = Identity("cluster", "group", "production", "0" * 32)
 
 
-def encode(tip: Position, *payloads: bytes | bytearray, epoch: int = 1) -> EncodedBatch:
+def encode(tip: Position, *payloads: bytes | bytearray, epoch: int = 1, time_us: int = 0) -> EncodedBatch:
     builder = BatchBuilder()
     builder.reset(Epoch(epoch), tip.seq + 1, tip.chain)
     for payload in payloads:
         builder.add_write(0, 0, memoryview(payload), 0)
-    return builder.finish(0)
+    return builder.finish(time_us)
 
 
 def add(journal: Journal, *payloads: bytes, epoch: int = 1) -> EncodedBatch:
@@ -235,6 +235,27 @@ def test_a_journal_cut_to_nothing_can_be_used_again(journal: Journal) -> None:
     assert journal.first_seq == 1
     again = add(journal, b"b")
     assert journal.read_batches(0, 1000) == (stored(again), 1)
+
+
+def test_full_segments_tell_what_comes_back_with_them_and_how_old_they_are(journal: Journal) -> None:
+    assert journal.sealed() == []
+    for number in range(9):
+        batch = encode(journal.tip, bytes(30_000), time_us=1000 + number)
+        journal.append(batch.parts, batch.first_seq, batch.end)
+    journal.sync()
+
+    full = journal.sealed()
+
+    assert 2 < len(full) < 9
+    for segment in full:
+        assert journal.held_bytes_after(segment.last_seq) < journal.held_bytes
+        assert 1000 + segment.last_seq - 1 <= segment.newest_us <= 1000 + segment.last_seq
+    assert [s.last_seq for s in full] == sorted({s.last_seq for s in full})
+    journal.trim(full[1].last_seq)
+    assert list(journal.sealed()) == list(full[2:])
+    kept = full[2].last_seq
+    journal.cut(kept)
+    assert [segment.last_seq for segment in journal.sealed()] in ([], [kept])
 
 
 def test_trim_drops_the_oldest_and_never_the_tip(journal: Journal) -> None:

@@ -13,7 +13,7 @@ from drsync.delta.changes import Changes
 from drsync.delta.pieces import Newest, PieceTable
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import ORIGIN, EpochRun, Position, Runs
-from drsync.ports.journal import BatchPlace, Buffer, Locator
+from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Locator
 
 VALUE_BYTES_MAX = 120 << 10  # because the port promises that much and not more
 
@@ -96,6 +96,13 @@ class MemoryJournal:
     def held_bytes_after(self, seq: int) -> int:
         """See the port."""
         return sum(len(batch.data) for batch in self._batches if batch.end.seq > seq)
+
+    def sealed(self) -> Sequence[HeldSegment]:
+        """See the port."""
+        return [
+            HeldSegment(batch.end.seq, len(batch.data), peek(batch.data).time_us)
+            for batch in self._batches[:-1]
+        ]
 
     def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
         """See the port."""

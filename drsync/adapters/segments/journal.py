@@ -16,6 +16,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from drsync.adapters.segments.directory import BatchDirectory
@@ -41,10 +42,12 @@ from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
 from drsync.adapters.segments.tables import add_changes
+from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
+from drsync.delta.batch import peek
 from drsync.delta.changes import Changes
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
-from drsync.ports.journal import BatchPlace, Buffer, Layer, Locator
+from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Layer, Locator
 
 SEGMENT_BYTES = 64 << 20  # because space comes back in such pieces, and a crash scans at most one
 SEGMENT_BYTES_MIN = 64 << 10  # because a segment must hold more than its header
@@ -205,6 +208,26 @@ class SegmentJournal:
         """See the port. Space comes back in whole segments, and the last one always stays."""
         segments = self._shelf.segments
         return sum(s.file_bytes for s in segments if s.last.seq > seq or s is segments[-1])
+
+    def sealed(self) -> Sequence[HeldSegment]:
+        """See the port: the label after a segment is that of the first batch of the next one."""
+        if self._failed:
+            raise self._refuse()
+        return [
+            HeldSegment(
+                segment.last.seq, segment.file_bytes, self._first_us(after) or self._first_us(segment)
+            )
+            for segment, after in pairwise(self._shelf.segments)
+        ]
+
+    def _first_us(self, segment: Segment) -> int:
+        """Label of its first batch; 0 without one, and where it cannot be read: whoever needs it says so."""
+        if not segment.first_us and segment.last.seq > segment.prior.seq:
+            head = bytearray(BATCH_HEADER_BYTES)
+            with suppress(FailedCopyError, MalformedError):
+                self._shelf.fill(segment, HEADER_BYTES, memoryview(head))
+                segment.first_us = peek(head).time_us
+        return segment.first_us
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -487,6 +510,7 @@ class SegmentJournal:
             segment.end = directory.offsets[count]
             directory.keep(count)
             segment.last = position
+            segment.first_us = 0
         self._activate(segment)
         shelf.runs.cut(position)
         shelf.tip = position

@@ -43,6 +43,7 @@ class Segment:
         directory: where its batches start; None when it must be read from the footer first.
         fd: open descriptor or None.
         is_sealed: it has a durable footer.
+        first_us: label of its first batch, once somebody asked; 0: not read yet.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Segment:
     directory: BatchDirectory | None
     fd: int | None = None
     is_sealed: bool = False
+    first_us: int = 0
 
     @property
     def first_seq(self) -> int:
