@@ -39,7 +39,7 @@ class Proxy:
     """Listens on a port of its own and forwards to `target`.
 
     `delay_s` is added to each piece, each way; `rate` is what each connection carries each way, bytes/s, 0
-    for as much as there is.
+    for as much as there is. Of the next `flips` pieces one bit is changed.
     """
 
     def __init__(self, target: int) -> None:
@@ -47,6 +47,7 @@ class Proxy:
         self.port = 0
         self.delay_s = 0.0
         self.rate = 0.0
+        self.flips = 0
         self._wire = Wire.PASS
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -110,6 +111,9 @@ class Proxy:
             if self._wire is Wire.DROP:
                 connection.has_lost_bytes = True
                 continue
+            if self.flips:
+                self.flips -= 1
+                data = data[:-1] + bytes([data[-1] ^ 1])
             sink.write(data)
             await sink.drain()
         while self._wire is Wire.DROP:
