@@ -189,7 +189,10 @@ class Operations:
         return None
 
     def resume(self, charter: Charter, intent: Intent) -> Operation:
-        """Go on with the intent that the charter bears; the operation's own words win if they are known."""
+        """Go on with the intent that the charter bears; the operation's own words win if they are known.
+
+        If these are not what the intent says, it was given up: it is taken back, and not begun again.
+        """
         self.resume_runs(charter)
         running = self._moves.get(charter.group.id)
         if running is not None:
@@ -209,7 +212,9 @@ class Operations:
             intent.started_us,
         )
         self._journal.about(charter, "resumed", f"going on with the {kind.value} to {target}", target)
-        return self._begin(charter, request, steps=known.steps if known else (), has_begun=True)
+        is_given_up = (kind, target) != (intent.kind, intent.target)
+        steps = known.steps if known else ()
+        return self._begin(charter, request, steps=steps, has_begun=True, is_given_up=is_given_up)
 
     # --- runbooks that an earlier process left unfinished
 
@@ -273,6 +278,7 @@ class Operations:
         steps: tuple[Step, ...],
         *,
         has_begun: bool,
+        is_given_up: bool = False,
         planned: Planned | None = None,
     ) -> Operation:
         if planned is not None:
@@ -283,7 +289,12 @@ class Operations:
             live.task = self._spawn(self._run_move(live, partial(self._book_move, live, charter, planned)))
             return live.operation
         runner = ProcedureRunner(
-            self._world, request, live, has_begun=has_begun, steps_before=steps[-1].n if steps else 0
+            self._world,
+            request,
+            live,
+            has_begun=has_begun,
+            is_given_up=is_given_up,
+            steps_before=steps[-1].n if steps else 0,
         )
         live.task = self._spawn(self._run_move(live, partial(self._plain_move, live, runner)))
         return live.operation

@@ -82,6 +82,15 @@ class Outcome:
     charter: Charter | None = None
 
 
+_GIVEN_UP_TEXT = "It was given up before the coordinator stopped."
+GIVEN_UP = Outcome(
+    OperationState.FAILED,
+    _GIVEN_UP_TEXT,
+    (Reason("interrupted", _GIVEN_UP_TEXT, "Look at drsync status, then ask again."),),
+)
+"""Of a procedure that was being taken back when its runner ended."""
+
+
 class RoundEndedError(Exception):
     """A command could not be completed: look again. Never leaves this file."""
 
@@ -96,6 +105,7 @@ class ProcedureRunner:
         progress: Progress,
         *,
         has_begun: bool = False,
+        is_given_up: bool = False,
         steps_before: int = 0,
     ) -> None:
         """Prepare a run.
@@ -105,6 +115,7 @@ class ProcedureRunner:
             request: what is wanted; when going on after a restart, the original request.
             progress: is told.
             has_begun: its intent was seen in the charter by an earlier runner.
+            is_given_up: an earlier runner was taking it back: only that is gone on with.
             steps_before: steps that an earlier runner recorded.
         """
         self._request = request
@@ -117,12 +128,15 @@ class ProcedureRunner:
         self._random = world.random
         self._progress = progress
         self._has_begun = has_begun
+        self._is_given_up = is_given_up
         self._begun_epoch = NEVER
         self._frozen_since: float | None = None
         self._log = StepLog(world.clock, progress.stepped, steps_before)
 
     async def run(self, seconds: float = PROCEDURE_S) -> Outcome:
         """Go on until it is done, refused, or `seconds` have passed; then take it back as far as possible."""
+        if self._is_given_up:
+            return await self._take_back(GIVEN_UP)
         outcome = await self._drive(Way.FORWARD, self._clock.now() + seconds)
         if outcome.state is OperationState.DONE:
             return outcome

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from drsync.core.plan import Command, OpenGroup, Seal
 from drsync.engine.procedures import Outcome, ProcedureRunner
+from drsync.model.charter import IntentKind
 from tests.sim.test_coordinator import A, B, C, World
 
 HOPS = 12  # of the loop, within which one change of owner has taken the place of another
+GIVING_UP_S = 30.0  # because it takes less to finish taking a change back than to wait for its target
 WHILE_S = 0.2  # because a refusal takes some milliseconds
 
 
@@ -72,3 +75,24 @@ def test_a_failover_takes_the_place_of_an_opening_and_nobody_goes_on_with_that_b
         world.run(WHILE_S)
     assert most == 1
     assert not world.coordinator.bugs
+
+
+def test_what_was_given_up_is_not_begun_again_by_the_next_coordinator(world: World) -> None:
+    world.serve()
+    coordinator = world.coordinator
+
+    def performed(command: Command) -> None:
+        if isinstance(command, Seal) and command.center == A:
+            world.timeline.soon(world.agents[B].host.crash)
+        elif isinstance(command, OpenGroup):
+            coordinator.at_command.remove(performed)
+            coordinator.crash_after_command = coordinator.commands
+
+    coordinator.at_command.append(performed)
+    coordinator.failover("orders", B)
+    world.timeline.run(world.timeline.now + 200, lambda: coordinator.starts == 2)
+    assert world.charter.intent is not None
+    assert (world.charter.intent.kind, world.charter.intent.target) == (IntentKind.OPEN, A)
+    again_at = world.timeline.now
+    assert world.timeline.run(again_at + GIVING_UP_S, lambda: world.charter.intent is None), world.lines[-20:]
+    assert world.owner == A
