@@ -11,12 +11,12 @@ import pytest
 
 from drsync.adapters.api_client.failures import REFUSED
 from drsync.adapters.nbd.client import NbdClient
-from drsync.lab.layout import GROUP, LEDGER, PRODUCTION, SAME_CITY
+from drsync.lab.layout import GROUP, LEDGER, PRODUCTION, REMOTE, SAME_CITY
 from drsync.lab.status import group_of
 from drsync.model.errors import TransientError
 from tests.chaos.stage import Stage, stage
 from tests.integration import disks
-from tests.integration.site import Site, is_served
+from tests.integration.site import Site, is_level, is_served
 
 pytestmark = [
     pytest.mark.integration,
@@ -90,6 +90,20 @@ async def test_a_full_file_system_at_the_mate_stops_the_mate_alone(home: Path) -
         await on.place.until(
             "the mate in sync again", lambda s: SAME_CITY in group_of(s).texts("in_sync"), NOTICED_S
         )
+        await on.judge(PRODUCTION, is_drilled=True)
+
+
+async def test_a_full_file_system_at_the_remote_center_holds_nobody_up(home: Path) -> None:
+    async with cramped(home, REMOTE) as (on, ballast):
+        await write_until_said(on, "No space left")
+        assert any(REMOTE in line for line in on.crew.samples[-1].lines)
+        await on.crew.until_writing(50, NOTICED_S)
+        group = await on.place.group()
+        assert set(group.texts("in_sync")) == {PRODUCTION, SAME_CITY}, "nobody waits for the remote center"
+        assert group.doc("centers").doc(REMOTE).text("state") == "replica"
+
+        ballast.unlink()
+        await on.place.until("the remote center has caught up", lambda s: is_level(s, PRODUCTION), NOTICED_S)
         await on.judge(PRODUCTION, is_drilled=True)
 
 
