@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "status": Entry("drsync.cli.status", "status", "Groups, centers, lag, and whether all is ready."),
         "why": Entry("drsync.cli.status", "why", "What a group is waiting for: who, until when, what helps."),
         "points": Entry("drsync.cli.points", "points", "Recovery points of a group, by center."),
+        "pins": Entry("drsync.cli.pins", "pins", "Who holds images or journal back, and what to do."),
         "files": Entry("drsync.cli.files", "files", "Protected trees, and which change may pass."),
         "events": Entry("drsync.cli.status", "events", "What happened, in order."),
         "report": Entry("drsync.cli.report", "report", "How well objectives were kept: availability, RPO."),
@@ -48,6 +49,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "attach": Entry(
             "drsync.cli.attach", "attach", "A local address of a volume that stays, whoever owns it."
         ),
+    },
+    "Go back in time": {
+        "open": Entry("drsync.cli.opening", "open_point", "Serve any recovery point, beside production."),
+        "close": Entry("drsync.cli.opening", "close", "End what drsync open began."),
+        "fork": Entry("drsync.cli.fork", "fork", "Records that a group gave up: list, open, discard."),
     },
     "Practise": {
         "checkpoint": Entry("drsync.cli.points", "checkpoint", "Make a recovery point now."),

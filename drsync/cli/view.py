@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from drsync.adapters.api_client.doc import Doc
 from drsync.cli.files_view import file_remarks
 from drsync.cli.objectives_view import objective_remarks, rpo_cell
+from drsync.cli.openings_view import opening_remarks
 from drsync.cli.output import BAD, DIM, GOOD, row, table
 from drsync.cli.text import clean, clock, count, format_duration, format_size
 
@@ -116,6 +117,7 @@ def _remarks(name: str, group: Doc) -> list[tuple[str, str]]:
         remarks.append((f"{name} is not ready (drsync why {name})", BAD))
     remarks += file_remarks(name, group)
     remarks += objective_remarks(name, group)
+    remarks += opening_remarks(name, group)
     drill = group.doc("last_drill")
     if drill:
         when = clock(drill.whole("ended_us") or drill.whole("started_us"))

@@ -13,7 +13,6 @@ from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK
 from drsync.model.errors import NoSpaceError
 from drsync.ports.journal import Buffer, Image
 
-QUOTA_BYTES = 512 << 20  # because a database that starts on a view writes tens of megabytes
 IN_MEMORY_BLOCKS = 256  # because a probe writes a block, and 1 MiB a volume hurts nobody
 CHUNK_BITS = 12  # because numbers of 4096 bits are changed in tens of nanoseconds; a chunk is 16 MiB
 CHUNK = 1 << CHUNK_BITS

@@ -14,11 +14,12 @@ from drsync.delta.content import hash_volume
 from drsync.engine.allocation import extents
 from drsync.engine.copy import GroupCopy
 from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, VolumeView
-from drsync.engine.private import QUOTA_BYTES, Kind, PrivateLayer, Quota
+from drsync.engine.private import Kind, PrivateLayer, Quota
 from drsync.engine.threads import in_long_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import DrsyncError, NoSpaceError, RefusedError
 from drsync.model.group import VolumeSpec
+from drsync.model.opening import QUOTA_BYTES
 from drsync.ports.journal import Image
 from drsync.ports.volume import COMPLETE_OK, Completion, Extent
 
@@ -68,11 +69,11 @@ class GroupView:
         self._layers: list[PrivateLayer] = []
         self._source = copy
         images = {index: view.image for index, view in copy.volumes.views.items()}
-        self._volumes = GroupVolumes(images, copy.journal, self.base_seq)
+        self._volumes = GroupVolumes(images, copy.journal, self.base_seq, regions=copy.volumes.regions)
 
     async def build(self) -> None:
-        """Index the journal between the images and the position, giving way to others in between."""
-        await self._volumes.record_through(self.seq)
+        """Find out where the journal between the images and the position holds what; reads none of it."""
+        await self._volumes.reach(self.seq)
         assert self._volumes.recorded == self.seq, (self._volumes.recorded, self.seq)
 
     def device(self, volume: VolumeSpec) -> "ViewDevice":

@@ -11,9 +11,8 @@ Json = dict[str, object]
 
 LIFETIME_S = 24 * 3600.0  # because a forgotten pin fills a disk, and a restore is over within a day
 LIFETIME_MAX_S = 30 * 24 * 3600.0  # because what is needed for longer is copied
+QUOTA_BYTES = 512 << 20  # because a database that starts on a view writes tens of megabytes
 NAME_MAX = 64  # because it is typed again to close it
-UNTIL_CLOSED = "closed"
-"""`Ended.why` of an opening that somebody closed."""
 
 
 class Why(StrEnum):
