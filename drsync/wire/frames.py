@@ -46,6 +46,7 @@ class FrameType(IntEnum):
     DETACH = 24
     REJECT = 25
     RETAIN = 26
+    CURSORS = 27
     TREE_OPEN = 32
     TREE_STATE = 33
     TREE_BEGIN = 34
@@ -82,6 +83,8 @@ CONTROL_BODY_BYTES_MAX: Final = 256 * 1024
 """Because a charter has at most 64 KiB, and an answer to a heartbeat may carry several."""
 DATA_BODY_BYTES_MAX: Final = (1 << 20) + 8192 * 32 + 128 + 64
 """Because one batch must fit: payload, record table, header; and 64 for what stands before it (F.A 15)."""
+CURSORS_BODY_BYTES_MAX: Final = 4 * 1024
+"""Because a group has a handful of members, and each takes some 80 bytes."""
 SMALL_BODY_BYTES_MAX: Final = 256
 """Because acknowledgments, pings and what steers a stream have layouts below 128 bytes, and room to grow."""
 
@@ -105,6 +108,7 @@ BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
         FrameType.DETACH: HELLO_BODY_BYTES_MAX,
         FrameType.REJECT: SMALL_BODY_BYTES_MAX,
         FrameType.RETAIN: SMALL_BODY_BYTES_MAX,
+        FrameType.CURSORS: CURSORS_BODY_BYTES_MAX,
         FrameType.TREE_OPEN: SMALL_BODY_BYTES_MAX,
         FrameType.TREE_STATE: SMALL_BODY_BYTES_MAX,
         FrameType.TREE_BEGIN: CONTROL_BODY_BYTES_MAX,

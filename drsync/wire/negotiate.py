@@ -16,6 +16,8 @@ FEATURE_ZSTD: Final = "zstd"
 """BATCHES on bulk links may be COMPRESSED: a member says so in its answer to `group.attach`."""
 FEATURE_RESYNC: Final = "resync"
 """A member takes resync sessions (`group.resync`, frames from RESYNC_BEGIN on)."""
+FEATURE_CURSORS: Final = "cursors"
+"""A member keeps journal or marks for each other member by itself: CURSORS instead of RETAIN."""
 FEATURES: Final[tuple[str, ...]] = ()
 """What this version offers in HELLO. Not `zstd`: control links carry no compressed frames."""
 MEMBER_FEATURES: Final = (FEATURE_ZSTD,)

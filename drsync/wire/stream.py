@@ -3,6 +3,8 @@
 Little endian; `docs/protocol.md` has the same tables. As in `drsync.wire.data`, a body may grow at its end.
 """
 
+import json
+from collections.abc import Mapping
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -14,6 +16,7 @@ SESSION_BYTES: Final = 16
 ATTACH: Final = Struct("<Q16s")
 REJECT: Final = Struct("<QQ")
 RETAIN: Final = Struct("<QQ")
+CURSORS: Final = Struct("<Q")
 FETCH: Final = Struct("<16sQQ")
 FETCHED: Final = Struct("<Q")
 
@@ -42,6 +45,27 @@ class Retain(NamedTuple):
 
     epoch: Epoch
     seq: int
+
+
+class ToldCursor(NamedTuple):
+    """What the owner knows of a member.
+
+    Attributes:
+        incarnation: of the member's store.
+        seq: it holds the owner's log durably up to here.
+        is_fresh: the member said so itself in this epoch.
+    """
+
+    incarnation: str
+    seq: int
+    is_fresh: bool
+
+
+class Cursors(NamedTuple):
+    """How far each member holds the log of `epoch`, its owner included: whom journal is kept for."""
+
+    epoch: Epoch
+    told: Mapping[str, ToldCursor]
 
 
 class Fetch(NamedTuple):
@@ -101,6 +125,29 @@ def read_retain(body: bytes) -> Retain:
     """Raises MalformedError."""
     epoch, seq = RETAIN.unpack(_exactly("RETAIN", RETAIN, body))
     return Retain(Epoch(epoch), seq)
+
+
+def encode_cursors(cursors: Cursors) -> bytes:
+    """The body of a CURSORS."""
+    told = {center: list(cursor) for center, cursor in cursors.told.items()}
+    return CURSORS.pack(cursors.epoch) + json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+
+
+def read_cursors(body: bytes) -> Cursors:
+    """Raises MalformedError."""
+    (epoch,) = CURSORS.unpack(_exactly("CURSORS", CURSORS, body))
+    try:
+        told = json.loads(body[CURSORS.size :])
+        return Cursors(Epoch(epoch), {center: _told(*fields) for center, fields in told.items()})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise MalformedError(f"CURSORS: {error}") from error
+
+
+def _told(incarnation: object, seq: object, is_fresh: object, *later: object) -> ToldCursor:
+    del later
+    if not isinstance(incarnation, str) or type(seq) is not int or not 0 <= seq < 1 << 64:
+        raise ValueError("a cursor has an incarnation and a record number")
+    return ToldCursor(incarnation, seq, is_fresh is True)
 
 
 def encode_fetch(fetch: Fetch) -> bytes:

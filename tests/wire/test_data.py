@@ -34,6 +34,8 @@ def test_steering_bodies_come_back(epoch: Epoch, seq: int, group: bytes) -> None
     assert stream.read_attach(stream.encode_attach(stream.Attach(epoch, group))) == (epoch, group, b"")
     assert stream.read_reject(stream.encode_reject(stream.Reject(epoch, epoch))) == (epoch, epoch)
     assert stream.read_retain(stream.encode_retain(stream.Retain(epoch, seq))) == (epoch, seq)
+    told = {"remote": stream.ToldCursor("5e55", seq, is_fresh=True)}
+    assert stream.read_cursors(stream.encode_cursors(stream.Cursors(epoch, told))) == (epoch, told)
     assert stream.read_fetch(stream.encode_fetch(stream.Fetch(group, seq, seq))) == (group, seq, seq)
     assert stream.read_fetched(stream.encode_fetched(stream.Fetched(seq))) == (seq,)
 
@@ -44,6 +46,23 @@ def test_an_acknowledgment_that_contradicts_itself_is_malformed() -> None:
         data.read_ack(lie)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"[]",
+        b'{"c":5}',
+        b'{"c":["i"]}',
+        b'{"c":["i",-1,true]}',
+        b'{"c":["i",1.0,true]}',
+        b'{"c":[1,1,true]}',
+    ],
+)
+def test_cursors_that_make_no_sense_are_malformed(told: bytes) -> None:
+    with pytest.raises(MalformedError, match="CURSORS"):
+        stream.read_cursors(bytes(8) + told)
+
+
 READERS = [
     data.read_ack,
     data.read_batches,
@@ -52,6 +71,7 @@ READERS = [
     stream.read_attach,
     stream.read_reject,
     stream.read_retain,
+    stream.read_cursors,
     stream.read_fetch,
     stream.read_fetched,
 ]

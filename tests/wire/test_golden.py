@@ -55,6 +55,13 @@ FRAMES: Mapping[str, Callable[[], bytes]] = {
     "ack": lambda: encode(FrameType.ACK, data.encode_ack(data.Ack(EPOCH, 42, 40, 38, CHAIN)), stream=1),
     "commit": lambda: encode(FrameType.COMMIT, data.encode_commit(data.Commit(EPOCH, 42)), stream=1),
     "sync": lambda: encode(FrameType.SYNC, data.encode_sync(data.Sync(EPOCH, 42)), stream=1),
+    "cursors": lambda: encode(
+        FrameType.CURSORS,
+        stream.encode_cursors(
+            stream.Cursors(EPOCH, {"remote": stream.ToldCursor("1ca12", 30, is_fresh=True)})
+        ),
+        stream=1,
+    ),
     "retain": lambda: encode(FrameType.RETAIN, stream.encode_retain(stream.Retain(EPOCH, 30)), stream=1),
     "reject": lambda: encode(FrameType.REJECT, stream.encode_reject(stream.Reject(EPOCH, EPOCH)), stream=1),
     "fetch": lambda: encode(FrameType.FETCH, stream.encode_fetch(stream.Fetch(GROUP, 40, 42)), stream=3),
