@@ -39,13 +39,17 @@ class Served:
 
 def describe(volume: str, group: str, served: Served) -> str:
     """The description of an export."""
-    return f"volume {volume} of group {group}; epoch={served.epoch} lost_in={served.lost_in}"
+    return f"{_name(volume, group)}; epoch={served.epoch} lost_in={served.lost_in}"
 
 
-def parse(description: str) -> Served | None:
-    """What a description says; None when it is not an owner's."""
+def _name(volume: str, group: str) -> str:
+    return f"volume {volume} of group {group}"
+
+
+def parse(volume: str, group: str, description: str) -> Served | None:
+    """What a description says; None when it is not that of an owner of this volume."""
     found = _NUMBERS.search(description)
-    if found is None:
+    if found is None or description[: found.start()] != _name(volume, group):
         return None
     epoch, lost_in = int(found[1]), int(found[2])
     if not 0 < epoch <= EPOCH_MAX or lost_in > epoch:

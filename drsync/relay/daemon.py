@@ -5,7 +5,7 @@ import asyncio
 from drsync.adapters.nbd.address import make_uri
 from drsync.adapters.nbd.connection import Conversation
 from drsync.adapters.nbd.negotiation import Chosen
-from drsync.adapters.nbd.server import FrontDoor
+from drsync.adapters.nbd.server import FrontDoor, Limits
 from drsync.adapters.nbd.transmission import Outlet
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.adapters.system.notify import Notifier
@@ -14,6 +14,8 @@ from drsync.model.errors import DrsyncError, TransientError
 from drsync.relay.options import RelayOptions
 from drsync.relay.relay import Relay
 from drsync.relay.telling import Event, Said, Tell
+
+CLIENTS_MAX = 60  # because an owner lets 64 connections to an export in, and one is the relay's own
 
 
 class Window:
@@ -58,7 +60,7 @@ async def run(options: RelayOptions, stop: asyncio.Event, tell: Tell) -> None:
     def speak(chosen: Chosen, outlet: Outlet) -> Conversation:
         return relay.welcome(chosen, outlet).passage
 
-    door = FrontDoor(Window(relay, options), options.socket, speak)
+    door = FrontDoor(Window(relay, options), options.socket, speak, Limits(per_export=CLIENTS_MAX))
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(relay.run())

@@ -3,58 +3,27 @@
 import asyncio
 
 from drsync.adapters.api_client.client import ApiClient
-from drsync.adapters.nbd.approach import Opened, Wanted
 from drsync.adapters.nbd.negotiation import Chosen
 from drsync.adapters.nbd.transmission import Outlet
-from drsync.adapters.nbd.uplink import Uplink
 from drsync.core.relay import Export, Offer, Patience, Pursuit
-from drsync.model import served
-from drsync.model.epoch import Epoch, show
+from drsync.model.epoch import NEVER, Epoch, show
 from drsync.model.errors import DrsyncError, TransientError, UsageError
+from drsync.model.served import Served
 from drsync.ports.clock import Clock, Random
 from drsync.relay.options import RelayOptions
+from drsync.relay.pilot import Pilot, open_at
 from drsync.relay.places import Place, Places, Word
-from drsync.relay.session import CONNECT_S, Session
+from drsync.relay.session import Session
 from drsync.relay.telling import Event, Said, Tell
 
 SEEK_S = 0.1  # because a new owner opens within tenths of a second, and looking costs a refused connection
+HASTE_S = 15.0  # because whoever was not found until then is looked for every WATCH_S
 WATCH_S = (
     1.0  # because the owner's connection usually tells first; this finds those that stopped and say nothing
 )
 ASK_S = 3.0  # because a coordinator that takes longer is as good as not there, and addresses are known
 LOOK_S = 0.25  # because clients wait for seconds at least
 STALL_S = 2.0  # because an owner answers in less, unless it waits for somebody itself
-
-
-class Pilot:
-    """The relay's own connection to the owner: it carries nothing, and ends when the owner's term does."""
-
-    reply_need = 1
-
-    def __init__(self, uplink: Uplink, place: Place) -> None:
-        self.place = place
-        self.gone = asyncio.Event()
-        self.reason = ""
-        self._uplink = uplink
-
-    def begin(self) -> None:
-        """Notice from now on when it ends."""
-        self._uplink.begin(self)
-
-    def replies(self, data: memoryview, at: int, end: int) -> int:
-        """See Replies. Nothing was asked."""
-        del data, at, end
-        raise TransientError("the owner sent something that is no reply", code="nbd_lost")
-
-    def disconnected(self, reason: str) -> None:
-        """See Replies."""
-        self.end(reason)
-
-    def end(self, reason: str) -> None:
-        """Cut it, or take note that it is gone."""
-        self.reason = self.reason or reason
-        self._uplink.cut()
-        self.gone.set()
 
 
 class Relay:
@@ -112,9 +81,9 @@ class Relay:
     # --- what sessions ask
 
     @property
-    def volume(self) -> str:
+    def options(self) -> RelayOptions:
         """See Home."""
-        return self._options.volume
+        return self._options
 
     @property
     def place(self) -> Place | None:
@@ -154,16 +123,18 @@ class Relay:
                     if pilot is not None:
                         return pilot
             self._end_start()
-            await _either(self._news, SEEK_S)
+            await _either(self._news, self._pause())
 
     async def _try(self, place: Place) -> Pilot | None:
         try:
-            uplink, export = await self._open(place)
+            uplink, export = await open_at(place, self._options)
         except DrsyncError as error:
             self._excuse = f"{place.center}: {error}"
             return None
+        before = self.pursuit.answered_in
         self.pursuit, offer = self.pursuit.offered(export)
         if offer is Offer.CARRY:
+            self._own_up(before, export.served)
             return self._attach(Pilot(uplink, place), export)
         uplink.cut()
         if offer is Offer.BROKEN:
@@ -171,14 +142,6 @@ class Relay:
         else:
             self._excuse = f"{place.center} still serves epoch {show(export.served.epoch)}, which is deposed"
         return None
-
-    async def _open(self, place: Place) -> tuple[Uplink, Export]:
-        uplink, opened = await Uplink.dial(place.uri, Wanted(self._options.volume), CONNECT_S)
-        try:
-            return uplink, _export_of(opened, place)
-        except DrsyncError:
-            uplink.cut()
-            raise
 
     def _attach(self, pilot: Pilot, export: Export) -> Pilot:
         self._pilot = pilot
@@ -205,6 +168,17 @@ class Relay:
         for session in list(self._sessions):
             session.connect()
         return pilot
+
+    def _own_up(self, before: Epoch, now: Served) -> None:
+        """Going on after a loss, as told, is never silent."""
+        if now.lost_in > before > NEVER:
+            self._say(
+                Event.LOSS,
+                f"{self._options.name} goes on as told although acknowledged writes may be lost: epoch "
+                f"{show(now.lost_in)} was opened with an admitted loss",
+                is_bad=True,
+                lost_in=now.lost_in,
+            )
 
     def _leave(self, pilot: Pilot) -> None:
         """The owner is gone: first nothing of it is heard any more, then requests wait."""
@@ -268,7 +242,13 @@ class Relay:
                 else:
                     self._reached("")
                     self._learn(Word.of(status, options.group, options.volume))
-                await asyncio.sleep(WATCH_S if self._pilot is not None else SEEK_S)
+                await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """How long until the next look."""
+        alone_since = self._alone_since
+        is_hurried = alone_since is not None and self._clock.now() - alone_since < HASTE_S
+        return SEEK_S if is_hurried else WATCH_S
 
     def _learn(self, word: Word) -> None:
         if not word.is_known and not self.attached.is_set() and not self._options.places:
@@ -286,7 +266,7 @@ class Relay:
             if place == pilot.place:
                 continue
             try:
-                uplink, export = await self._open(place)
+                uplink, export = await open_at(place, self._options)
             except DrsyncError:
                 continue
             uplink.cut()
@@ -332,17 +312,6 @@ class Relay:
 
     def _say(self, event: Event, text: str, *, is_bad: bool = False, **facts: object) -> None:
         self._tell(Said(event, text, {"volume": self._options.name, **facts}, is_bad))
-
-
-def _export_of(opened: Opened, place: Place) -> Export:
-    said = served.parse(opened.description)
-    if said is None:
-        raise TransientError(
-            f"what {place.uri} serves is no volume of an owner that can be followed "
-            f"(it says {opened.description[:100]!a})",
-            code="nbd_no_epoch",
-        )
-    return Export(said, opened.size, opened.is_read_only)
 
 
 async def _either(news: asyncio.Event, seconds: float) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import errno
 from typing import Protocol
 
-from drsync.adapters.nbd.approach import Wanted
+from drsync.adapters.nbd.approach import Opened, Wanted
 from drsync.adapters.nbd.negotiation import Chosen
 from drsync.adapters.nbd.passage import Passage
 from drsync.adapters.nbd.transmission import Outlet
@@ -14,9 +14,10 @@ from drsync.core.relay import Patience
 from drsync.model import served
 from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError
+from drsync.relay.options import RelayOptions
+from drsync.relay.pilot import CONNECT_S
 from drsync.relay.places import Place
 
-CONNECT_S = 2.0  # because a local socket opens in milliseconds, and the next place may be better
 RETRY_S = 0.2  # because an owner that closed one connection and is still there has others to care for
 
 
@@ -24,8 +25,8 @@ class Home(Protocol):
     """What a session needs of its relay."""
 
     @property
-    def volume(self) -> str:
-        """The export's name at an owner."""
+    def options(self) -> RelayOptions:
+        """What the relay was told."""
         ...
 
     @property
@@ -55,7 +56,7 @@ class Session:
         self._home = home
         self._tasks = tasks
         self._wanted = Wanted(
-            home.volume,
+            home.options.volume,
             is_structured=chosen.is_structured,
             tells_allocation=chosen.tells_allocation,
             claim=claim,
@@ -110,8 +111,8 @@ class Session:
         while passage.is_open and (place := self._home.place) is not None:
             with contextlib.suppress(DrsyncError):
                 uplink, opened = await Uplink.dial(place.uri, self._wanted, CONNECT_S)
-                said = served.parse(opened.description)
-                if self._home.place is place and self._home.take(said.epoch if said else NEVER):
+                said = epoch_of(self._home.options, opened)
+                if self._home.place is place and self._home.take(said):
                     self._dialing = None
                     passage.bind(uplink)
                     return
@@ -132,3 +133,9 @@ class Session:
         dialing, self._dialing = self._dialing, None
         if dialing is not None:
             dialing.cancel()
+
+
+def epoch_of(options: RelayOptions, opened: Opened) -> Epoch:
+    """The epoch that an opened export says; NEVER when it is not an owner's."""
+    said = served.parse(options.volume, options.group, opened.description)
+    return NEVER if said is None else said.epoch

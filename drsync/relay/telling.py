@@ -13,6 +13,7 @@ class Event(StrEnum):
     WAITING = "waiting"  # there is none; requests wait
     GIVING_UP = "giving_up"  # they have waited too long and are answered EIO
     BROKEN = "broken"  # acknowledged writes may be lost; present clients get EIO
+    LOSS = "loss"  # the same, and present clients go on, as the operator wanted
     MENDED = "mended"  # these have all left; clients may come again
     COORDINATOR = "coordinator"  # it is not reached, or is again
     STOPPING = "stopping"

@@ -12,7 +12,7 @@ from drsync.model.served import Served
 @given(st.integers(1, EPOCH_MAX), st.data())
 def test_what_is_said_is_understood(epoch: int, data: st.DataObject) -> None:
     said = Served(Epoch(epoch), Epoch(data.draw(st.integers(0, epoch))))
-    assert served.parse(served.describe("data", "orders", said)) == said
+    assert served.parse("data", "orders", served.describe("data", "orders", said)) == said
 
 
 def test_people_can_read_it_too() -> None:
@@ -26,14 +26,16 @@ def test_people_can_read_it_too() -> None:
         "",
         "a disk",
         "volume data of group orders",
-        "x; epoch=7",
-        "x; epoch=7 lost_in=",
-        "x; epoch=0 lost_in=0",
-        "x; epoch=7 lost_in=8",
-        "x; epoch=99999999999999999999 lost_in=0",
-        "x; epoch=\u0667 lost_in=0",
-        "x; epoch=7 lost_in=0 and more",
+        "volume data of group orders; epoch=7",
+        "volume data of group orders; epoch=7 lost_in=",
+        "volume data of group orders; epoch=0 lost_in=0",
+        "volume data of group orders; epoch=7 lost_in=8",
+        "volume data of group orders; epoch=99999999999999999999 lost_in=0",
+        "volume data of group orders; epoch=\u0667 lost_in=0",
+        "volume data of group orders; epoch=7 lost_in=0 and more",
+        "volume data of group others; epoch=7 lost_in=0",
+        "volume other of group orders; epoch=7 lost_in=0",
     ],
 )
 def test_anything_else_is_no_owner(text: str) -> None:
-    assert served.parse(text) is None
+    assert served.parse("data", "orders", text) is None

@@ -181,6 +181,7 @@ async def test_after_a_forced_change_it_goes_on_if_told_so(
         await mate.open(forced, lost_in=forced)
         await writing
         assert await client.read(0, 2 * PAGE) == bytes(PAGE) + page(2)
+        assert relay.count(Event.LOSS) == 1
         await client.close()
 
 

@@ -4,6 +4,7 @@ It executes nothing and remembers nothing: whoever uses it keeps the requests. I
 """
 
 import asyncio
+import socket
 from typing import Protocol, cast
 
 from typing_extensions import override
@@ -13,6 +14,7 @@ from drsync.adapters.nbd.approach import Approach, Opened, Wanted
 from drsync.adapters.nbd.inbox import Inbox
 from drsync.model.errors import DrsyncError, TransientError
 
+SILENT_S = 12  # because a new owner is there by then, and no working line is silent for so long
 HANDSHAKE_INBOX_BYTES = 4096  # because a handshake is short, and a connection that only watches gets no more
 
 
@@ -118,6 +120,7 @@ class Uplink(asyncio.BufferedProtocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
+        _notice_silence(self._transport.get_extra_info("socket"))
         if self._lost:
             self._transport.abort()  # given up while it was being made
 
@@ -181,6 +184,17 @@ class Uplink(asyncio.BufferedProtocol):
             self._transport.abort()
         if replies is not None:
             replies.disconnected(reason)
+
+
+def _notice_silence(connection: socket.socket | None) -> None:
+    """A TCP connection whose other end is gone without a word ends in about `SILENT_S`."""
+    if connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S // 2)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S // 4)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, address: Address, uplink: Uplink) -> None:
