@@ -80,6 +80,13 @@ def begun(target: Target, source: Source, *, in_place: bool = False) -> Target:
     )
 
 
+def again(target: Target, source: Source) -> Target | None:
+    """RESYNC_BEGIN of what was kept: it goes on, its redo forgotten. None when something else was kept."""
+    theirs, kept = ((word.session, word.generation, word.rounds, word.p0) for word in (source, target))
+    moved = _move(target, TargetEvent.RESUME) if target.session and theirs == kept else None
+    return None if moved is None else replace(moved, redo=target.p0)
+
+
 def next_round(target: Target, source: Source) -> Target:
     """RESYNC_ROUND: redo starts anew after a later p0; what is staged stays, and is made durable."""
     moved = _move(target, TargetEvent.ROUND) if target.session == source.session else None

@@ -24,7 +24,7 @@ from drsync.engine.volumes import GroupVolumes
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, TransientError
 from drsync.model.group import GroupSpec
 from drsync.model.objectives import Beat
 from drsync.model.position import EpochStart, History
@@ -282,6 +282,11 @@ class GroupCopy:
         """The newest heartbeat that is committed and durable here, so that an opening would hold it."""
         return self.beats.found(min(self.commit, self.journal.durable_seq))
 
+    def require_settled(self) -> None:
+        """Raises TransientError while a switch is done: where this copy stands cannot be told."""
+        if self.is_switching:
+            raise TransientError(f"{self.me.center} becomes the log of its source just now", code="switching")
+
     def statement(self) -> Statement:
         """This member's word about its copy and its trees."""
         durable = self.durable
@@ -428,10 +433,15 @@ class GroupCopy:
             NoSpaceError: nothing was recorded.
             FailedCopyError: the copy is failed.
         """
+        self.is_switching = True  # before anything is waited for: no view opens from here on
         async with self._syncing, self._storing:
             recorded = replace(self.durable, switch=word, is_clean=False)
-            await self._store_raw(recorded)
-            self.durable, self.is_switching = recorded, True
+            try:
+                await self._store_raw(recorded)
+            except DrsyncError:
+                self.is_switching = False
+                raise
+            self.durable = recorded
             self.journal.close()
             self.volumes.close()
             done = False
