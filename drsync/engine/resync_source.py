@@ -166,6 +166,7 @@ class ResyncSource:
         source = self.source
         if source.state is not SourceState.KEPT:
             return False
+        wanted = replace(wanted, mode=self._mode)  # what was put aside is of the session that was begun
         try:
             answer = await self._ask(wanted, source.session, source.generation)
             switched = answer.switched
@@ -203,11 +204,18 @@ class ResyncSource:
                 return False
             marked = around.marks.of(center)
             ground = await self._ground(marked, min(around.marks.cursor(center), self._wanted.fork), p0)
+            source = self.source  # as it is now: the line may have been lost meanwhile
+            if source.state is SourceState.IDLE:
+                return False
             self.is_outrun = source.is_at_limit
-            changed, marked = resync_source.outgrown(source, marked, ground)
-            await around.marks.store(center, marked)
-            self.source, self._p0 = changed, p0
-            if changed.state is SourceState.IDLE:
+            self.source, marked = resync_source.outgrown(source, marked, ground)
+            self._p0 = p0
+            try:
+                await around.marks.store(center, marked)
+            except DrsyncError:
+                self._stop(SourceEvent.DROPPED)
+                raise
+            if self.source.state is SourceState.IDLE:
                 around.marks.pin(center, None)
             else:
                 around.marks.pin(center, p0.seq)
