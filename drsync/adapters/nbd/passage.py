@@ -7,12 +7,13 @@ owner leaves nothing half said, and everything unanswered can be sent to the nex
 
 import errno
 from collections.abc import Callable
+from typing import Protocol
 
 from drsync.adapters.nbd import chunks
 from drsync.adapters.nbd import protocol as nbd
 from drsync.adapters.nbd.protocol import PAYLOAD_BYTES_MAX, REQUEST
 from drsync.adapters.nbd.transmission import Outlet
-from drsync.adapters.nbd.uplink import Uplink
+from drsync.adapters.nbd.uplink import Replies
 from drsync.core.held import Held
 from drsync.model.errors import MalformedError, TransientError
 
@@ -30,6 +31,34 @@ _ANSWERED_IN_CHUNKS = frozenset({nbd.CMD_READ, nbd.CMD_BLOCK_STATUS})
 _TROUBLE = frozenset({errno.EIO, errno.ESHUTDOWN})
 """The owner's troubles, not the request's: an owner that stops or whose disk fails is followed by another,
 which can do better. The client gets EIO only when patience ends."""
+
+
+class Upstream(Protocol):
+    """What a passage needs of its connection to the owner; `uplink.Uplink`."""
+
+    def begin(self, replies: Replies) -> None:
+        """From now on `replies` takes what comes."""
+        ...
+
+    def widen(self) -> None:
+        """Make room for more than a handshake."""
+        ...
+
+    def send(self, requests: list[bytes]) -> None:
+        """Send requests."""
+        ...
+
+    def pause(self) -> None:
+        """Take no replies for now."""
+        ...
+
+    def resume(self) -> None:
+        """Take them again."""
+        ...
+
+    def cut(self) -> None:
+        """End it now."""
+        ...
 
 
 class Passage:
@@ -59,7 +88,7 @@ class Passage:
         self._is_structured = is_structured
         self._on_left = on_left
         self._on_disconnected = on_disconnected
-        self._uplink: Uplink | None = None
+        self._uplink: Upstream | None = None
         self._parts: dict[bytes, list[bytes]] = {}
         self._refusing = 0
         self._is_open = True
@@ -85,7 +114,7 @@ class Passage:
         """Requests are answered with an error at once."""
         return self._refusing != 0
 
-    def bind(self, uplink: Uplink) -> int:
+    def bind(self, uplink: Upstream) -> int:
         """Requests go here from now on, first of all those that are unanswered; how many these are."""
         assert self._uplink is None
         self._refusing = 0
