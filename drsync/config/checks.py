@@ -7,7 +7,7 @@ wrong shape is left to the schema.
 from collections.abc import Iterator, Mapping
 
 from drsync.config.problems import MistakeError, nearest
-from drsync.config.quantities import format_duration, parse_duration
+from drsync.config.quantities import format_duration, parse_duration, parse_size
 from drsync.config.toml_lines import Place
 from drsync.core.link import heartbeat_s
 from drsync.model.group import Failover, GroupPolicy, Mode
@@ -65,6 +65,7 @@ def check_group(document: Document) -> Iterator[Finding]:
         yield ("volumes",), "a group protects something: at least one of [[volumes]] and [[filesets]]", ""
     yield from _check_roots(document)
     yield from _check_failover(_table(document, "policy"))
+    yield from _check_retention(_table(document, "policy"))
 
 
 def _check_failover(policy: Document) -> Iterator[Finding]:
@@ -83,6 +84,26 @@ def _check_failover(policy: Document) -> Iterator[Finding]:
     if policy.get("failover") == Failover.AUTOMATIC and mode in (Mode.ASYNC, Mode.SYNC_STRICT):
         why = "nobody is in sync who could take over" if mode == Mode.ASYNC else "it waits for its mate"
         yield ("policy", "failover"), f"a group of mode {mode} is for a person: without its owner {why}", ""
+
+
+def _check_retention(policy: Document) -> Iterator[Finding]:
+    """People are told before the quota is reached, and a full journal leaves no more than there is."""
+    usual = GroupPolicy()
+    window_s = _seconds(policy, "window", usual.window_s)
+    if _seconds(policy, "window_floor", usual.window_floor_s) > window_s:
+        yield ("policy", "window_floor"), f"is longer than window ({format_duration(window_s)})", ""
+    quota = _bytes(policy, "quota", usual.journal_quota_bytes)
+    if _bytes(policy, "soft_quota", 0) > quota:
+        yield ("policy", "soft_quota"), f"is more than quota ({quota >> 20} MiB)", ""
+
+
+def _bytes(table: Document, key: str, usual: int) -> int:
+    """A size; what is no size is left to the schema."""
+    value = table.get(key)
+    try:
+        return parse_size(value) if isinstance(value, str) else usual
+    except MistakeError:
+        return usual
 
 
 def _seconds(table: Document, key: str, usual: float) -> float:

@@ -26,7 +26,7 @@ from drsync.config.fields import (
     VolumeSize,
     between,
 )
-from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives
+from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives, WhenFull
 from drsync.model.topology import Center, Designation
 
 MEMBERS_MAX = 3  # because the plan is two sites and three centers
@@ -254,7 +254,10 @@ class PolicySection(Section):
     lease: Annotated[Duration, between(2, 300, "between 2 s and 5 m")] = _POLICY.lease_s
     checkpoint: Annotated[Duration, between(0.5, 3600, "between 500 ms and an hour")] = _POLICY.checkpoint_s
     window: Annotated[Duration, between(0, 30 * 86400, "between 0 and 30 d")] = _POLICY.window_s
+    window_floor: Annotated[Duration, between(0, 30 * 86400, "between 0 and 30 d")] = _POLICY.window_floor_s
     quota: Quota = _POLICY.journal_quota_bytes
+    soft_quota: Quota | None = None
+    when_full: WhenFull = _POLICY.when_full
     switchover_freeze: Annotated[Duration, between(0.1, 300, "between 100 ms and 5 m")] = (
         _POLICY.switchover_freeze_s
     )
@@ -278,7 +281,10 @@ class PolicySection(Section):
             lease_s=self.lease,
             checkpoint_s=self.checkpoint,
             window_s=self.window,
+            window_floor_s=self.window_floor,
             journal_quota_bytes=self.quota,
+            journal_soft_quota_bytes=self.soft_quota or 0,
+            when_full=self.when_full,
             switchover_freeze_s=self.switchover_freeze,
             drill_max_age_s=self.drill_max_age,
             compress=self.compress,

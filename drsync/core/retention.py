@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from drsync.model.group import WhenFull
+
 
 class PinKind(StrEnum):
     """Who holds images or journal back."""
@@ -79,13 +81,6 @@ class Segment:
     last_seq: int
     size: int
     age_s: float = 0.0
-
-
-class WhenFull(StrEnum):
-    """What an owner does when nothing else is left to give up."""
-
-    DROP_HISTORY = "drop_history"  # held checkpoints go; the default, because writes matter more
-    STALL = "stall"  # they stay, and writes wait
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from drsync.model.fileset import FileSetSpec
 from drsync.model.topology import Center
+
+SOFT_QUOTA_SHARE: Final = 0.8  # because a fifth of a long outage is time to do something about it
 
 
 class Durability(StrEnum):
@@ -27,6 +30,13 @@ class Failover(StrEnum):
 
     MANUAL = "manual"  # a person; the coordinator observes and reports
     AUTOMATIC = "automatic"  # the coordinator, inside the in-sync set and without loss; else a person
+
+
+class WhenFull(StrEnum):
+    """What an owner does when its journal is over the quota and nothing else is left to give up."""
+
+    DROP_HISTORY = "drop_history"  # checkpoints on hold go; the default, because writes matter more
+    STALL = "stall"  # they stay, and writes wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,14 @@ class GroupPolicy:
     slow_commit_s: float = (
         0.5  # because within a city it takes milliseconds, and people feel this; 0 = no alarm
     )
+    window_floor_s: float = 0.0  # a full journal shrinks the window down to this, and then no further
+    journal_soft_quota_bytes: int = 0  # above this people are told; 0: `SOFT_QUOTA_SHARE` of the quota
+    when_full: WhenFull = WhenFull.DROP_HISTORY
+
+    @property
+    def soft_quota_bytes(self) -> int:
+        """Of the journal: above this people are told."""
+        return self.journal_soft_quota_bytes or int(SOFT_QUOTA_SHARE * self.journal_quota_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from drsync.model.group import (
     Mode,
     Objectives,
     VolumeSpec,
+    WhenFull,
 )
 from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, History, Loss, Position
 from drsync.model.topology import Center, Designation
@@ -264,7 +265,10 @@ class PolicyForm(Message):
     lease_s: Seconds = _POLICY.lease_s
     checkpoint_s: Seconds = _POLICY.checkpoint_s
     window_s: Seconds = _POLICY.window_s
+    window_floor_s: Seconds = _POLICY.window_floor_s
     journal_quota_bytes: U64 = _POLICY.journal_quota_bytes
+    journal_soft_quota_bytes: U64 = _POLICY.journal_soft_quota_bytes
+    when_full: Annotated[WhenFull, Strict(strict=False)] = _POLICY.when_full
     switchover_freeze_s: Seconds = _POLICY.switchover_freeze_s
     drill_max_age_s: Seconds = _POLICY.drill_max_age_s
     compress: bool = _POLICY.compress

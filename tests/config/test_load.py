@@ -75,6 +75,9 @@ def test_the_coordinator_reads_the_same_document_without_the_file(folder: Path) 
         ('anti_flap = "10s"', "policy.anti_flap", "one outage could move the group twice (15 s)"),
         ('failover = "automatic"\nmode = "async"', "policy.failover", "nobody is in sync"),
         ('failover = "automatic"\nmode = "sync_strict"', "policy.failover", "it waits for its mate"),
+        ('window_floor = "11m"', "policy.window_floor", "is longer than window (10 min)"),
+        ('quota = "2 GiB"\nsoft_quota = "3 GiB"', "policy.soft_quota", "is more than quota (2048 MiB)"),
+        ('when_full = "panic"', "policy.when_full", "not one of drop_history, stall"),
         ('failover = "auto"', "policy.failover", "not one of manual, automatic"),
     ],
 )
