@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from drsync.core import compression
 from drsync.core.compression import Advice, Memory, Sample
 from drsync.engine.bulk import BulkChannel
-from drsync.engine.feed import UNACKNOWLEDGED_BYTES_MAX
 from drsync.engine.packing import PACK_BYTES_MIN, PROBE_RATIO_MIN, probe
 from drsync.engine.threads import in_thread
 from drsync.model.epoch import Epoch
@@ -23,6 +22,7 @@ from drsync.wire.compression import Packer
 from drsync.wire.frames import COMPRESSED, Frame, FrameType
 
 WINDOW_LOW_BYTES: Final = 8 << 20  # because the target says what it took after 4 MiB: less would wait for it
+WINDOW_HIGH_BYTES: Final = 32 << 20  # because the target holds no more than twice that
 SAMPLE_S: Final = 0.25  # because words about what was taken come in lumps
 RATE_S: Final = 10.0  # because a rate over less jumps, and who waits for hours does not care for more
 EAGER: Final = 1e12  # bytes/s that a session could send: more than any line carries
@@ -190,7 +190,7 @@ class Line:
             self._flight_bytes -= gone.raw
             self._raw += gone.raw
             self._wire += gone.wire
-        self._window = min(UNACKNOWLEDGED_BYTES_MAX, self._window + before - self._flight_bytes)
+        self._window = min(WINDOW_HIGH_BYTES, self._window + before - self._flight_bytes)
         self._measure()
 
     def _measure(self) -> None:
@@ -207,7 +207,7 @@ class Line:
         self.rate = (self._raw - since.raw) / seconds
         delay_s = now - self._flight[0].at if self._flight else 0.0
         if delay_s >= compression.HELD_S:  # what waits in buffers holds up the other groups of this link
-            self._window = max(WINDOW_LOW_BYTES, min(UNACKNOWLEDGED_BYTES_MAX, int(self.rate)))
+            self._window = max(WINDOW_LOW_BYTES, min(WINDOW_HIGH_BYTES, int(self.rate)))
         if self._can_unpack:
             sample = Sample(
                 now=now,

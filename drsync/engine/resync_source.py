@@ -43,6 +43,20 @@ LOOK_S: Final = 1.0  # because a line without progress is judged by minutes
 TICK_S: Final = 0.05  # because what was written is durable everywhere within a quarter of a second
 DIGESTS_A_QUESTION: Final = 512  # because the target reads 32 MiB for it, and answers within a second
 QUESTIONS: Final = 2  # on their way, so that one side reads while the other one does
+PASSING: Final = frozenset(
+    (
+        "busy",
+        "changed",
+        "halted",
+        "not_kept",
+        "not_whole",
+        "order",
+        "stage_failed",
+        "stale_epoch",
+        "switching",
+    )
+)
+"""Codes of refusals that another attempt may not meet: it begins with a new comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +442,10 @@ class ResyncSource:
     def _check(self, line: Line) -> None:
         if line.refusal is not None:
             refusal = line.refusal
+            if refusal.code in PASSING:
+                # Halted by what was asked in between: what is put aside is kept. Else it is gone.
+                self._stop(SourceEvent.CUT if refusal.code == "halted" else SourceEvent.REFUSED)
+                raise TransientError(f"{self._center} ended the session: {refusal.text}", code=refusal.code)
             self._stop(SourceEvent.REFUSED)
             raise RefusedError(
                 f"{self._center} refuses: {refusal.text}", code=refusal.code, remedy=refusal.remedy

@@ -258,6 +258,21 @@ async def test_a_refusal_is_passed_on_with_what_helps(tmp_path: Path) -> None:
         assert not made.marks.of(PEER).is_clean
 
 
+@pytest.mark.parametrize("code", ["halted", "changed", "stale_epoch"])
+async def test_a_refusal_for_the_moment_is_no_reason_to_wait_or_to_step_down(
+    tmp_path: Path, code: str
+) -> None:
+    async with rig(tmp_path) as made:
+        made.scribble(10)
+        made.target.refusal = resync.Refuse(Epoch(1), code, "something came in between", "")
+        with pytest.raises(TransientError, match="remote ended the session: something came in between"):
+            await made.source.begin(made.wanted(Mode.EVERYTHING))
+        made.target.refusal = None
+        assert not await made.source.resume(made.wanted(Mode.EVERYTHING))
+        await made.source.begin(made.wanted(Mode.EVERYTHING))
+        assert level(made)
+
+
 @pytest.mark.parametrize("mode", [Mode.EVERYTHING, Mode.DIRTY, Mode.DIGEST])
 async def test_without_room_for_a_stage_it_is_said_how_much_is_missing(tmp_path: Path, mode: Mode) -> None:
     async with rig(tmp_path) as made:
