@@ -37,6 +37,7 @@ from drsync.ports.copy_store import CopyStore
 from drsync.ports.transport import Call, Link, LinkKind, Transport
 from drsync.wire.files import read_open
 from drsync.wire.frames import Frame, FrameType
+from drsync.wire.resync import read_begin
 from drsync.wire.stream import read_attach, read_fetch
 
 Json = dict[str, object]
@@ -405,6 +406,10 @@ class Agent:
             if trees is None:
                 return None
             return trees.accept(peer, opened.fileset.hex(), opened.epoch, channel, frame.stream)
+        if frame.type is FrameType.RESYNC_BEGIN:
+            begin = read_begin(frame.body)
+            member = self._members.get(begin.group.hex())
+            return member.accept_resync(begin, channel, frame.stream) if member is not None else None
         if frame.type is FrameType.FETCH:
             member = self._members.get(read_fetch(frame.body).group.hex())
             return member.accept_fetch(channel, frame.stream) if member is not None else None

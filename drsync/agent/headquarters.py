@@ -157,7 +157,8 @@ class Headquarters:
 
     async def _register(self, endpoint: Endpoint) -> None:
         body = self._host.registration()
-        groups: Json = {m.copy.spec.id: control.to_json(m.statement()) for m in self._host.members()}
+        settled = self._settled()
+        groups: Json = {m.copy.spec.id: control.to_json(m.statement()) for m in settled}
         groups |= {b.charter.group.id: control.to_json(b.statement) for b in self._host.broken()}
         body["groups"] = groups
         body["charters"] = {
@@ -182,9 +183,14 @@ class Headquarters:
         self._gone_back = {str(group_id) for group_id in back} if isinstance(back, list) else set()
         told = self._learn(answer, token)
         self._token, self._compared = token, told | set(groups) | self._gone_back
-        for member in self._host.members():
+        self._compared |= {member.copy.spec.id for member in self._host.members() if member not in settled}
+        for member in settled:
             if member.copy.spec.id not in told and member.copy.spec.id not in self._gone_back:
                 member.checked(token)
+
+    def _settled(self) -> list[Member]:
+        """Those that can tell where they stand: not while one becomes the log of a source (decision 21)."""
+        return [member for member in self._host.members() if not member.copy.is_switching]
 
     def _charters(self) -> list[Charter]:
         """The newest charters that were seen here: a store that lost its own learns from them."""
@@ -196,7 +202,7 @@ class Headquarters:
         sent_at = self._clock.now()
         groups: Json = {}
         asked = {}
-        for member in self._host.members():
+        for member in self._settled():
             asked[member.copy.spec.id] = member.term
             groups[member.copy.spec.id] = {
                 "statement": control.to_json(member.statement()),

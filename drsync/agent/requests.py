@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from drsync.engine.member import Member
+from drsync.engine.resync_ask import Mode
+from drsync.engine.resync_target import Asked
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.epoch import EPOCH_MAX, Epoch
@@ -102,6 +104,7 @@ class Requests:
                 "group.statement": self._statement,
                 "group.attach": lambda body: self._attach(peer, body),
                 "group.follow": lambda body: self._follow(peer, body),
+                "group.resync": lambda body: self._resync(peer, body),
                 "group.confirm": lambda body: self._confirm(peer, body),
                 "group.absolve": lambda body: self._absolve(peer, body),
             }
@@ -202,16 +205,29 @@ class Requests:
 
     async def _follow(self, peer: str, body: Json) -> Json:
         member = self._owned_by(peer, body)
-        chain = _text(body, "chain")
-        try:
-            raw = bytes.fromhex(chain)
-        except ValueError as error:
-            raise MalformedError(f"chain: {error}") from error
+        raw = _chain(body)
         fork = _text(body, "fork")
         if fork and not all(c.isalnum() or c in "-." for c in fork):
             raise MalformedError("fork: letters, digits, '-' and '.' only")
         await member.follow(_epoch(body), _whole(body, "version"), _whole(body, "after_seq"), raw, fork)
         return _stated(member)
+
+    async def _resync(self, peer: str, body: Json) -> Json:
+        member = self._owned_by(peer, body)
+        mode = _text(body, "mode")
+        if mode not in set(Mode):
+            raise MalformedError(f"mode: one of {', '.join(Mode)} was expected")
+        asked = Asked(
+            peer,
+            _epoch(body),
+            _whole(body, "version"),
+            _text(body, "session"),
+            _whole(body, "generation"),
+            Mode(mode),
+            _whole(body, "fork"),
+            _chain(body),
+        )
+        return (await member.resync(asked)).to_json()
 
     async def _confirm(self, peer: str, body: Json) -> Json:
         seconds = body.get("seconds")
@@ -272,6 +288,13 @@ def _whole(body: Json, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= EPOCH_MAX:
         raise MalformedError(f"{key}: a whole number from 0 was expected")
     return value
+
+
+def _chain(body: Json) -> bytes:
+    try:
+        return bytes.fromhex(_text(body, "chain"))
+    except ValueError as error:
+        raise MalformedError(f"chain: {error}") from error
 
 
 def _epoch(body: Json) -> Epoch:

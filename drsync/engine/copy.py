@@ -64,6 +64,9 @@ class Durable:
             look for one in what the images hold already.
         switch: recorded and to be finished before anything else is done with the copy.
         switched: the end of the last resync session that became this copy.
+        cursors: incarnation and position that each other member confirmed; only these hold or release journal.
+        dirty_generations: generation and store number of each dirty set, so that a lost one is noticed. A member
+            without was never marked.
     """
 
     incarnation: str
@@ -87,6 +90,8 @@ class Durable:
     beat_epoch: Epoch = NEVER
     switch: Switch | None = None
     switched: EndWord | None = None
+    cursors: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    dirty_generations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Canonical JSON."""
@@ -110,6 +115,10 @@ class Durable:
             raise FailedCopyError("the superblock has a format this version does not know", code="version")
         history, charter = body.pop("history"), body.pop("charter")
         switch, switched = body.pop("switch", None), body.pop("switched", None)
+        for name in ("cursors", "dirty_generations"):
+            pairs = body.get(name, {})
+            assert isinstance(pairs, dict)
+            body[name] = {center: tuple(pair) for center, pair in pairs.items()}
         assert isinstance(history, list)
         return replace(
             _from_body(body),
@@ -430,43 +439,34 @@ class GroupCopy:
         before). `on_pause` waits while the disk is full.
 
         Raises:
-            NoSpaceError: nothing was recorded.
             FailedCopyError: the copy is failed.
         """
         self.is_switching = True  # before anything is waited for: no view opens from here on
         async with self._syncing, self._storing:
             recorded = replace(self.durable, switch=word, is_clean=False)
-            try:
-                await self._store_raw(recorded)
-            except DrsyncError:
-                self.is_switching = False
-                raise
+            # Also on a full disk: one of the two files may hold it already, so there is no way back from here.
+            await self._paused(lambda: self._superblock.store(recorded.encode()), on_pause)
             self.durable = recorded
             self.journal.close()
             self.volumes.close()
-            done = False
-            while not done:
-                try:
-                    await in_thread(self._finish_switch)
-                    done = True
-                except NoSpaceError as error:
-                    self.space.images = str(error)
-                    await on_pause(error)
-                except DrsyncError as error:
-                    self.fail(error, is_lasting=True)
-                    raise
+            await self._paused(self._finish_switch, on_pause)
             self.space.images = ""
             self.state = CopyState.REPLICA
             self.is_switching = False
 
-    async def _store_raw(self, value: Durable) -> None:
-        try:
-            await in_thread(lambda: self._superblock.store(value.encode()))
-        except NoSpaceError:
-            raise
-        except DrsyncError as error:
-            self.fail(error, is_lasting=True)
-            raise
+    async def _paused(
+        self, work: Callable[[], None], on_pause: Callable[[NoSpaceError], Awaitable[None]]
+    ) -> None:
+        """Do the work in a thread, again and again while the disk is full. Raises FailedCopyError."""
+        while True:
+            try:
+                return await in_thread(work)
+            except NoSpaceError as error:
+                self.space.images = str(error)
+                await on_pause(error)
+            except DrsyncError as error:
+                self.fail(error, is_lasting=True)
+                raise
 
     def _finish_switch(self) -> None:
         """Step 4 and 5, and open what is there now."""

@@ -6,6 +6,8 @@ nothing is stated before it is durable. Repeating a request is harmless.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,9 +18,12 @@ from drsync.engine.fold import Folder
 from drsync.engine.owner import OwnerDevice
 from drsync.engine.peers import Peers
 from drsync.engine.receiver import Donor, Fetcher, Receiver
+from drsync.engine.resync_ask import Answer
 from drsync.engine.resync_desk import ResyncMeans
+from drsync.engine.resync_intake import Intake
 from drsync.engine.resync_slots import ResyncSlots
 from drsync.engine.resync_source import Marks, PlainMarks
+from drsync.engine.resync_target import Asked, ResyncTarget
 from drsync.engine.space import RoomSeeker
 from drsync.engine.term import OwnerTerm
 from drsync.engine.trees import NoTrees, Trees
@@ -34,6 +39,7 @@ from drsync.ports.clock import Clock, Random
 from drsync.wire import control
 from drsync.wire.frames import FrameType
 from drsync.wire.negotiate import MEMBER_FEATURES
+from drsync.wire.resync import Begin
 from drsync.wire.stream import Attach, Fetch, encode_fetch, session_bytes
 
 STATEMENT_TIMEOUT_S = 3.0  # because a donor that does not answer in this time is not waited for
@@ -86,6 +92,7 @@ class Member:
         self._events = events
         self._lock = asyncio.Lock()
         self._gone = asyncio.Event()
+        self.resyncs = ResyncTarget(copy, world.clock, self)
         self.folder = Folder(copy, self.views, world.clock, self.copy_troubled, self._view_given_up)
         self.marks: Marks = PlainMarks()
         self._room = RoomSeeker(copy, world.clock, self._space_back, self.copy_troubled)
@@ -102,6 +109,7 @@ class Member:
             tasks.create_task(self.folder.run())
             tasks.create_task(self._room.run())
             tasks.create_task(self._replica_sync_loop())
+            tasks.create_task(self.resyncs.run())
             tasks.create_task(self._term_loop())
 
     async def _term_loop(self) -> None:
@@ -142,8 +150,9 @@ class Member:
         return max(0.0, self.copy.durable.bound_until - self._world.clock.now())
 
     def statement(self) -> Statement:
-        """This member's word."""
-        return self.copy.statement()
+        """This member's word. Raises TransientError while it becomes the log of a source."""
+        self.copy.require_settled()
+        return replace(self.copy.statement(), resync=self.resyncs.words)
 
     def device(self, volume: str) -> OwnerDevice | None:
         """The served volume of that name; None while nothing is served here."""
@@ -186,6 +195,7 @@ class Member:
         Raises:
             RefusedError: promised higher already, or bound by a confirmation.
         """
+        self.copy.require_settled()
         async with self._lock:
             durable = self.copy.durable
             now = self._world.clock.now()
@@ -204,6 +214,8 @@ class Member:
                 await self._end_term(term)
             if self.copy.state is CopyState.REPLICA and durable.follow < epoch:
                 self.copy.state = CopyState.SEALED
+            if durable.promised < epoch:
+                self.resyncs.halt(f"it promises epoch {epochs.show(epoch)}", drop=True)
             if durable.promised < epoch:
                 await self.copy.store(lambda d: replace(d, promised=epoch))
             return self.statement()
@@ -251,8 +263,10 @@ class Member:
         Raises:
             RefusedError: not sealed for this epoch, or the copy is unsound.
         """
+        self.copy.require_settled()
         async with self._lock:
             self._require_sound()
+            self.resyncs.halt("it is a candidate", drop=True)
             durable = self.copy.durable
             if self.term is not None or not ownership.may_prepare(durable.promised, epoch, durable.follow):
                 raise RefusedError(
@@ -332,7 +346,9 @@ class Member:
         Raises:
             RefusedError: the charter does not grant it to this process.
         """
+        self.copy.require_settled()
         async with self._lock:
+            self.resyncs.halt("it opens", drop=True)
             term = self.term
             if term is not None and term.charter.epoch == charter.epoch and not term.engine.is_closed:
                 return self.statement()
@@ -410,6 +426,7 @@ class Member:
         Raises:
             RefusedError: `peer` is not the owner it claims to be, or we promised more.
         """
+        self.copy.require_settled()
         async with self._lock:
             self._require_sound()
             if charter.owner != peer:
@@ -432,6 +449,7 @@ class Member:
             if self.copy.durable.promised < charter.epoch:
                 await self.copy.store(lambda d: replace(d, promised=charter.epoch))
             self._retire_receiver()
+            self.resyncs.halt(f"{peer} asks where it stands", drop=False)
             self.copy.space.require()
             await self.copy.sync()
             return {
@@ -447,13 +465,11 @@ class Member:
         Raises:
             RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
         """
+        self.copy.require_settled()
         async with self._lock:
             self._require_sound()
-            durable, charter = self.copy.durable, self.charter
-            if charter is None or charter.epoch != epoch:
-                raise RefusedError("the charter changed meanwhile", code="plan_aged")
-            if not compare.may_cut(version, epoch, charter.version, durable.promised, durable.follow):
-                raise RefusedError("the plan was made under an older charter", code="plan_aged")
+            charter = self._require_plan(epoch, version)
+            self.resyncs.halt("it follows by the stream", drop=True)
             here = self.copy.journal.position_at(after_seq)
             if here is None or here.chain != chain:
                 raise RefusedError(f"this log has no such position {after_seq}", code="plan_misfit")
@@ -467,8 +483,44 @@ class Member:
             self.copy.state = CopyState.REPLICA
             return self.statement()
 
+    def _require_plan(self, epoch: Epoch, version: int) -> Charter:
+        """The charter by which a plan was made. Raises RefusedError when it aged."""
+        durable, charter = self.copy.durable, self.charter
+        if charter is None or charter.epoch != epoch:
+            raise RefusedError("the charter changed meanwhile", code="plan_aged")
+        if not compare.may_cut(version, epoch, charter.version, durable.promised, durable.follow):
+            raise RefusedError("the plan was made under an older charter", code="plan_aged")
+        return charter
+
+    async def resync(self, asked: Asked) -> Answer:
+        """The owner's center wants to bring us level by blocks: prepare, and tell what it has to know.
+
+        Raises:
+            RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
+            TransientError: not now.
+        """
+        self.copy.require_settled()
+        await self.resyncs.settle()
+        async with self._lock:
+            self.copy.require_settled()
+            self._require_sound()
+            charter = self._require_plan(asked.epoch, asked.version)
+            self._require_no_term(charter)
+            if self.copy.me.center in charter.in_sync:
+                raise RefusedError(
+                    f"{self.copy.me.center} is in the in-sync set: take it out first", code="in_sync"
+                )
+            self._retire_receiver()
+            self.copy.space.require()
+            return await self.resyncs.ask(asked)
+
+    def _require_no_term(self, charter: Charter) -> None:
+        if self.term is not None or charter.owner == self.copy.me.center:
+            raise RefusedError(f"{self.copy.me.center} owns this epoch itself", code="forked")
+
     async def confirm(self, peer: str, epoch: Epoch, seconds: float) -> bool:
         """The owner cannot reach the store: bind ourselves to its epoch for a while (F.A 3, 24)."""
+        self.copy.require_settled()
         async with self._lock:
             charter = self.charter
             if charter is None or charter.owner != peer or charter.epoch != epoch or self.term is not None:
@@ -500,6 +552,13 @@ class Member:
         self._retire_receiver()
         self.receiver = Receiver(self.copy, attach.epoch, channel, stream, self)
         return self.receiver
+
+    def accept_resync(self, begin: Begin, channel: BulkChannel, stream: int) -> Intake | None:
+        """The owner opened the stream of a resync session; None when it is not the owner we know."""
+        charter = self.charter
+        if charter is None or charter.owner != channel.peer or begin.epoch != charter.epoch:
+            return None
+        return self.resyncs.accept(begin, channel, stream)
 
     def _retire_receiver(self) -> None:
         """What still arrives on an earlier stream is not taken: the statement of an attach must stay true."""
@@ -534,6 +593,37 @@ class Member:
     def _space_back(self) -> None:
         self._events.log_member(self, "space_back", "what was refused is taken again")
         self._events.word_changed(self)
+
+    def resync_told(self, event: str, reason: str) -> None:
+        """See TargetEvents."""
+        self._events.log_member(self, event, reason)
+        self._events.word_changed(self)
+
+    def requests_held(self) -> asyncio.Lock:
+        """See TargetEvents."""
+        return self._lock
+
+    @asynccontextmanager
+    async def views_given_up(self) -> AsyncIterator[None]:
+        """See TargetEvents."""
+        async with self.folder.lock:
+            for view_id in self.views.ids():
+                self.views.release(view_id)
+                self._view_given_up(
+                    view_id, "the images below it change (resync)"
+                )
+            yield
+
+    def may_switch(self, epoch: Epoch) -> str:
+        """See TargetEvents. A promise to somebody else, or a role, came in between (INV-03)."""
+        charter, copy = self.charter, self.copy
+        if copy.state not in (CopyState.BLANK, CopyState.REPLICA, CopyState.SEALED) or self.term is not None:
+            return f"it is {copy.state.value}"
+        if copy.durable.promised != epoch or charter is None or charter.epoch != epoch:
+            return f"it promised epoch {epochs.show(copy.durable.promised)}"
+        if copy.me.center in charter.in_sync:
+            return "it is in the in-sync set"
+        return ""
 
     def durable_wanted(self, seq: int) -> None:
         """See ReplicaEvents."""

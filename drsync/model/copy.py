@@ -41,6 +41,7 @@ class Statement:
         token: start counter compared with the store's memory.
         files: what it holds of each tree.
         no_space: why it cannot take everything now: its disk is full; empty otherwise.
+        resync: what a session that brings it level by blocks has done so far; empty without one.
     """
 
     center: str
@@ -61,3 +62,4 @@ class Statement:
     token: int = 0
     files: tuple[FileSetWord, ...] = ()
     no_space: str = ""
+    resync: str = ""

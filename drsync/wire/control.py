@@ -418,6 +418,7 @@ class StatementForm(Message):
     token: U64
     files: Annotated[tuple[FileSetWordForm, ...], Strict(strict=False)] = ()
     no_space: Text = ""
+    resync: Text = ""
 
     def word(self) -> Statement:
         """The statement."""
@@ -440,6 +441,7 @@ class StatementForm(Message):
             self.token,
             tuple(word.word() for word in self.files),
             self.no_space,
+            self.resync,
         )
 
 

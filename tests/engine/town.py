@@ -40,6 +40,7 @@ from drsync.ports.charter_store import CasOutcome, CasResult
 from drsync.ports.transport import Link, LinkHandler, LinkKind
 from drsync.wire.files import read_open
 from drsync.wire.frames import Frame, FrameType
+from drsync.wire.resync import read_begin
 from drsync.wire.stream import read_attach, read_fetch
 
 CENTERS = (
@@ -228,6 +229,8 @@ class Node:
             return self.trees.accept(channel.peer, opened.fileset.hex(), opened.epoch, channel, frame.stream)
         if frame.type is FrameType.ATTACH:
             return self.member.accept_stream(channel.peer, read_attach(frame.body), channel, frame.stream)
+        if frame.type is FrameType.RESYNC_BEGIN:
+            return self.member.accept_resync(read_begin(frame.body), channel, frame.stream)
         if frame.type is not FrameType.FETCH:
             return None
         read_fetch(frame.body)
