@@ -6,9 +6,9 @@ then. Role-independent; the owner's and the replica's loops append through the j
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from drsync.core import lease
@@ -444,7 +444,7 @@ class GroupCopy:
         self.is_switching = True  # before anything is waited for: no view opens from here on
         async with self._syncing, self._storing:
             recorded = replace(self.durable, switch=word, is_clean=False)
-            # Also on a full disk: one of the two files may hold it already, so there is no way back from here.
+            # No way back, not even on a full disk: one of the two files may hold it already.
             await self._paused(lambda: self._superblock.store(recorded.encode()), on_pause)
             self.durable = recorded
             self.journal.close()
