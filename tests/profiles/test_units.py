@@ -12,6 +12,9 @@ from drsync.config.profiles import directory
 
 AGENTS = directory()
 UNITS = sorted((AGENTS / "systemd").glob("*.service"))
+DAEMONS = [unit for unit in UNITS if "@" not in unit.name]
+"""With a configuration file of their own; the others take options."""
+
 EXPOSURE_MAX = 1.2  # of 10; what is left is the network and the root directory, which they are for
 
 needs_systemd = pytest.mark.skipif(
@@ -52,7 +55,7 @@ def test_little_is_exposed(unit: Path) -> None:
     assert float(found[1]) <= EXPOSURE_MAX, done.stdout
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", DAEMONS, ids=lambda unit: unit.stem)
 def test_a_unit_checks_its_file_before_it_starts(unit: Path) -> None:
     found = settings(unit)
     (command,) = found["ExecStart"]
@@ -63,7 +66,7 @@ def test_a_unit_checks_its_file_before_it_starts(unit: Path) -> None:
     assert "WatchdogSec" in found
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", DAEMONS, ids=lambda unit: unit.stem)
 def test_directories_of_unit_and_profile_agree(unit: Path) -> None:
     kind = unit.stem.removeprefix("drsync-")
     profile = (
