@@ -16,6 +16,7 @@ from drsync.core.resync import EndWord
 from drsync.delta.batch import peek, split
 from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
 from drsync.engine import switch as switching
+from drsync.engine.dirty_entries import through_switch
 from drsync.engine.heartbeat import BeatBook
 from drsync.engine.space import Space
 from drsync.engine.switch import Own, Switch
@@ -64,9 +65,9 @@ class Durable:
             look for one in what the images hold already.
         switch: recorded and to be finished before anything else is done with the copy.
         switched: the end of the last resync session that became this copy.
-        cursors: incarnation and position that each other member confirmed; only these hold or release journal.
-        dirty_generations: generation and store number of each dirty set, so that a lost one is noticed. A member
-            without was never marked.
+        cursors: incarnation and position that each other member confirmed; only these release journal.
+        dirty_generations: generation and store number of each dirty set, so that a lost one is noticed;
+            a member without was never marked.
     """
 
     incarnation: str
@@ -148,7 +149,13 @@ class Durable:
             beat_epoch=beat[2],
             switch=None,
             switched=EndWord(switch.session, switch.generation, switch.p1.seq, switch.size),
+            cursors=clamped_cursors(self.cursors, switch.fork),
         )
+
+
+def clamped_cursors(cursors: Mapping[str, tuple[str, int]], fork: int) -> Mapping[str, tuple[str, int]]:
+    """Cursors once our log goes on after `fork` with other records: by number they say nothing of those."""
+    return {center: (incarnation, min(seq, fork)) for center, (incarnation, seq) in cursors.items()}
 
 
 def _from_body(body: dict[str, object]) -> Durable:
@@ -521,6 +528,7 @@ def finish_switch(spec: GroupSpec, store: CopyStore, superblock: Superblock, dur
     if durable.failure:
         raise FailedCopyError(durable.failure)
     own = Own(durable.incarnation, durable.durable_hint, durable.applied, durable.reached)
+    durable = through_switch(store.dirty_sets(), durable, word.fork, word.p0.seq)
     switching.finish(spec, store, word, own)
     after = durable.after_switch()
     superblock.store(after.encode())
