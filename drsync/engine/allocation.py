@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from drsync.engine.overlay import BLOCK_BITS, ZERO, BlockIndex, VolumeView
+from drsync.engine.stretch import SEARCHED_BYTES
 from drsync.ports.volume import Extent
 
 SEARCHED_BLOCKS_MAX = (
@@ -34,6 +35,8 @@ def extents(view: VolumeView, offset: int, length: int, most: int) -> list[Exten
 
 def _pieces(view: VolumeView, offset: int, end: int) -> Iterator[Extent]:
     """Stretches in order; neighbours may be of the same kind."""
+    if view.below is not view.image:
+        end = min(end, offset + SEARCHED_BYTES)
     layers = [layer for layer in view.layers if layer]
     if not layers:
         yield from _image_pieces(view, offset, end)
@@ -43,7 +46,7 @@ def _pieces(view: VolumeView, offset: int, end: int) -> Iterator[Extent]:
         stop = min(stop, first + SEARCHED_BLOCKS_MAX)
     end = min(end, stop << BLOCK_BITS)
     kinds = _kinds(layers, first, stop)
-    last, is_hole = view.image.extent(offset)
+    last, is_hole = view.below.extent(offset)
     if last >= end and not is_hole:  # as in most volumes that are full: then few pieces are left
         kinds = kinds.replace(bytes([_BELOW]), bytes([_DATA]))
     for run in _RUN.finditer(kinds):
@@ -58,7 +61,7 @@ def _pieces(view: VolumeView, offset: int, end: int) -> Iterator[Extent]:
 
 def _image_pieces(view: VolumeView, offset: int, end: int) -> Iterator[Extent]:
     while offset < end:
-        last, is_hole = view.image.extent(offset)
+        last, is_hole = view.below.extent(offset)
         last = min(last, end)
         yield last - offset, is_hole
         offset = last

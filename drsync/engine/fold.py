@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FOLD_INTERVAL_S = 0.5  # because images that trail by half a second keep an opening's index small
 VIEW_BLOCKS_MAX = 2 * LAYER_BLOCKS_MAX  # because a drill should be over long before 3 GB were written
+INDEXES_A_ROUND = 16  # because that is 2 GiB of journal a second, more than anybody writes
 STORE_INTERVAL_S = 1.0  # because the superblock's hints may be this old after a crash
 
 
@@ -65,7 +66,9 @@ class Folder:
         self._is_index_stale = True
 
     async def index_through(self, seq: int, commit: int) -> None:
-        """Index everything up to `seq` for an opening; it is committed up to `commit`.
+        """Have everything up to `seq` ready to be read, for an opening; it is committed up to `commit`.
+
+        What the images don't hold yet is read through the journal, and goes into them afterwards.
 
         Raises:
             FailedCopyError: the journal is damaged, and the copy has failed with it.
@@ -74,7 +77,7 @@ class Folder:
             self._drop_stale_index()
             self._copy.commit = commit
             try:
-                await self._copy.volumes.record_through(seq)
+                await self._copy.volumes.reach(seq)
             except FailedCopyError as error:
                 self._copy.fail(error)
                 raise
@@ -94,6 +97,7 @@ class Folder:
                     await self._copy.store(self._with_newest)
                     store_at = clock.now() + STORE_INTERVAL_S
                 self._trim()
+                await self._index()
             except NoSpaceError as error:
                 self._pause(error)
             except DrsyncError as error:
@@ -122,6 +126,8 @@ class Folder:
             if self.term is None and not self._copy.space.images:  # else memory would fill next
                 await volumes.record_through(bound)
                 bound = min(bound, self._fold_bound())  # a view may have been opened meanwhile
+            await volumes.catch_up(bound)
+            bound = min(bound, self._fold_bound())
             job = volumes.begin_drain(bound)
             if job is None:
                 self._copy.space.images = ""
@@ -138,6 +144,14 @@ class Folder:
             volumes.end_drain(job)
             self._copy.space.images = ""
             return True
+
+    async def _index(self) -> None:
+        """Do ahead what the opening of a point would have to do first."""
+        journal, above = self._copy.journal, self._copy.volumes.applied
+        for _ in range(INDEXES_A_ROUND):
+            if not journal.is_index_due(above):
+                return
+            await in_thread(lambda: journal.index(above))
 
     def _with_newest(self, durable: Durable) -> Durable:
         known = durable.charter

@@ -6,6 +6,7 @@ image through such layers. Nothing here decides how far a view may reach: the ca
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from drsync.ports.journal import Buffer, Image, Journal, Locator
 
@@ -77,11 +78,35 @@ class BlockIndex:
             yield start, contents
 
 
+class Readable(Protocol):
+    """The reading half of `drsync.ports.journal.Image`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """See Image."""
+        ...
+
+    def extent(self, offset: int) -> tuple[int, bool]:
+        """See Image."""
+        ...
+
+
 class VolumeView:
-    """An image seen through layers, newest last. All reads give whole committed blocks."""
+    """An image seen through layers, newest last. All reads give whole committed blocks.
+
+    Attributes:
+        image: takes what is written out.
+        below: what the layers lie on: the image, or something between.
+        layers: of committed records; the last one takes records.
+    """
 
     def __init__(self, image: Image, journal: Journal) -> None:
         self.image = image
+        self.below: Readable = image
         self._journal = journal
         self.layers: list[BlockIndex] = [BlockIndex()]
 
@@ -152,7 +177,7 @@ class VolumeView:
             FailedCopyError: the image or the journal cannot be read.
         """
         if len(self.layers) == 1 and not self.layers[0]:
-            self.image.read_into(offset, target)
+            self.below.read_into(offset, target)
             return
         length = len(target)
         first, last = offset >> BLOCK_BITS, (offset + length - 1) >> BLOCK_BITS
@@ -161,7 +186,7 @@ class VolumeView:
             return
         found = [(b, c) for b in range(first, last + 1) if (c := self.find(b)) is not None]
         if len(found) <= last - first:
-            self.image.read_into(offset, target)
+            self.below.read_into(offset, target)
         for block, content in found:
             at = (block << BLOCK_BITS) - offset
             skip = max(0, -at)
@@ -170,7 +195,7 @@ class VolumeView:
     def _read_piece(self, block: int, skip: int, offset: int, target: memoryview) -> None:
         content = self.find(block)
         if content is None:
-            self.image.read_into(offset, target)
+            self.below.read_into(offset, target)
         else:
             self._fill(content, skip, target)
 

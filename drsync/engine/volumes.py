@@ -3,6 +3,11 @@
 Two layers: the newest takes records as they commit, the older one waits and is written to the images once
 its last record may be applied. Reads always see both. Applying is redo-idempotent: after a crash the
 journal is read again from the applied position, so an image half written is repaired by the same records.
+
+Where a position is far above the images, `reach` puts what lies between below the layers without reading it
+(`drsync.engine.stretch`), so that it is opened at once, whatever the journal holds. It goes into the images
+afterwards, a part at a time (`catch_up`), while it is read through the journal.
+
 What is read back from the journal is verified before it is taken: a disk that has changed it since it was
 written must not change the images too, which are all that is left when the journal is trimmed.
 """
@@ -12,12 +17,17 @@ from dataclasses import dataclass
 
 from drsync.delta.batch import KIND_WRITE, KIND_ZERO, RECORD, split, verify
 from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, BlockIndex, VolumeView
+from drsync.engine.stretch import RegionCache, Stretch, StretchView
+from drsync.engine.threads import in_thread
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import Position
 from drsync.ports.journal import Image, Journal, Locator
 
 LAYER_BLOCKS_MAX = 400_000
 """Blocks held above the images, because an entry costs about 150 bytes: 60 MB, 1.6 GB of writes."""
+
+CATCH_UP_BLOCKS_MAX = LAYER_BLOCKS_MAX // 4
+"""Blocks held on their way from a stretch into the images, beside what the layers hold: 15 MB."""
 
 SCAN_BYTES = 2 << 20
 """Journal bytes verified and indexed at a time, because the loop must not stand still for long (1 ms)."""
@@ -47,16 +57,28 @@ class GroupVolumes:
         applied: the images hold everything up to here.
         reached: they may hold records up to here, if a drain runs or was interrupted; never below `applied`.
             Nothing below it can be seen in them any more. Durable before a drain begins.
-        recorded: the layers hold everything up to here.
+        recorded: the layers, and what lies below them, hold everything up to here.
+        regions: memory for stretches, shared with the views of a copy.
     """
 
-    def __init__(self, images: dict[int, Image], journal: Journal, applied: int, reached: int = 0) -> None:
+    def __init__(
+        self,
+        images: dict[int, Image],
+        journal: Journal,
+        applied: int,
+        reached: int = 0,
+        regions: RegionCache | None = None,
+    ) -> None:
         self.journal = journal
+        self.regions = RegionCache() if regions is None else regions
         self.views = {index: VolumeView(image, journal) for index, image in images.items()}
         self.applied = applied
         self.reached = max(applied, reached)
         self.recorded = applied
         self._waiting: int | None = None
+        self._stretch: Stretch | None = None
+        self._stretch_end = 0
+        self._behind: GroupVolumes | None = None
 
     def record(self, last_seq: int, table: bytes | memoryview, payload: Locator) -> None:
         """Take the batch that ends at `last_seq`: its record table and the locator of its payload area."""
@@ -102,10 +124,54 @@ class GroupVolumes:
         return self.recorded < through_seq
 
     async def record_through(self, seq: int) -> None:
-        """Take the journal up to the batch end `seq`, giving way to others between slices."""
+        """Take the journal up to the batch end `seq`, or as much as memory may hold.
+
+        Gives way to others between slices.
+
+        Raises:
+            FailedCopyError: the journal is damaged.
+        """
         is_more = True
         while is_more:
-            is_more = self.record_slice(seq)
+            is_more = self.record_slice(seq) and self.held_blocks < LAYER_BLOCKS_MAX
+            await asyncio.sleep(0)
+
+    async def reach(self, seq: int) -> None:
+        """Take the journal up to the batch end `seq` without reading it, from the images on.
+
+        Raises:
+            FailedCopyError: the journal is damaged.
+            MalformedError: it does not hold these records.
+        """
+        if self.recorded >= seq:
+            return
+        applied, journal = self.applied, self.journal
+        layers = await in_thread(lambda: journal.layers(applied, seq))
+        self.forget_above_images()
+        self._stretch = Stretch(journal, layers, self.regions)
+        self._stretch_end = self.recorded = seq
+        for index, view in self.views.items():
+            view.below = StretchView(view.image, self._stretch, index)
+        self._behind = GroupVolumes(
+            {index: view.image for index, view in self.views.items()}, journal, applied, self.reached
+        )
+
+    async def catch_up(self, bound: int) -> None:
+        """Read some of the stretch that was reached, so that the next drain brings the images forward.
+
+        Args:
+            bound: records up to this batch end may be applied.
+
+        Raises:
+            FailedCopyError: the journal is damaged.
+        """
+        behind = self._behind
+        if behind is None:
+            return
+        bound = min(bound, self._stretch_end)
+        is_more = behind.held_blocks < CATCH_UP_BLOCKS_MAX
+        while is_more:
+            is_more = behind.record_slice(bound) and behind.held_blocks < CATCH_UP_BLOCKS_MAX
             await asyncio.sleep(0)
 
     @property
@@ -119,6 +185,10 @@ class GroupVolumes:
         Args:
             bound: records up to here may be applied (`GroupLog.apply_bound`).
         """
+        if self._behind is not None:  # older than all that the layers hold
+            job = self._behind.begin_drain(bound)
+            self.reached = max(self.reached, self._behind.reached)
+            return job
         if self._waiting is None:
             if self.recorded == self.applied:
                 return None
@@ -132,6 +202,12 @@ class GroupVolumes:
 
     def end_drain(self, job: DrainJob) -> None:
         """The images now hold everything up to `job.last_seq`."""
+        if self._behind is not None:
+            self._behind.end_drain(job)
+            self.applied = job.last_seq
+            if self.applied == self._stretch_end:
+                self._drop_stretch()
+            return
         assert job.last_seq == self._waiting
         for view in self.views.values():
             del view.layers[0]
@@ -139,9 +215,17 @@ class GroupVolumes:
 
     def forget_above_images(self) -> None:
         """Drop the layers: `record_slice` starts again from the images (after a cut or a demotion)."""
+        self._drop_stretch()
         for view in self.views.values():
             view.layers = [BlockIndex()]
         self.recorded, self._waiting = self.applied, None
+
+    def _drop_stretch(self) -> None:
+        if self._stretch is not None:
+            self._stretch.close()
+        self._stretch = self._behind = None
+        for view in self.views.values():
+            view.below = view.image
 
     def close(self) -> None:
         """Release the images."""

@@ -197,10 +197,15 @@ class Journal(Protocol):
         """
         ...
 
-    def index(self) -> bool:
-        """Do some work ahead for `layers`, for one full segment; False when there is nothing to do.
+    def is_index_due(self, above_seq: int) -> bool:
+        """Whether `index` has something to do. Quick."""
+        ...
 
-        Blocks: for a thread. What fails here is of no importance: an index is made when it is needed.
+    def index(self, above_seq: int) -> bool:
+        """Do some work ahead for `layers`: for one full segment that holds records above `above_seq`.
+
+        Returns False when there was nothing to do. Blocks: for a thread. What fails here is of no importance:
+        an index is made when it is needed.
         """
         ...
 

@@ -196,9 +196,14 @@ class MemoryJournal:
             prior = batch.end
         return found
 
-    def index(self) -> bool:
+    def is_index_due(self, above_seq: int) -> bool:
         """See the port."""
+        del above_seq
         return False
+
+    def index(self, above_seq: int) -> bool:
+        """See the port."""
+        return self.is_index_due(above_seq)
 
     def position_at(self, seq: int) -> Position | None:
         """See the port."""

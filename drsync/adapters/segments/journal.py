@@ -464,9 +464,13 @@ class SegmentJournal:
         refuse_not_held(self._shelf, after_seq, through_seq)
         return self._layers.layers(after_seq, through_seq)
 
-    def index(self) -> bool:
+    def is_index_due(self, above_seq: int) -> bool:
         """See the port."""
-        return not self._failed and self._layers.index()
+        return not self._failed and self._layers.is_due(above_seq)
+
+    def index(self, above_seq: int) -> bool:
+        """See the port."""
+        return not self._failed and self._layers.index(above_seq)
 
     def position_at(self, seq: int) -> Position | None:
         """See the port."""

@@ -79,11 +79,19 @@ class SegmentLayers:
                 return self._indexes.layer(of, build) or table
         return table
 
-    def index(self) -> bool:
+    def is_due(self, above_seq: int) -> bool:
+        """See `drsync.ports.journal.Journal.is_index_due`."""
+        with suppress(OSError):
+            return self._has_trimmed() or self._wanted(above_seq) is not None
+        return False
+
+    def index(self, above_seq: int) -> bool:
         """See `drsync.ports.journal.Journal.index`."""
         with self._working, suppress(OSError):
-            self._forget_trimmed()
-            segment = next((s for s in list(self._shelf.segments) if self._is_wanted(s)), None)
+            if self._has_trimmed():
+                self._forget_trimmed()
+                return True
+            segment = self._wanted(above_seq)
             if segment is None:
                 return False
             of = _of(segment)
@@ -103,12 +111,20 @@ class SegmentLayers:
         """Bytes of disk that indexes take."""
         return self._indexes.held_bytes
 
+    def _has_trimmed(self) -> bool:
+        """Whether there may be index files that speak of nothing held any more."""
+        return self._indexes.held_bytes > 0 and self._first_seq != self._shelf.first_seq
+
     def _forget_trimmed(self) -> None:
-        if self._first_seq != self._shelf.first_seq:
-            self._first_seq = self._shelf.first_seq
-            numbers = {segment.number for segment in list(self._shelf.segments)}
-            self._given_up = {of for of in self._given_up if of.number in numbers}
-            self._indexes.keep(numbers)
+        self._first_seq = self._shelf.first_seq
+        numbers = {segment.number for segment in list(self._shelf.segments)}
+        self._given_up = {of for of in self._given_up if of.number in numbers}
+        self._indexes.keep(numbers)
+
+    def _wanted(self, above_seq: int) -> Segment | None:
+        """The next segment to make an index of. Raises OSError."""
+        above = [segment for segment in list(self._shelf.segments) if segment.last.seq > above_seq]
+        return next((segment for segment in above if self._is_wanted(segment)), None)
 
     def _is_wanted(self, segment: Segment) -> bool:
         return (

@@ -1,4 +1,4 @@
-"""Layers tell of any stretch of a journal what replaying its records tells, whatever became of the indexes."""
+"""Layers tell of any stretch of a journal what replaying its records tells, whatever becomes of indexes."""
 
 import errno
 import os
@@ -15,6 +15,7 @@ from typing_extensions import override
 from xxhash import xxh3_64_intdigest
 
 from drsync.adapters.segments import indexes, layers
+from drsync.adapters.segments.index_layout import decode_header
 from drsync.adapters.segments.indexes import SUFFIX, SealedLayer
 from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN, SegmentJournal
 from drsync.adapters.segments.layout import Identity
@@ -137,7 +138,7 @@ def reopened(tmp_path: Path) -> Reopen:
 def filled(journal: SegmentJournal, writer: Writer, batches: int = 100) -> None:
     writer.write(journal, batches)
     journal.sync()
-    while journal.index():
+    while journal.index(0):
         pass
 
 
@@ -158,7 +159,7 @@ def test_indexes_outlive_the_process(reopened: Reopen, monkeypatch: pytest.Monke
     writer = Writer()
     filled(reopened(), writer)
     journal = reopened()
-    assert not journal.index(), "all are there"
+    assert not journal.index(0), "all are there"
     monkeypatch.setattr(layers, "newest", None)  # nothing but the partial segment may be read now
     end = journal._shelf.segments[3].last.seq
     assert kinds(journal.layers(0, end)) == [SealedLayer] * 4
@@ -182,7 +183,7 @@ def test_any_stretch_is_what_a_replay_says_whatever_happens_to_indexes(data: st.
             writer.write(journal, 40)
             journal.sync()
         elif step == "index":
-            while journal.index():
+            while journal.index(0):
                 pass
         elif step == "cut":
             after = held[-min(data.draw(st.integers(1, 60)), len(held))]
@@ -220,7 +221,7 @@ def test_every_damaged_byte_of_an_index_is_noticed(reopened: Reopen, tmp_path: P
     end = reopened()._shelf.segments[0].last.seq
     (path,) = tmp_path.glob("*" + SUFFIX)
     sound = path.read_bytes()
-    header = indexes.decode_header(sound)
+    header = decode_header(sound)
     assert header is not None
     for at in [*range(0, header.pieces_at, 3), *range(header.pieces_at, header.length, 61)]:
         spoiled = bytearray(sound)
@@ -237,8 +238,9 @@ def test_an_index_is_made_again_when_it_is_damaged(reopened: Reopen, tmp_path: P
     path.write_bytes(b"?" * 100)
     journal = reopened()
     compare(journal, writer, 0, journal.tip.seq)
-    assert sorted(tmp_path.glob("*" + SUFFIX)) == [path, path.with_stem(f"{2:08x}")]
-    assert not journal.index(), "whoever needed them has made them"
+    assert journal.index(0), "the damaged file goes"
+    assert list(tmp_path.glob("*" + SUFFIX)) == [path.with_stem(f"{2:08x}")]
+    assert not journal.is_index_due(0), "whoever needed the others has made them"
 
 
 def test_index_files_go_with_the_segments_they_speak_of(
@@ -252,7 +254,9 @@ def test_index_files_go_with_the_segments_they_speak_of(
     held = journal.held_bytes
     journal.trim(journal._shelf.segments[2].last.seq)
     journal.sync()
-    assert not journal.index()
+    assert journal.is_index_due(0)
+    assert journal.index(0)
+    assert not journal.is_index_due(0)
     after = sorted(path.name for path in tmp_path.glob("*" + SUFFIX))
     assert after == before[1:], "the second one still speaks of a segment that is there"
     assert held - journal.held_bytes > 3 * 55_000
@@ -274,7 +278,7 @@ def test_an_index_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     journal = SegmentJournal(tmp_path, IDENTITY, 0, segment_bytes=SEGMENT_BYTES_MIN, files=NoIndexes())
     writer = Writer()
     filled(journal, writer)
-    assert journal.index() is False, "each is tried once"
+    assert journal.index(0) is False, "each is tried once"
     compare(journal, writer, 0, journal.tip.seq)
     writer.write(journal)
     journal.close()
@@ -298,7 +302,7 @@ def test_a_damaged_table_is_noticed_when_an_index_is_made_of_it(reopened: Reopen
     content = bytearray(path.read_bytes())
     content[4096 + 128 + 3] ^= 1  # the first record's offset
     path.write_bytes(content)
-    while journal.index():
+    while journal.index(0):
         pass
     with pytest.raises(FailedCopyError, match="seq 1"):
         journal.layers(0, journal.tip.seq)
