@@ -8,6 +8,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from drsync.core import group_log
@@ -118,8 +119,8 @@ class Folder:
 
     async def _fold(self) -> bool:
         """Apply what may be applied; whether the applied position moved."""
-        volumes = self._copy.volumes
         async with self.lock:
+            volumes = self._copy.volumes  # not before: a switch puts others in their place
             self._drop_stale_index()
             self._give_up_views()
             bound = self._fold_bound()
@@ -147,11 +148,12 @@ class Folder:
 
     async def _index(self) -> None:
         """Do ahead what the opening of a point would have to do first."""
-        journal, above = self._copy.journal, self._copy.volumes.applied
         for _ in range(INDEXES_A_ROUND):
-            if not journal.is_index_due(above):
-                return
-            await in_thread(lambda: journal.index(above))
+            async with self.lock:  # because a switch closes this journal
+                journal, above = self._copy.journal, self._copy.volumes.applied
+                if not journal.is_index_due(above):
+                    return
+                await in_thread(partial(journal.index, above))
 
     def _with_newest(self, durable: Durable) -> Durable:
         known = durable.charter
@@ -217,6 +219,8 @@ class Folder:
     def _trim(self) -> None:
         """Drop journal segments that nobody needs: applied, had by every member, not pinned."""
         copy = self._copy
+        if copy.is_switching:
+            return  # another journal comes in its place
         limit = copy.volumes.applied
         pinned = self._views.trim_limit
         if pinned is not None:

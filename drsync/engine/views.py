@@ -155,10 +155,12 @@ class Views:
 
         Raises:
             RefusedError: too many views, the position is not held any more, or not there yet.
+            TransientError: the copy becomes the log of a source just now.
         """
         if view_id in self._open:
             return self._open[view_id]
         copy = self._copy
+        copy.require_settled()
         if len(self._open) >= VIEWS_MAX:
             raise RefusedError(f"{VIEWS_MAX} views are open already", remedy="close one")
         if seq < copy.volumes.reached or copy.journal.position_at(seq) is None:
