@@ -268,18 +268,24 @@ class OpeningDesk:
         """What is kept aside here, and whether it can be opened."""
         forks = self._stores(member.copy.spec.id).forks(member.copy.spec)
         found = await in_thread(lambda: [forks.describe(name) for name in forks.names()])
-        return {"forks": [_fork_json(told, why_not(member, told)) for told in found]}
+        return {
+            "forks": [
+                {**_fork_json(told, why_not(member, told)), "open_as": self._open_as(member, told.name)}
+                for told in found
+            ]
+        }
+
+    def _open_as(self, member: Member, fork: str) -> str:
+        """The opening of a fork; empty: it is not open."""
+        mine = (one.opening for one in self._open.values() if one.member is member)
+        return next((opening.name for opening in mine if opening.fork == fork), "")
 
     async def discard(self, member: Member, name: str) -> Json:
         """Remove a fork for good. Raises RefusedError while it is open."""
-        for shown in self._open.values():
-            if shown.member is member and shown.opening.fork == name:
-                raise RefusedError(
-                    f"fork {name} is open as {shown.opening.name}",
-                    code="fork_open",
-                    remedy=f"drsync close {member.copy.spec.name} {shown.opening.name}",
-                )
         async with self._opening:
+            if opened := self._open_as(member, name):
+                remedy = f"drsync close {member.copy.spec.name} {opened}"
+                raise RefusedError(f"fork {name} is open as {opened}", code="fork_open", remedy=remedy)
             forks = self._stores(member.copy.spec.id).forks(member.copy.spec)
             told = await in_thread(lambda: forks.describe(name))
             await in_thread(lambda: forks.discard(name))

@@ -43,6 +43,8 @@ def list_forks(group: str) -> None:
             times = clock(one.whole("first_us")), clock(one.whole("last_us"))
             size = count(one.whole("records")), format_size(one.whole("bytes"))
             openable = "no" if one.text("why_not") else "yes"
+            if one.text("open_as"):
+                openable = f"open as {one.text('open_as')}"
             row(
                 what,
                 center,

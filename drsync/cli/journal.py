@@ -8,6 +8,7 @@ import click
 
 from drsync.adapters.api_client.doc import Json
 from drsync.cli.errors import EXIT_CODES, FAILED
+from drsync.cli.journal_records import record_options, selection, show_records
 from drsync.cli.options import Talk, json_option
 from drsync.cli.output import BAD, GOOD, console, line, print_json, row, table
 from drsync.cli.text import count, format_size, plural
@@ -29,19 +30,42 @@ def journal() -> None:
 
 
 @json_option
+@record_options
 @journal.command("show", epilog=EXIT_CODES)
 @WHERE
-def show(path: Path) -> None:
+def show(  # noqa: PLR0913  # each option narrows the list
+    *,
+    path: Path,
+    is_records: bool,
+    since: str,
+    until: str,
+    volume: str,
+    offset: str,
+    length: str,
+    kind: str,
+    limit: int,
+) -> None:
     """Segments, epochs and the last record of the journals in PATH. Quick.
 
-    PATH is the folder of a journal, or one above it: a state_dir, for example.
+    PATH is the folder of a journal or of a fork, or one above it: a state_dir, for example. With --records:
+    what was written when, and where. Times are labels of the owner that wrote them.
 
     \b
-    Example:
+    Examples:
       drsync journal show /var/lib/drsync
+      drsync journal show --records --from 14:02 --to 14:04 --volume ledger PATH
+      drsync journal show --records --volume disk --offset 4096 --json PATH
     """
     from drsync.adapters.segments.inspection import describe
 
+    wanted = selection(since=since, until=until, offset=offset, length=length, kind=kind)
+    if is_records:
+        show_records(_journals(path), wanted, volume, limit, as_json=Talk.here().as_json)
+        return
+    if any((since, until, volume, offset, kind)):
+        raise UsageError(
+            "--from, --to, --volume, --offset and --kind select records", remedy="Add --records."
+        )
     _tell({folder: describe(folder) for folder in _journals(path)})
 
 
@@ -51,7 +75,8 @@ def show(path: Path) -> None:
 def check(path: Path) -> None:
     """Read every byte of the journals in PATH and compare all hashes; ends with 1 if one is bad.
 
-    A torn last batch is normal after a crash: the agent cuts it off when it starts.
+    It names segment, byte and record of the first bad place, and says what to do: a torn end that was never
+    durable is normal after a crash, and the agent cuts it off when it starts.
 
     \b
     Example:
@@ -112,8 +137,38 @@ def _show(folder: Path, report: "JournalReport") -> None:
         bad = report.bad
         where = f"byte {count(bad.offset)} of {bad.segment}, before record {count(bad.seq)}"
         line(f"  bad at {where}: {bad.reason}", BAD)
+        line(f"  {_remedy(folder, report)}", BAD)
     if report.beyond:
         line(f"  {plural(len(report.beyond), 'segment')} beyond it: {', '.join(report.beyond)}", BAD)
+
+
+def _remedy(folder: Path, report: "JournalReport") -> str:
+    """What to do about the bad place, by what the copy calls durable."""
+    bad, hint = report.bad, _durable_hint(folder)
+    assert bad is not None
+    if hint is None and not report.beyond:
+        return f"If records from {bad.seq} on were never durable, the agent cuts them off when it starts."
+    if hint is not None and hint < bad.seq:
+        return (
+            f"Records up to {hint} were durable, so this is a torn end: the agent cuts it off when it starts."
+        )
+    return (
+        f"Records from {bad.seq} on are damaged here. Change nothing in this folder. Other centers have "
+        "them: let the group run from one, and replace this copy (docs/operations/night-shift.md)."
+    )
+
+
+def _durable_hint(folder: Path) -> int | None:
+    """The position that the copy beside the journal called durable; None: not told."""
+    from drsync.adapters.segments.superblock import SuperblockFiles
+    from drsync.engine.copy import Durable
+    from drsync.model.errors import DrsyncError
+
+    try:
+        raw = SuperblockFiles(folder.parent).load()
+        return Durable.decode(raw).durable_hint if raw is not None else None
+    except (DrsyncError, ValueError, TypeError):
+        return None
 
 
 def _json(folder: Path, report: "JournalReport") -> Json:
@@ -123,7 +178,7 @@ def _json(folder: Path, report: "JournalReport") -> Json:
         "tip": {"epoch": tip.epoch, "seq": tip.seq, "chain": tip.chain.hex()},
         "runs": [_run_json(run) for run in report.runs],
         "segments": [_segment_json(segment) for segment in report.segments],
-        "bad": asdict(bad) if bad is not None else None,
+        "bad": {**asdict(bad), "remedy": _remedy(folder, report)} if bad is not None else None,
         "beyond": list(report.beyond),
     }
 

@@ -8,7 +8,7 @@ from drsync.coordinator.sessions import SessionTable
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.epoch import Epoch
-from drsync.model.errors import UsageError
+from drsync.model.errors import RefusedError, UsageError
 from drsync.model.position import Loss
 
 Json = dict[str, object]
@@ -47,6 +47,9 @@ class Forks:
                 f"{center} has no fork {name[:64]} of {charter.group.name}; there are: {held}",
                 code="unknown_fork",
             )
+        if opened := known[name].get("open_as"):
+            remedy = f"drsync close {charter.group.name} {opened}"
+            raise RefusedError(f"fork {name} is open as {opened}", code="fork_open", remedy=remedy)
         records, by = known[name].get("records"), form.actor or "nobody"
         text = f"fork {name} at {center}, {records} records, is to be discarded (says {by}): {form.reason}"
         self._journal.about(charter, "fork_discarding", text, center)

@@ -212,3 +212,8 @@ async def test_the_status_tells_what_is_open_and_what_was_given_up(
     assert "orders: point-1234 is open at remote until" in words
     assert "orders: opening audit at remote, record 1,234: given up at" in words
     assert "too much was written" in words
+
+
+async def test_names_with_signs_arrive_as_they_are(drsync: Drsync, coordinator: FakeCoordinator) -> None:
+    await drsync("close", "orders", "fork-1.0-8:a b%41")
+    assert coordinator.asked[0][1] == f"{OPENINGS}/fork-1.0-8:a b%41/close"

@@ -163,6 +163,10 @@ async def test_a_fork_is_discarded_with_a_reason_that_is_on_record_first(world: 
     await world.post(path, {"at": A}, 400)
     await world.post(path, {"at": A, "reason": ""}, 400)
     await world.post(path, {"at": C, "reason": "seen"}, 404)
+    world.centers.forks[A] = [fork | {"open_as": "mine"}]
+    assert "open as mine" in str(await world.post(path, {"at": A, "reason": "seen"}, 409))
+    assert await events(world) == []
+    world.centers.forks[A] = [fork]
     world.centers.fails.add("fork.discard")
     await world.post(path, {"at": A, "reason": "seen", "actor": "li"}, 409)
     assert [kind for kind, _ in await events(world)] == ["fork_discarding"]

@@ -76,7 +76,7 @@ class ApiClient:
         try:
             async with self._session.request(
                 method,
-                self._base.joinpath(path.lstrip("/")),
+                self._base.joinpath(path.lstrip("/"), encoded=True),  # by `quote`
                 params=query,
                 json=body,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
