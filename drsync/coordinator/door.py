@@ -48,7 +48,12 @@ class Door:
         if link.kind is not LinkKind.CONTROL:
             link.close("the coordinator takes control links only")
             return
-        self._spawn(self._serve(link))
+        work = self._serve(link)
+        try:
+            self._spawn(work)
+        except RuntimeError:  # as an asyncio.TaskGroup says that ends: the process is about to
+            work.close()
+            link.close("the coordinator is stopping")
 
     async def _serve(self, link: Link) -> None:
         line: list[Endpoint] = []

@@ -7,6 +7,7 @@ import structlog
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.epoch import NEVER, Epoch
+from drsync.model.errors import TransientError
 from drsync.model.operation import Event
 from drsync.ports.evidence import Evidence
 
@@ -32,8 +33,11 @@ class Journal:
         self._log: Log = structlog.get_logger() if log is None else log
 
     def event(self, kind: str, text: str, *, group: str = "", center: str = "", epoch: Epoch = NEVER) -> None:
-        """Keep it and log it."""
-        self._evidence.record(Event(kind, text, group, center, epoch))
+        """Keep it and log it. What cannot be kept (a full disk) is logged all the same, and stops nobody."""
+        try:
+            self._evidence.record(Event(kind, text, group, center, epoch))
+        except TransientError as error:
+            self._log.error("event_not_kept", group=group, center=center, reason=f"{kind}: {error}")
         self._log.info(kind, group=group, center=center, epoch=epochs.show(epoch), reason=text)
 
     def about(self, charter: Charter, kind: str, text: str, center: str = "") -> None:
