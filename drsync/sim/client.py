@@ -18,8 +18,10 @@ from drsync.sim.timeline import Timeline
 SLOT = 512  # bytes, because a sector is the least that a disk writes at once
 ZERO_RATE = 0.05  # of the writes
 FUA_RATE = 0.05
+FAR_RATE = 0.2  # of the reads, from anywhere
 FLUSH_RATE = 0.1  # of all operations
 READ_RATE = 0.25
+READ_MAX = 4  # slots, because a read may reach from written ranges into others
 BATCH_MAX = 4  # writes that are submitted together
 PENDING_MAX = 64  # because a queue has a depth
 
@@ -170,12 +172,15 @@ class Application:
 
     def _read(self, export: Export) -> None:
         device = export.device
-        slot = self._dice.randrange(self._slots)
-        target = bytearray(SLOT)
+        room = device.size // SLOT  # all of it: what nobody wrote is zeros
+        slot = self._dice.randrange(room if self._dice.random() < FAR_RATE else self._slots)
+        target = bytearray(SLOT * min(self._dice.randint(1, READ_MAX), room - slot))
         if device.read_into(slot * SLOT, memoryview(target)) == 0:
             commit = device.engine.log.commit
             now = self._timeline.now
-            self._ledger.was_read(export.epoch, commit, slot, value_of(target), export.center, now)
+            for at in range(0, len(target), SLOT):
+                value = value_of(target[at : at + SLOT])
+                self._ledger.was_read(export.epoch, commit, slot + at // SLOT, value, export.center, now)
 
     # --- Completion
 

@@ -5,6 +5,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from typing_extensions import override
 
@@ -23,7 +24,7 @@ from drsync.sim.killed import Killed
 from drsync.sim.network import Network
 from drsync.sim.process import Process
 from drsync.sim.service import Service, StoppedError, Tell, as_the_unit_says, end_with, nobody
-from drsync.sim.store_disk import Kept, Moment, StoreDisk
+from drsync.sim.store_disk import AtCommit, Kept, Moment, StoreDisk
 from drsync.sim.transport import SimTransport
 
 EVENTS_MAX = 1000  # because an answer has no more
@@ -150,11 +151,41 @@ class SimCoordinator(Service):
             nonlocal done
             done += now is Moment.BEFORE
             if done >= first + count:
-                self.disk.charters.at_commit = None
+                self.disk.charters.relieve(at_commit)
             elif done >= first and now is moment:
                 raise sqlite3.OperationalError("disk I/O error")
 
-        self.disk.charters.at_commit = at_commit
+        self.disk.charters.trouble(at_commit)
+
+    def fill_disk(self, seconds: float) -> None:
+        """There is no room for anything for a while."""
+
+        def at_commit(now: Moment) -> None:
+            if now is Moment.BEFORE:
+                raise sqlite3.OperationalError("database or disk is full")
+
+        self._trouble_for(seconds, at_commit)
+
+    def slow_disk(self, seconds: float, commit_s: float) -> None:
+        """Each commit takes some time for a while; its process stands still meanwhile."""
+
+        def at_commit(now: Moment) -> None:
+            process = self.process
+            if now is Moment.AFTER and process is not None:
+                process.stop("disk")
+                self.host.timeline.after(commit_s, lambda: process.resume("disk"))
+
+        self._trouble_for(seconds, at_commit)
+
+    def relieve(self) -> None:
+        """Nothing is wrong with its disk any more, and nothing will happen to it after some command."""
+        self.crash_after_command = None
+        self.disk.relieve()
+
+    def _trouble_for(self, seconds: float, at_commit: AtCommit) -> None:
+        for place in (self.disk.charters, self.disk.history):
+            place.trouble(at_commit)
+            self.host.timeline.after(seconds, partial(place.relieve, at_commit))
 
     def _performed(self, _group_id: str, command: Command) -> None:
         self.commands += 1

@@ -121,7 +121,7 @@ class Coverage:
         self.met[f"{kind} {name}"] += 1
 
     def _heard(self, who: str, event: str, why: str) -> None:
-        if who == "person":
+        if who == "person" and event == "helps":
             self.met["a person is needed after calm"] += 1
         if event in EVENTS:
             self.met[EVENTS[event]] += 1

@@ -13,6 +13,18 @@ from drsync.sim.disk_nodes import PAGE, Directory, File
 
 Moment = Literal["before", "within", "after"]
 
+NOTHING, EVERYTHING, MOST, ANY = (0.0, 0.0), (1.0, 1.0), (0.8, 1.0), (0.0, 1.0)
+CUTS: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = (
+    (NOTHING, NOTHING),  # everything was written back in time
+    (EVERYTHING, EVERYTHING),
+    (MOST, MOST),
+    (ANY, ANY),
+    (ANY, NOTHING),  # content without names: a file system that writes its directories last
+    (NOTHING, ANY),  # names without content: one that writes its journal first
+)
+"""Kinds of power cuts: chances of an unsynced change of a directory, and of a file, to be hit. As likely."""
+WORK_CALLS = 3  # disk calls in the work of a thread, because a sync of a journal makes about so many
+
 
 @dataclass(slots=True)
 class Faults:
@@ -30,6 +42,9 @@ class Faults:
         flipped_read: one bit is wrong, this time.
         stall: a call takes `stall_s`.
         stall_s: the shortest and the longest, in seconds.
+        hang: work in a thread takes `hang_s`, while the process goes on beside it.
+        hang_s: the shortest and the longest, in seconds.
+        hangs_left: how often that may still happen.
         seen: what happened, oldest first, as text.
         damaged: paths that hold other bytes than were written.
     """
@@ -45,6 +60,9 @@ class Faults:
     flipped_read: float = 0.0
     stall: float = 0.0
     stall_s: tuple[float, float] = (0.1, 30.0)
+    hang: float = 0.0
+    hang_s: tuple[float, float] = (1.0, 30.0)
+    hangs_left: int = 1
     seen: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -81,8 +99,9 @@ class Disk:
     Attributes:
         root: the directory ``/``.
         capacity: bytes, or None for more than anybody needs.
-        faults: what goes wrong, or None.
-        loss: the least and the greatest chance of an unsynced change to be hit in a power cut.
+        troubles: everything that goes wrong, each until somebody ends it.
+        loss: the least and the greatest chance of an unsynced change to be hit in a power cut; None: one of
+            `CUTS`, each time.
         calls: how many of each kind there were.
         doom: the call from now that ends the process that makes it, and when in it.
         users: processes that have files on it.
@@ -91,11 +110,39 @@ class Disk:
     def __init__(self, capacity: int | None = None) -> None:
         self.root = Directory()
         self.capacity = capacity
-        self.faults: Faults | None = None
-        self.loss = (0.8, 1.0)
+        self.troubles: list[Faults] = []
+        self.loss: tuple[float, float] | None = None
         self.calls: Counter[str] = Counter()
         self.doom: tuple[int, Moment] | None = None
         self.users: list[User] = []
+
+    @property
+    def faults(self) -> Faults | None:
+        """What goes wrong, the newest of it; setting it ends everything else."""
+        return self.troubles[-1] if self.troubles else None
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        self.troubles = [] if faults is None else [faults]
+
+    def trouble(self, faults: Faults) -> None:
+        """Something more goes wrong, until `relieve`."""
+        self.troubles.append(faults)
+
+    def relieve(self, faults: Faults) -> None:
+        """This is over; what else goes wrong goes on. Without effect when it is over already."""
+        self.troubles = [one for one in self.troubles if one is not faults]
+
+    def late_s(self) -> float:
+        """By how many seconds the work of a thread is late now; its process goes on meanwhile."""
+        late = 0.0
+        for faults in self.troubles:
+            if faults.happens(faults.stall * WORK_CALLS, "", "late work"):
+                late += faults.dice.uniform(*faults.stall_s)
+            if faults.hangs_left and faults.happens(faults.hang, "", "hung work"):
+                faults.hangs_left -= 1
+                late += faults.dice.uniform(*faults.hang_s)
+        return late
 
     def die_at(self, number: int, moment: Moment = "before") -> None:
         """The `number`-th call from now (from 1) that changes or syncs something ends its process."""
@@ -117,11 +164,19 @@ class Disk:
         """
         for user in list(self.users):
             user.die()
-        chance = dice.uniform(*self.loss)
+        of_names, of_content = self._chances(dice)
         for _, directory in self._directories():
-            directory.lose(dice, chance)
+            directory.lose(dice, of_names)
         for _, file in self.files():
-            file.lose(dice, chance)
+            file.lose(dice, of_content)
+
+    def _chances(self, dice: random.Random) -> tuple[float, float]:
+        """Of an unsynced change of a directory, and of a file, to be hit in this power cut."""
+        if self.loss is not None:
+            chance = dice.uniform(*self.loss)
+            return chance, chance
+        names, content = dice.choice(CUTS)
+        return dice.uniform(*names), dice.uniform(*content)
 
     def snapshot(self) -> Directory:
         """What is on it, with what is not durable yet. Cheap, and as often restored as wanted."""
@@ -145,10 +200,12 @@ class Disk:
     @property
     def is_damaged(self) -> bool:
         """Whether it holds, or may be about to hold, other bytes than were written."""
-        faults = self.faults
-        if faults is not None and (faults.misdirected or faults.flipped_read):
-            return True
-        return any(file.is_damaged for _, file in self.files())
+        return self.is_lying or any(file.is_damaged for _, file in self.files())
+
+    @property
+    def is_lying(self) -> bool:
+        """Whether it writes to wrong places or reads wrongly."""
+        return any(faults.misdirected or faults.flipped_read for faults in self.troubles)
 
     def room(self) -> int | None:
         """Free pages; None for as many as anybody wants."""

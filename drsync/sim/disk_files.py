@@ -122,7 +122,7 @@ class DiskFiles:
         node = handle.node
         if not handle.can_write or not isinstance(node, File):
             raise refused(errno.EBADF, handle.path)
-        if disk.doom is None and disk.faults is None and disk.capacity is None:
+        if disk.doom is None and not disk.troubles and disk.capacity is None:
             node.write(offset, data)
             return len(data)
         moment = disk.doomed()
@@ -144,16 +144,16 @@ class DiskFiles:
         node = handle.node
         if not isinstance(node, File):
             raise refused(errno.EISDIR, handle.path)
-        faults = disk.faults
-        if faults is not None:
+        for faults in disk.troubles:
             self._stall(faults, handle.path)
             if faults.happens(faults.read_error, handle.path, "read error"):
                 raise refused(errno.EIO, handle.path)
         done = 0
         for target in targets:
             done += node.read(offset + done, memoryview(target))
-        if faults is not None and done and faults.happens(faults.flipped_read, handle.path, "flipped read"):
-            _flip(targets, faults.dice.randrange(done), faults.dice.randrange(8))
+        for faults in disk.troubles:
+            if done and faults.happens(faults.flipped_read, handle.path, "flipped read"):
+                _flip(targets, faults.dice.randrange(done), faults.dice.randrange(8))
         return done
 
     def seek(self, fd: int, offset: int, whence: int) -> int:
@@ -285,8 +285,7 @@ class DiskFiles:
         moment = self._disk.doomed()
         if moment == "before":
             self._end()
-        faults = self._disk.faults
-        if faults is not None:
+        for faults in self._disk.troubles:
             self._stall(faults, path)
             if faults.happens(faults.write_error, path, f"{call} error"):
                 raise refused(errno.EIO, path)
@@ -301,8 +300,7 @@ class DiskFiles:
         moment = disk.doomed()
         if moment == "before":
             self._end()
-        faults = disk.faults
-        if faults is not None:
+        for faults in disk.troubles:
             self._stall(faults, handle.path)
             if faults.fails_sync(handle.path):
                 if isinstance(handle.node, File):
@@ -326,8 +324,7 @@ class DiskFiles:
             if not fit:
                 raise refused(errno.ENOSPC, path)
             data = data[:fit]
-        faults = self._disk.faults
-        if faults is not None:
+        for faults in self._disk.troubles:
             self._stall(faults, path)
             if faults.happens(faults.write_error, path, "write error"):
                 file.write(offset, data[: faults.dice.randrange(len(data) + 1)])

@@ -27,6 +27,8 @@ FULL_ROOM = 96 << 10  # bytes left on a disk that fills up
 DRIFT = (0.995, 1.005)  # because leases allow for one part in a hundred
 WALL_JUMP_S = 3600.0
 AFTER_SUSPEND_S = 5.0  # because the first heartbeat after it ends what a clock that stood still allowed
+HUNG_S = 12.0  # beyond the lease, because a disk path that fails over needs about that long
+HANGS = (1, 1, 3, 20)  # calls that hang one after the other
 NEAR_DEATH_CALLS = 60  # because that many file calls reach into every procedure
 
 
@@ -70,18 +72,18 @@ def lossy(world: "World") -> str:
     """A line has to send a lot again."""
     one, other = world.dice.sample(world.places, 2)
     line = world.network.line(one, other)
-    line.loss = world.dice.choice((0.05, 0.3))
-    world.later(world.dice.uniform(*LONG_S), lambda: setattr(line, "loss", 0.0))
-    return f"the line from {one} to {other} loses {line.loss:.0%}"
+    loss = world.dice.choice((0.05, 0.3))
+    world.hold(line.losing, loss, world.dice.uniform(*LONG_S))
+    return f"the line from {one} to {other} loses {loss:.0%}"
 
 
 def slow_line(world: "World") -> str:
     """A line becomes far slower than the application writes."""
     one, other = world.dice.sample(world.places, 2)
     line = world.network.line(one, other)
-    line.rate = world.dice.choice(SLOW_RATES)
-    world.later(world.dice.uniform(*LONG_S), lambda: world.lay_line(one, other))
-    return f"the line from {one} to {other} takes {line.rate:.0f} bytes a second"
+    rate = world.dice.choice(SLOW_RATES)
+    world.hold(line.slowed, rate, world.dice.uniform(*LONG_S))
+    return f"the line from {one} to {other} takes {rate:.0f} bytes a second"
 
 
 def reset(world: "World") -> str:
@@ -120,8 +122,9 @@ def stop_agent(world: "World") -> str:
     if process is None or not agent.is_alive:
         return ""
     seconds = world.dice.uniform(*CUT_S)
-    process.stop("signal")
-    world.later(seconds, lambda: process.resume("signal"))
+    why = f"signal {world.timeline.number()}"  # whoever stops it once more lets it go on later
+    process.stop(why)
+    world.later(seconds, lambda: process.resume(why))
     return f"the agent of {agent.name} stands still for {seconds:.1f} s"
 
 
@@ -212,9 +215,22 @@ def stalling_disk(world: "World") -> str:
     """A disk answers late now and then."""
     name = world.owner_or_any()
     disk = world.hosts[name].disk
-    disk.faults = Faults(world.dice, stall=0.02, stall_s=(0.05, 3.0))
-    world.later(world.dice.uniform(*LONG_S), lambda: setattr(disk, "faults", None))
+    faults = Faults(world.dice, stall=0.02, stall_s=(0.05, 3.0))
+    disk.trouble(faults)
+    world.later(world.dice.uniform(*LONG_S), lambda: disk.relieve(faults))
     return f"the disk of {name} stalls"
+
+
+def hung_call(world: "World") -> str:
+    """A call, or each for a while, takes longer than lease and patience; what waits for none goes on."""
+    name = world.owner_or_any()
+    disk = world.hosts[name].disk
+    dice, policy = world.dice, world.character.group.policy
+    shortest = max(policy.lease_s, policy.sync_timeout_s) * 1.1
+    faults = Faults(dice, hang=1.0, hang_s=(shortest, shortest + HUNG_S), hangs_left=dice.choice(HANGS))
+    disk.trouble(faults)
+    world.later(dice.uniform(*CUT_S), lambda: disk.relieve(faults))
+    return f"a call of the disk of {name} hangs" + (" and others" if faults.hangs_left > 1 else "")
 
 
 def broken_disk(world: "World") -> str:
@@ -226,7 +242,7 @@ def broken_disk(world: "World") -> str:
     kind = dice.choice(("write_error", "sync_error", "read_error"))
     faults = Faults(dice)
     setattr(faults, kind, 0.3)
-    world.hosts[name].disk.faults = faults
+    world.hosts[name].disk.trouble(faults)
     world.replace_disk_later(name, dice.uniform(*CUT_S))
     return f"the disk of {name} fails ({kind}) and will be replaced"
 
@@ -240,7 +256,7 @@ def lying_disk(world: "World") -> str:
     kind = world.dice.choice(("misdirected", "flipped_read"))
     setattr(faults, kind, 0.1)
     world.harmed.add(name)
-    world.hosts[name].disk.faults = faults
+    world.hosts[name].disk.trouble(faults)
     seconds = world.dice.uniform(*CUT_S)
     world.replace_disk_later(name, seconds)
     return f"the disk of {name} lies ({kind.replace('_', ' ')}) for {seconds:.1f} s, then it is replaced"
@@ -365,6 +381,7 @@ FAULTS: dict[str, tuple[Fault, float]] = {
     "wall_jump": (wall_jump, 1),
     "full_disk": (full_disk, 2),
     "stalling_disk": (stalling_disk, 3),
+    "hung_call": (hung_call, 4),
     "broken_disk": (broken_disk, 2),
     "rot": (rot, 2),
     "lost_disk": (lost_disk, 2),
@@ -377,6 +394,12 @@ FAULTS: dict[str, tuple[Fault, float]] = {
     "store_restored": (store_restored, 2),
     "lose_store": (lose_store, 1),
     "city_lost": (city_lost, 0.3),
+    "coordinator_loses_power": (store_faults.lose_power, 3),
+    "stop_coordinator": (store_faults.stand_still, 3),
+    "suspend_coordinator": (store_faults.suspend, 2),
+    "full_store": (store_faults.fill, 3),
+    "slow_store": (store_faults.slow_down, 3),
+    "coordinator_struck_in_a_procedure": (store_faults.strike_in_a_procedure, 5),
     "burst": (burst, 2),
 }
 """Name -> what it does, and its usual weight."""
@@ -387,6 +410,10 @@ ORDERS: dict[str, tuple[Fault, float]] = {
     "drill": (drill, 2),
 }
 """What people ask for."""
+
+
+AT_FOUNDING = tuple(sorted({*FAULTS} - {"store_backup", "store_restored", "lose_store", "city_lost"}))
+"""What may happen while a group is founded: all but what leaves a group that never was to a person."""
 
 
 def usual() -> dict[str, float]:

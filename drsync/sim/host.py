@@ -43,6 +43,8 @@ class Host:
         self._shown = dice.uniform(0, BOOT_MAX_S)
         self._wall_us = WALL_START_US
         self._resume: Entry | None = None
+        self._resumes_at = 0.0
+        self._rate_awake = 1.0
         self._is_suspended = False
         self.boot_id = ""
         self._new_boot()
@@ -67,7 +69,10 @@ class Host:
         return self._wall_us + int(self.timeline.now * 1e6) + jumps
 
     def set_rate(self, rate: float) -> None:
-        """From now on its clock drifts."""
+        """From now on its clock drifts; while it stands still, when it goes on."""
+        if self._is_suspended and rate:
+            self._rate_awake = rate
+            return
         self._shown, self._since = self.boottime(), self.timeline.now
         self.rate = rate
 
@@ -78,9 +83,10 @@ class Host:
     def thread_delay(self) -> float:
         """See `Machine`."""
         dice = self._dice
+        late_s = self.disk.late_s()
         if dice.random() < self.stall_rate:
-            return dice.uniform(THREAD_HIGH_S, STALL_S)
-        return dice.uniform(THREAD_LOW_S, THREAD_HIGH_S)
+            return late_s + dice.uniform(THREAD_HIGH_S, STALL_S)
+        return late_s + dice.uniform(THREAD_LOW_S, THREAD_HIGH_S)
 
     # --- processes and power
 
@@ -95,9 +101,14 @@ class Host:
         return made
 
     def files(self, process: Process) -> DiskFiles:
-        """The disk as a process uses it: it stands still while the disk stalls, and may die in a call."""
+        """The disk as a process uses it: it stands still while the disk stalls, and may die in a call.
+
+        A thread of it that stalls was late before it began (`thread_delay`): it makes nobody else wait.
+        """
 
         def stalled(seconds: float) -> None:
+            if process.is_in_thread:
+                return
             process.stop("disk")
             self.timeline.after(seconds, lambda: process.resume("disk"))
 
@@ -106,21 +117,31 @@ class Host:
         return files
 
     def suspend(self, seconds: float, *, counts: bool) -> None:
-        """The machine stands still; `counts`: whether its boottime goes on meanwhile, as it should."""
-        if not self.is_up or self._is_suspended:
+        """The machine stands still; `counts`: whether its boottime goes on meanwhile, as it should.
+
+        Who suspends it once more may prolong that, not shorten it.
+        """
+        if not self.is_up:
             return
-        self._is_suspended = True
-        rate = self.rate
+        if not self._is_suspended:
+            self._is_suspended = True
+            self._rate_awake = self.rate
+            for process in self.processes:
+                process.stop("suspended")
         if not counts:
             self.set_rate(0.0)
-        for process in self.processes:
-            process.stop("suspended")
-        self._resume = self.timeline.after(seconds, lambda: self._wake(rate))
+        until = self.timeline.now + seconds
+        if self._resume is not None:
+            if until <= self._resumes_at:
+                return
+            self._resume.cancel()
+        self._resumes_at = until
+        self._resume = self.timeline.after(seconds, self._wake)
 
-    def _wake(self, rate: float) -> None:
+    def _wake(self) -> None:
         self._is_suspended = False
         self._resume = None
-        self.set_rate(rate)
+        self.set_rate(self._rate_awake)
         for process in list(self.processes):
             process.resume("suspended")
 
@@ -131,7 +152,7 @@ class Host:
         self.is_up = False
         if self._resume is not None:
             self._resume.cancel()
-            self._wake(self.rate or 1.0)
+            self._wake()
         for process in list(self.processes):
             process.kill()
         self.disk.power_cut(self._dice)

@@ -64,7 +64,7 @@ class Network:
     def mend_all(self) -> None:
         """Every line passes again and loses nothing."""
         for source, target in sorted(self.lines):
-            self.lines[source, target].loss = 0.0
+            self.lines[source, target].mend()
             self.mend(source, target)
 
     def reset(self, one: str, other: str) -> None:
@@ -102,9 +102,10 @@ class Network:
         """Seconds that some bytes need from place to place now."""
         line, dice = self.line(source, target), self.dice
         delay = line.latency + line.jitter * dice.random()
-        if line.loss and dice.random() < line.loss:
+        loss, rate = line.loss_now, line.rate_now
+        if loss and dice.random() < loss:
             delay += RETRANSMIT_S * 2 ** dice.randrange(3)
-        return delay + (size / line.rate if line.rate else 0.0)
+        return delay + (size / rate if rate else 0.0)
 
     def pair(
         self, one: Process, me: str, other: Process, peer: str, kind: LinkKind

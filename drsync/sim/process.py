@@ -177,6 +177,7 @@ class Process:
         life: what it is doing.
         troubles: exceptions that nothing in it handled: bugs.
         at_end: called once when it dies, whatever the reason.
+        is_in_thread: whether what runs now is the work of a thread of it.
     """
 
     def __init__(self, machine: Machine, name: str) -> None:
@@ -186,6 +187,7 @@ class Process:
         self.life = Life.RUNNING
         self.troubles: list[str] = []
         self.at_end: list[Callable[[], None]] = []
+        self.is_in_thread = False
         self._timeline = machine.timeline
         self._parked: deque[Callable[[], None]] = deque()
         self._tasks: dict[int, _Task[object]] = {}
@@ -354,6 +356,7 @@ class Process:
                 return
             self._threads.pop(number, None)
             try:
+                self.is_in_thread = True
                 result = func(*args)
             except Killed:
                 self.kill()
@@ -363,6 +366,8 @@ class Process:
             else:
                 if not future.cancelled():
                     future.set_result(result)
+            finally:
+                self.is_in_thread = False
 
         self._timeline.after(self.machine.thread_delay(), work)
         return future

@@ -30,6 +30,10 @@ LEFT_OUT_RATE = 0.2  # of the runs are mended but for one member
 POLL_S = 0.037  # because what comes every so many tenths of a second must not always be under way then
 REST_S = 12.0  # because what is under way arrives within a retransmission, and is compared then
 BEGIN_S = 20.0  # because a group that nobody disturbs serves within seconds
+FOUNDING_RATE = 0.3  # of the groups are disturbed while they are founded
+FOUNDING_S = (0.6, 8.0)  # for so long
+FOUNDING_EVERY_S = 0.6  # between faults then, because a founding takes seconds
+FOUNDED_S = 90.0  # because patience and back-off have to pass in it
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class Outcome:
 
     Attributes:
         failure: None if every promise was kept.
+        undecided: why the charter's history could not be checked (INV-07); empty if it was.
         lines: the last that happened.
         met: situations (`sim.coverage`) and how often.
     """
@@ -50,6 +55,7 @@ class Outcome:
     lost: int = 0
     faults: int = 0
     fingerprint: int = 0
+    undecided: str = ""
     failure: ViolationError | None = None
     lines: list[str] = field(default_factory=list)
     met: dict[str, int] = field(default_factory=dict)
@@ -104,6 +110,7 @@ class Run:
         outcome.openings = world.ledger.openings
         outcome.lost = world.ledger.lost
         outcome.faults = self.struck
+        outcome.undecided = self.watch.register.undecided
         outcome.fingerprint = world.trace.fingerprint
         outcome.lines = list(world.trace.lines)
         outcome.met = self.coverage.end()
@@ -121,9 +128,36 @@ class Run:
         self.play.begin()
         world.timeline.soon(self._look)
         world.timeline.soon(self._look_at_images)
-        if not self._pass_until(BEGIN_S, self._is_in_sync):
+        founding = world.new_dice("founding")
+        if founding.random() < FOUNDING_RATE:
+            self._disturb_founding(founding.uniform(*FOUNDING_S))
+        elif not self._pass_until(BEGIN_S, self._is_in_sync):
             raise ViolationError("INV-18", "a group that nobody disturbed is not served")
         self.watch.limits.remember()
+
+    def _disturb_founding(self, seconds: float) -> None:
+        """Faults from the first moment; then it must come to be by itself."""
+        world = self.world
+        world.trace.say("world", "the founding is disturbed")
+        end = world.timeline.now + seconds
+        while world.timeline.now < end:
+            self._pass(self._wait(FOUNDING_EVERY_S))
+            name = world.dice.choice(faults.AT_FOUNDING)
+            self._do("fault", name, faults.FAULTS[name][0])
+        world.mend_all()
+        world.trace.say("world", "the founding is not disturbed any more")
+        self._person_at = world.timeline.now + PERSON_S
+        if not self._pass_until(FOUNDED_S, self._is_founded):
+            raise ViolationError(
+                "INV-18", f"a group whose founding was disturbed is not served: {self._why_not()}"
+            )
+
+    def _is_founded(self) -> bool:
+        world = self.world
+        world.keep_up()
+        self._have_somebody_look()
+        is_there = all(agent.is_alive and agent.members() for agent in world.agents.values())
+        return is_there and (self._is_in_sync() or self._has_converged())
 
     def _break(self) -> None:
         world = self.world
@@ -157,9 +191,7 @@ class Run:
         while world.timeline.now < end:
             self._pass(1.0)
             world.keep_up()
-            if world.timeline.now >= self._person_at:
-                self._person_at = world.timeline.now + PERSON_S
-                self._decide()
+            self._have_somebody_look()
             if not self._has_converged():
                 settled_since = None
             elif settled_since is None:
@@ -285,11 +317,13 @@ class Run:
         low, high = min(tips.values()), max(tips.values())
         return f"logs end at {tips}" if high - low > LAG_MAX else ""
 
-    def _decide(self) -> None:
-        """What a person does who sees that it does not mend by itself."""
-        if self._has_converged():
+    def _have_somebody_look(self) -> None:
+        """What a person does from time to time who sees that it does not mend by itself."""
+        if self.world.timeline.now < self._person_at:
             return
-        self.world.person(self._why_not())
+        self._person_at = self.world.timeline.now + PERSON_S
+        if not self._has_converged():
+            self.world.person.look(self._why_not())
 
     def _rest(self) -> None:
         """Nobody writes any more, and everything that is on its way arrives."""

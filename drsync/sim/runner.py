@@ -39,7 +39,7 @@ class Failure(TypedDict):
 
 
 class _Counts(TypedDict):
-    """What was done and found."""
+    """What was done and found. `undecided`: seeds whose history of charters was too large to be checked."""
 
     events: int
     virtual_s: float
@@ -47,6 +47,7 @@ class _Counts(TypedDict):
     openings: int
     lost: int
     faults: int
+    undecided: int
     fingerprint: str
     met: dict[str, int]
     failures: list[Failure]
@@ -75,6 +76,7 @@ def _nothing() -> _Counts:
         openings=0,
         lost=0,
         faults=0,
+        undecided=0,
         fingerprint="",
         met={},
         failures=[],
@@ -153,6 +155,7 @@ def run_seeds(  # noqa: PLR0913  # each says one thing about the series
         report["openings"] += one["openings"]
         report["lost"] += one["lost"]
         report["faults"] += one["faults"]
+        report["undecided"] += one["undecided"]
         for situation in one["met"]:
             report["met"][situation] = report["met"].get(situation, 0) + 1
         report["failures"] += one["failures"]
@@ -187,6 +190,7 @@ def _run_daemons(report: SeedReport, mutant: str | None, broken_s: float) -> Non
     report["openings"] += outcome.openings
     report["lost"] += outcome.lost
     report["faults"] += outcome.faults
+    report["undecided"] += bool(outcome.undecided)
     report["fingerprint"] += f"{outcome.fingerprint:08x}"
     report["met"] = outcome.met
     found = outcome.failure

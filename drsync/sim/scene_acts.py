@@ -37,6 +37,7 @@ FOLD_CALLS = (1, 16)  # because a fold and the note before it are so many
 NOTED_S = 2.0  # because within that what is durable is noted to be so
 ROT_AT = (5000, 9000)  # bytes into a segment, because there are records early
 ROT_BYTES, ROT_STEP = 1024, 32  # because a header is among them then
+SLOW_RATE = 150_000.0  # bytes a second, because that is a little more than the application writes
 CALM_RATE = 6.0  # because an application that waits for too many writes reads no more
 BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
 ALONE_S = (0.5, 3.0)  # that somebody may go on alone
@@ -255,10 +256,11 @@ def slow_mate(world: "World", dice: random.Random, owner: str, mate: str) -> Sce
     yield from while_cut(world, lines_between([owner], [mate]), until(lambda: is_dropped(world, mate)))
     world.application.rate *= 6
     line = world.network.line(owner, mate)
-    line.rate = 150_000.0
+    line.slowed.append(SLOW_RATE)
     yield from until(lambda: not is_dropped(world, mate))
     world.application.rate /= 6
-    world.lay_line(owner, mate)
+    if SLOW_RATE in line.slowed:
+        line.slowed.remove(SLOW_RATE)
     yield dice.uniform(*ALONE_S)
 
 
@@ -311,9 +313,10 @@ def lying_sync(world: "World", dice: random.Random, _owner: str, mate: str) -> S
     if not world.may_harm(mate):
         return
     disk = world.hosts[mate].disk
-    disk.faults = Faults(dice, sync_error=0.5)
+    faults = Faults(dice, sync_error=0.5)
+    disk.trouble(faults)
     yield dice.uniform(*ALONE_S)
-    disk.faults = None
+    disk.relieve(faults)
     yield dice.uniform(*ALONE_S)
     world.crash(mate)
     yield from until(lambda: world.hosts[mate].is_up)

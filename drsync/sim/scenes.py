@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from drsync.sim.world import World
 
 SCENE_RATE = 0.8  # of the seeds have a scene
-FAULT_EVERY_S = 6.0  # between other faults, because a scene that is broken into shows nothing
+FAULT_EVERY_S = 6.0  # between other faults, because a scene that is broken into often shows nothing
+ALONE_RATE = 0.5  # of the scenes; beside the others faults are as thick as in worlds without one
 LEASE_MAX_S = 2.0  # because a scene waits for leases again and again
 DETECT_S = 0.5  # beyond the lease
 ANTI_FLAP_S = 20.0
@@ -42,7 +43,7 @@ class Play:
         self._scene: Scene | None = None
         self.name = self._dice.choice(sorted(SCENES)) if self._dice.random() < SCENE_RATE else ""
         if self.name:
-            _suit(world, self.name)
+            _suit(world, self.name, is_alone=self._dice.random() < ALONE_RATE)
 
     def begin(self) -> None:
         """Let it happen."""
@@ -62,8 +63,8 @@ class Play:
             self._world.later(seconds, self._go_on)
 
 
-def _suit(world: "World", name: str) -> None:
-    """The character that a scene needs: its mode, and less of everything else that would come between."""
+def _suit(world: "World", name: str, *, is_alone: bool) -> None:
+    """The character that a scene needs: its mode, and if `is_alone` less of what would come between."""
     found = world.character
     group = found.group
     if name in STRICT:
@@ -82,7 +83,7 @@ def _suit(world: "World", name: str) -> None:
     world.character = replace(
         found,
         group=group,
-        fault_every_s=max(found.fault_every_s, FAULT_EVERY_S),
+        fault_every_s=max(found.fault_every_s, FAULT_EVERY_S) if is_alone else found.fault_every_s,
         operator_every_s=max(found.operator_every_s, OPERATOR_EVERY_S),
     )
     world.application.rate = max(world.application.rate, WRITE_RATE)

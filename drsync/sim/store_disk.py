@@ -82,6 +82,7 @@ class SimPlace:
     Attributes:
         name: for messages.
         at_commit: called at each commit of whoever has it open; None: nobody.
+        troubles: called before that, each until somebody ends it.
     """
 
     def __init__(self, name: str) -> None:
@@ -89,6 +90,7 @@ class SimPlace:
         self._kept = b""
         self._connection: SimConnection | None = None
         self._at_commit: AtCommit | None = None
+        self.troubles: list[AtCommit] = []
 
     @property
     def at_commit(self) -> AtCommit | None:
@@ -98,8 +100,28 @@ class SimPlace:
     @at_commit.setter
     def at_commit(self, call: AtCommit | None) -> None:
         self._at_commit = call
+        self._listen()
+
+    def trouble(self, call: AtCommit) -> None:
+        """Something more is wrong with each commit, until `relieve`."""
+        self.troubles.append(call)
+        self._listen()
+
+    def relieve(self, call: AtCommit) -> None:
+        """This is over. Without effect when it is over already."""
+        self.troubles = [one for one in self.troubles if one is not call]
+        self._listen()
+
+    def _listen(self) -> None:
         if self._connection is not None:
-            self._connection.at_commit = call
+            is_heard = self._at_commit is not None or bool(self.troubles)
+            self._connection.at_commit = self._at if is_heard else None
+
+    def _at(self, moment: Moment) -> None:
+        calls = [*self.troubles, self._at_commit]
+        for call in calls:
+            if call is not None:
+                call(moment)
 
     def connect(self) -> sqlite3.Connection:
         """See Place."""
@@ -109,8 +131,9 @@ class SimPlace:
         if self._kept:
             connection.deserialize(self._kept)
         connection.execute("PRAGMA journal_mode = MEMORY")  # because the usual one would be a file
-        connection.at_commit, connection.at_close = self._at_commit, self.release
+        connection.at_close = self.release
         self._connection = connection
+        self._listen()
         return connection
 
     def protect(self) -> None:
@@ -205,6 +228,12 @@ class StoreDisk:
         database, clock = Database(place), _NoClock()
         note, dice = SimNote(self._host), HostDice(random.Random(0))
         return Kept(SqliteCharterStore(database, note, clock, dice), SqliteEvidence(database, clock))
+
+    def relieve(self) -> None:
+        """Nothing is wrong with it any more."""
+        for place in (self.charters, self.history):
+            for call in place.troubles:
+                place.relieve(call)
 
     def lose(self) -> None:
         """The disk is replaced by an empty one."""

@@ -17,6 +17,7 @@ from drsync.sim import story_words
 from drsync.sim.character import NAMES, quiet
 from drsync.sim.client import Export
 from drsync.sim.coordinator import Order
+from drsync.sim.disk import MOST
 from drsync.sim.invariants import Watch
 from drsync.sim.story_deeds import Deeds
 from drsync.sim.story_words import listed, wrapped
@@ -50,6 +51,8 @@ class Story(Deeds):
     def __init__(self, title: str, about: str, policy: GroupPolicy = USUAL, *, seed: int = 1) -> None:
         """A group that is served at production, in sync with same_city, followed by remote."""
         self.world = World(seed, {}, known=quiet(policy), keeps_all=True)
+        for host in self.world.hosts.values():
+            host.disk.loss = MOST  # because a power cut is told of for what it takes
         self.watch = Watch(self.world)
         # Repeats requests to see that they change nothing; a story does only what it tells.
         self.world.coordinator.at_command.remove(self.watch.echo.performed)

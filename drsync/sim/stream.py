@@ -155,8 +155,9 @@ class SimLink:
             self._lose(piece)
             return
         start = max(timeline.now, self._free_at)
-        if line.rate:
-            self._free_at = start = start + len(piece.data) / line.rate
+        rate = line.rate_now
+        if rate:
+            self._free_at = start = start + len(piece.data) / rate
         arrival = max(self._last_arrival, start + network.trip(self.me, self._peer))
         self._last_arrival = arrival
         piece.leaves, piece.fate = start, Fate.UNDER_WAY

@@ -21,6 +21,7 @@ from drsync.sim.disk import Disk
 from drsync.sim.host import Host
 from drsync.sim.ledger import Ledger
 from drsync.sim.network import Network
+from drsync.sim.person import Person
 from drsync.sim.process import Process
 from drsync.sim.timeline import Timeline
 from drsync.sim.trace import Trace
@@ -28,6 +29,7 @@ from drsync.sim.trace import Trace
 if TYPE_CHECKING:
     from drsync.sim.disk_nodes import Directory
 
+FOUND_AGAIN_S = 2.0  # after which a person who got an error asks again
 FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
 CALM_RATE = 12.0  # writes a second at the end, because every line carries that many
 OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
@@ -46,6 +48,7 @@ class World:
         gone: machines that were lost for ever.
         doomed: disks that somebody is going to replace, by member.
         harmed: members whose data was damaged and that have not caught up since.
+        person: who helps when it is calm, where the manual says so.
         is_calm: nothing breaks any more.
     """
 
@@ -93,7 +96,7 @@ class World:
         self.harmed: set[str] = set()
         self._newest = (0, 0)  # generation and version of the newest charter that anybody has seen
         self.is_calm = False
-        self.attempts = 0
+        self.person = Person(self)
         self.lay_lines()
         self.heard: list[Callable[[str, str], None]] = []
         self.opened: list[Callable[[Export], None]] = []
@@ -143,8 +146,7 @@ class World:
         self.trace.say(center, "serves", f"epoch {export.epoch:x}")
         for tell in self.opened:
             tell(export)
-        faults = self.hosts[center].disk.faults
-        if faults is not None and (faults.misdirected or faults.flipped_read):
+        if self.hosts[center].disk.is_lying:
             # Nothing in this version finds out that an owner's disk gives back other bytes: somebody does.
             self.later(0.0, lambda: self.replace_disk(center))
 
@@ -159,7 +161,10 @@ class World:
         self.application.start()
 
     def _found(self) -> None:
-        self.coordinator.create(self.character.group)
+        """Until there is a group: whoever founds it types it again after an error."""
+        if self.charter is None:
+            self.coordinator.create(self.character.group)
+            self.later(FOUND_AGAIN_S, self._found)
 
     def end(self) -> None:
         """Take everything down, so that nothing is left half-way."""
@@ -254,6 +259,11 @@ class World:
                 if not self.cuts[line]:
                     self.network.mend(*line)
 
+    def hold(self, troubles: list[float], trouble: float, seconds: float) -> None:
+        """Something is wrong for a while, whatever else is; `heal` may have ended it before."""
+        troubles.append(trouble)
+        self.later(seconds, lambda: troubles.remove(trouble) if trouble in troubles else None)
+
     def crash(self, name: str) -> None:
         """A machine loses power, and gets it back after a while."""
         host = self.hosts[name]
@@ -301,6 +311,7 @@ class World:
         self.harmed.add(name)
         host.crash()
         host.disk.restore(self.snapshots[name])
+        host.disk.power_cut(self.dice)  # because a snapshot has what was on the disk
         self._changed(name)
         self.boot(name)
 
@@ -330,6 +341,11 @@ class World:
         self.is_calm = True
         self.application.rate = min(self.character.write_rate, CALM_RATE)
         self.trace.say("world", "calm")
+        self.mend_all()
+
+    def mend_all(self) -> None:
+        """What is broken is mended, all at once."""
+        self.coordinator.relieve()
         self.cuts.clear()
         self.network.mend_all()
         self.lay_lines()
@@ -352,23 +368,6 @@ class World:
         for agent in self.agents.values():
             agent.start()
 
-    def person(self, why: str) -> None:
-        """What somebody does who finds that it does not mend by itself: new disks first, then force."""
-        self.trace.say("person", "looks", why)
-        failed = [name for name in self.left if self._has_failed(name)]
-        others = [name for name in self.left if name not in failed]
-        if failed and others:
-            self.replace_disk(failed[0])
-            return
-        serving = [export.center for export in self.application.exports if not export.is_over]
-        if serving and self.coordinator.is_useless(self.character.group.name):
-            self.order("failover", serving[0], accept_loss=True)
-        if serving:
-            return
-        ranked = sorted(self.left, key=self._standing, reverse=True)
-        self.attempts += 1
-        self.order("failover", ranked[self.attempts % len(ranked)], accept_loss=True)
-
     def beyond_the_journal(self, owner: str) -> list[str]:
         """Members that lack more than the owner's journal holds: they wait for blockwise resync."""
         members = self.agents[owner].members()
@@ -377,19 +376,6 @@ class World:
             return []
         plans = {name: term.plans.get(name, "") for name in self.left}
         return [name for name, plan in plans.items() if "no longer holds" in plan or "gave up" in plan]
-
-    def _has_failed(self, name: str) -> bool:
-        agent = self.agents[name].agent
-        if agent is None:
-            return False
-        return bool(agent.broken()) or any(m.copy.state is CopyState.FAILED for m in agent.members())
-
-    def _standing(self, name: str) -> tuple[int, int]:
-        members = self.agents[name].members()
-        if not members:
-            return (0, 0)
-        word = members[0].statement()
-        return (word.follow, word.appended)
 
     def whole_image(self, name: str) -> bytes:
         """What an application would read at a center if it were opened there now."""

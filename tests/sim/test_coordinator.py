@@ -266,6 +266,21 @@ def test_a_disk_that_says_no_makes_outcomes_unknown_and_they_are_read_back(
     assert world.coordinator.starts == 1
 
 
+def test_a_full_disk_of_the_coordinator_costs_news_and_nothing_else(world: World) -> None:
+    world.serve()
+    acted = world.coordinator.starts
+    world.coordinator.fill_disk(20.0)
+    world.network.reset(A, "coordinator")
+    world.agents[C].restart()
+    world.run(10)
+    assert world.coordinator.starts == acted
+    assert world.is_ready
+    assert any("event_not_kept" in line for line in world.lines)
+    world.run(15)
+    assert world.is_ready
+    assert world.done(world.coordinator.switchover("orders", B)).state is OperationState.DONE
+
+
 def test_a_clean_stop_keeps_all(world: World) -> None:
     world.serve()
     world.coordinator.stop()

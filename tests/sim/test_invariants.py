@@ -232,8 +232,33 @@ def test_inv_03_a_record_below_a_promise(scene: Scene) -> None:
 def test_inv_04_the_same_record_with_another_chain(scene: Scene) -> None:
     tip = scene.owner.copy.journal.tip
     scene.watch.logs._chains[tip.epoch, tip.seq] = (b"x" * 16, "remote")
-    scene.watch.logs._seen["production"].tip_seq = 0
+    scene.watch.logs._seen["production"].compared = 0
     assert scene.broken() == "INV-04"
+
+
+def test_inv_04_an_earlier_record_with_another_chain(scene: Scene) -> None:
+    journal = scene.owner.copy.journal
+    first = next(iter(journal.places(0)))
+    end = journal.position_at(first.last_seq)
+    assert end is not None
+    assert end != journal.tip
+    scene.watch.logs._chains[end.epoch, end.seq] = (b"x" * 16, "remote")
+    scene.watch.logs._seen["production"].compared = 0
+    assert scene.broken() == "INV-04"
+
+
+def test_inv_04_logs_that_are_stored_otherwise(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = scene.owner.copy, scene.member("remote").copy
+    scene.watch.logs.compare(one, other)
+    position_at = other.journal.position_at
+
+    def wrong(seq: int) -> Position | None:
+        found = position_at(seq)
+        return found and Position(found.epoch, found.seq, b"x" * 16)
+
+    monkeypatch.setattr(other.journal, "position_at", wrong)
+    with pytest.raises(ViolationError, match="INV-04"):
+        scene.watch.logs.compare(one, other)
 
 
 def test_inv_08_a_copy_that_is_ahead_of_its_owner(scene: Scene) -> None:

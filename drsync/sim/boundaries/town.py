@@ -13,6 +13,7 @@ from drsync.sim import character
 from drsync.sim.boundaries.deaths import CITY, CallLog, Death, Kind, Steps, Way
 from drsync.sim.character import CENTERS, COORDINATOR, GROUP_ID, NAMES, Character
 from drsync.sim.client import SLOT, Export, value_of
+from drsync.sim.disk import MOST
 from drsync.sim.invariants import Watch
 from drsync.sim.ledger import ViolationError
 from drsync.sim.store_disk import Moment as CommitMoment
@@ -139,6 +140,7 @@ class Town:
             disk = world.hosts[name].disk
             self._logs[name] = CallLog(disk.calls)
             disk.calls = self._logs[name]
+            disk.loss = MOST  # because a death that takes nothing with it shows nothing
         self._commands = world.coordinator.commands
         world.coordinator.disk.charters.at_commit = self._count_commit
         for death in deaths:

@@ -152,7 +152,7 @@ class Trial:
             if not town.is_coordinator_up() or town.is_running():
                 continue
             if self._asked_again >= LAST_RESORT and self._may_lose() and not town.serves():
-                town.world.person("nothing else helps")
+                town.world.person.look("nothing else helps")
             elif self.procedure.again is not None:
                 self.procedure.again(town)
             self._asked_again += 1

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 DECIDED = "failover_decided"
 DONE = "failover_done"
+GIVEN_UP = frozenset(("failover_refused", "failover_failed"))
 PERFORMED = "performed"
 CHANGES = "CommitCharter"
 DRIFT = 0.95  # because clocks may run wrong by parts of a thousand, and words take their time
@@ -32,6 +33,8 @@ class Automatic:
             self._is_under_way, self._changed_at = False, now  # from here on somebody else is the owner
         if event == DONE and self._is_under_way:
             self._is_under_way, self._changed_at = False, now
+        if event in GIVEN_UP:
+            self._is_under_way = False
         charter = self._world.charter
         if event != DECIDED or charter is None:
             return

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from drsync.engine.member import Member
 from drsync.model.charter import Charter
+from drsync.model.epoch import generation
 from drsync.model.group import Durability
 from drsync.model.position import Loss
 from drsync.sim.character import NAMES
@@ -52,7 +53,12 @@ class Bounds:
             raise ViolationError("INV-05", f"{name} commits record {commit} and holds only {tip}")
 
     def look_at_set(self, charter: Charter) -> None:
-        """INV-06: whoever is in sync holds everything that somebody relies on. Raises ViolationError."""
+        """INV-06: whoever is in sync holds everything that somebody relies on. Raises ViolationError.
+
+        In a store generation that a person began, the set counts for nothing until somebody opens in it.
+        """
+        if charter.generation > generation(charter.epoch):
+            return
         top = self._world.ledger.top_promised(charter.history)
         for name in NAMES:
             if name not in charter.in_sync or not self._holdings.is_sound(name):

@@ -62,7 +62,7 @@ class Holdings:
         self._attend(name, copy)
 
     def _compare(self, name: str, old: GroupCopy, new: GroupCopy, *, has_lost_power: bool) -> None:
-        if old.state is CopyState.FAILED or self._world.hosts[name].disk.faults is not None:
+        if old.state is CopyState.FAILED or self._world.hosts[name].disk.troubles:
             return
         kept = old.journal.durable_seq if has_lost_power else old.journal.tip.seq
         cutting_to = self._all[name].cutting_to

@@ -32,8 +32,7 @@ class Images:
     def look_at_disks(self) -> None:
         """Notice which disks lie: nothing is expected of an image on them."""
         for name in NAMES:
-            faults = self._world.hosts[name].disk.faults
-            if faults is not None and (faults.flipped_read or faults.misdirected):
+            if self._world.hosts[name].disk.is_lying:
                 self._has_lied[name] = True
 
     def forget(self, name: str) -> None:
@@ -52,15 +51,17 @@ class Images:
                 continue
             if copy.volumes.reached != copy.volumes.applied:
                 continue  # a drain is under way, or was interrupted: the journal repairs it
-            buffer = bytearray(SLOT)
             image = copy.volumes.views[0].image
-            for slot in range(world.character.slots):
-                try:
-                    image.read_into(slot * SLOT, memoryview(buffer))
-                except FailedCopyError:
-                    break  # its disk does not read: the copy will notice
-                found = value_of(buffer)
-                expected = world.ledger.content(history, copy.volumes.applied, slot)
+            buffer = bytearray(image.size)
+            try:
+                image.read_into(0, memoryview(buffer))
+            except FailedCopyError:
+                continue  # its disk does not read: the copy will notice
+            for slot in range(image.size // SLOT):
+                found = value_of(buffer[slot * SLOT : (slot + 1) * SLOT])
+                is_written = slot < world.character.slots
+                applied = copy.volumes.applied
+                expected = world.ledger.content(history, applied, slot) if is_written else 0
                 if found != expected:
                     raise ViolationError(
                         "INV-09",
@@ -88,7 +89,7 @@ class Images:
             return
         view = device.whole
         scribbled = self._scribbled.setdefault(view.id, {})
-        slots = self._world.character.slots
+        slots = device.size // SLOT  # with those that nobody wrote
         first = self._scribbles % slots
         buffer = bytearray(SLOT)
         for slot in [(first + n) % slots for n in range(min(SLOTS_SEEN, slots))]:

@@ -22,6 +22,7 @@ class Seen:
     """What was last seen of a member's disk."""
 
     tip_seq: int = 0
+    compared: int = 0  # its batches up to this record are known to all
     promised: Epoch = NEVER
 
 
@@ -45,6 +46,8 @@ class Logs:
         tip, promised, follow = copy.journal.tip, copy.durable.promised, copy.durable.follow
         if tip.seq != seen.tip_seq:
             self._look_at_tip(name, copy, seen)
+        if tip.seq != seen.compared and not self._world.hosts[name].disk.troubles:
+            self._look_at_batches(name, copy, seen)
         if promised < seen.promised:
             raise ViolationError("INV-03", f"{name} promised {seen.promised:x} and then only {promised:x}")
         if follow > promised:
@@ -54,19 +57,43 @@ class Logs:
 
     def _look_at_tip(self, name: str, copy: GroupCopy, seen: Seen) -> None:
         tip, follow = copy.journal.tip, copy.durable.follow
-        if tip.seq:
-            known = self._chains.setdefault((tip.epoch, tip.seq), (tip.chain, name))
-            if known[0] != tip.chain:
-                raise ViolationError(
-                    "INV-04",
-                    f"record {tip.seq} of epoch {tip.epoch:x} has one chain at {known[1]}, another at {name}",
-                )
         if tip.seq > seen.tip_seq and follow < seen.promised and not self._is_candidate(name):
             raise ViolationError(
                 "INV-03",
                 f"{name} took record {tip.seq} in epoch {follow:x} after promising {seen.promised:x}",
             )
         seen.tip_seq = tip.seq
+
+    def _look_at_batches(self, name: str, copy: GroupCopy, seen: Seen) -> None:
+        """INV-04: at every position that a log has come to since, whoever had it had the same chain."""
+        journal = copy.journal
+        after = journal.batch_end_at_or_below(max(min(seen.compared, journal.tip.seq), journal.first_seq - 1))
+        for place in journal.places(after.seq):
+            end = journal.position_at(place.last_seq)
+            assert end is not None
+            known = self._chains.setdefault((end.epoch, end.seq), (end.chain, name))
+            if known[0] != end.chain:
+                raise ViolationError(
+                    "INV-04",
+                    f"record {end.seq} of epoch {end.epoch:x} has one chain at {known[1]}, another at {name}",
+                )
+        seen.compared = journal.tip.seq
+
+    def compare(self, one: GroupCopy, other: GroupCopy) -> None:
+        """INV-04: two logs at every position that both hold, as they are stored. Raises ViolationError."""
+        first = max(one.journal.first_seq, other.journal.first_seq) - 1
+        last = min(one.journal.tip.seq, other.journal.tip.seq)
+        low = one.journal.batch_end_at_or_below(first).seq
+        for place in one.journal.places(max(low, one.journal.first_seq - 1)):
+            here, there = one.journal.position_at(place.last_seq), other.journal.position_at(place.last_seq)
+            if place.last_seq <= first or here is None or there is None:
+                continue
+            if place.last_seq > last:
+                break
+            if here != there:
+                raise ViolationError(
+                    "INV-04", f"{one.me.center} is at {here} where {other.me.center} is at {there}"
+                )
 
     def _is_candidate(self, name: str) -> bool:
         """Whether a change of owner names it: it fetches what others hold of the log it will continue."""
@@ -96,6 +123,7 @@ class Logs:
         Called by the code under test: what is wrong is noted, not raised.
         """
         world, charter = self._world, self._charters.newest()
+        self._seen[name].compared = min(self._seen[name].compared, after_seq)
         if charter is None or name in world.harmed:
             return
         held = {

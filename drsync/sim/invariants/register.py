@@ -29,10 +29,13 @@ class Register:
 
     Attributes:
         calls: oldest first.
+        undecided: why a history could not be checked; empty when all were.
     """
 
     def __init__(self, timeline: "Timeline") -> None:
         self.calls: list[Call] = []
+        self.undecided = ""
+        self._wrong: Call | None = None
         self._timeline = timeline
         self._start = EMPTY
         self._since = -1.0  # when this store was begun; what was asked before may be told of another
@@ -120,20 +123,24 @@ class Register:
     def _keep(self, call: Call) -> None:
         if len(self.calls) < CALLS_MAX:
             self.calls.append(call)
+        else:
+            self.undecided = f"the charter was asked for more than {CALLS_MAX} times"
 
     # --- questions
 
     def contradiction(self) -> Call | None:
-        """A call that fits no order of all; None if all fit, or if there are too many to know."""
-        if len(self.calls) >= CALLS_MAX:
-            return None
+        """A call that fits no order of all; None if all fit, or if that cannot be told (`undecided`)."""
+        if self._wrong is not None or self.undecided:
+            return self._wrong
         try:
             return contradiction(self.calls, self._start)
-        except TooLargeError:
+        except TooLargeError as error:
+            self.undecided = f"the charter's history has too many orders: {error}"
             return None
 
     def forget(self, charter: Charter | None) -> None:
         """The store was taken away or put back to what it was: it begins anew with this charter."""
+        self._wrong = self.contradiction()
         self._start, self._since = state_of(charter), self._timeline.now
         self.calls = [call for call in self.calls if call.result is Result.UNKNOWN]
 

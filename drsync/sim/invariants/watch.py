@@ -5,6 +5,7 @@ some tens of microseconds, so that there can be many; what costs more is looked 
 """
 
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from drsync.model.copy import CopyState
@@ -140,9 +141,18 @@ class Watch:
     def look_at_the_end(self) -> None:
         """What can only be told of a whole run, in a world that is well again. Raises ViolationError."""
         self.limits.look_for_leaks()
+        self._compare_logs()
         call = self.register.contradiction()
         if call is not None:
             raise ViolationError("INV-07", f"no order of charters explains this: {call}")
+
+    def _compare_logs(self) -> None:
+        world = self._world
+        copies = [member.copy for name in world.left for member in world.agents[name].members()]
+        copies = [copy for copy in copies if copy.state is not CopyState.FAILED]
+        for one, other in pairwise(copies):
+            if one.durable.follow == other.durable.follow:
+                self.logs.compare(one, other)
 
     # --- what the world does
 
