@@ -1,4 +1,4 @@
-"""The world is as cruel as it says: faults that meet, hanging disks, power cuts of all kinds, no helping hand."""
+"""The world is cruel: faults that meet, hanging disks, power cuts of all kinds, and no helping hand."""
 
 import random
 from collections.abc import Iterator
