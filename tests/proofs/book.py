@@ -68,14 +68,16 @@ class Book:
 
 
 class Writers:
-    """Clients at work; each ends with its server or when told."""
+    """Clients at work; each ends with its server or when told. Their numbers begin with `first`."""
 
-    def __init__(self, server: Database, clients: int) -> None:
-        self.book = Book()
+    def __init__(self, server: Database, clients: int, book: Book, first: int = 0) -> None:
+        self.book = book
         self._server = server
         self._is_over = threading.Event()
         self._clients = [psql(server) for _ in range(clients)]
-        self._threads = [threading.Thread(target=self._write, args=pair) for pair in enumerate(self._clients)]
+        self._threads = [
+            threading.Thread(target=self._write, args=pair) for pair in enumerate(self._clients, first)
+        ]
         for thread in self._threads:
             thread.start()
 

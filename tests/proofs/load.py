@@ -53,10 +53,10 @@ class Load:
 
 
 @asynccontextmanager
-async def on_volume(place: Site, folder: Path, *, is_new: bool) -> AsyncIterator[Database]:
+async def on_volume(place: Site, folder: Path, *, is_new: bool, ends_well: bool) -> AsyncIterator[Database]:
     """PostgreSQL on ext4 on the disk of the group, where that is served now; taken away in every case.
 
-    What is found there, and not made, must also end well: no bad page, no complaint, a clean file system.
+    Who says that it `ends_well` wants no bad page, no complaint, and a clean file system in the end.
     """
     with ExitStack() as made:
         try:
@@ -68,7 +68,7 @@ async def on_volume(place: Site, folder: Path, *, is_new: bool) -> AsyncIterator
             server = made.enter_context(database(folder / "pg", device.tree))
             await asyncio.to_thread(_begin, server, is_new=is_new)
             yield server
-            if not is_new:
+            if ends_well:
                 await asyncio.to_thread(_end_well, server, device)
         finally:
             await asyncio.to_thread(made.close)
@@ -94,10 +94,15 @@ def _begin(server: Database, *, is_new: bool) -> None:
 
 
 @asynccontextmanager
-async def load_on(server: Database) -> AsyncIterator[Load]:
-    """Clients with a book, and pgbench; ended with the block if not by the end of their server."""
+async def load_on(server: Database, book: Book | None = None) -> AsyncIterator[Load]:
+    """Clients with a book, and pgbench; ended with the block if not by the end of their server.
+
+    A book that is given is continued, by clients of other numbers.
+    """
+    book = Book() if book is None else book
+    first = 1 + max((entry.client for entry in book.entries), default=-1)
     bench = _bench(server)
-    writers = Writers(server, CLIENTS)
+    writers = Writers(server, CLIENTS, book, first)
     try:
         yield Load(server, writers.book, bench)
     finally:

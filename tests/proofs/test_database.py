@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from drsync.adapters.segments.inspection import describe
 from drsync.lab.layout import GROUP, PRODUCTION, REMOTE, SAME_CITY
 from drsync.lab.status import group_of
 from tests.integration.proxy import Wire
-from tests.integration.site import MIB, is_served, site
+from tests.integration.site import MIB, is_level, is_served, site
 from tests.proofs import database
+from tests.proofs.book import Book
 from tests.proofs.load import load_on, on_volume
 from tests.proofs.terminal import Terminal
 
@@ -30,6 +33,7 @@ DISK_BYTES = 256 * MIB
 COMMITS = 400
 RPO_TARGET_S = 15.0  # of the group that `site` makes
 FREEZE_S = 6.0  # because a proof should not wait the usual minute for an owner to give its clients up
+ROUNDS = 3  # of two deaths each, less one
 LAG_S = 2.0  # that the remote center shall be behind when the city is lost
 
 
@@ -38,7 +42,7 @@ async def test_every_commit_is_at_the_same_city_center(home: Path, how: str) -> 
     """SIGKILL of the owner, or a firewall that swallows everything it says: half-open connections."""
     async with site(home, wired=how == "swallowed", seconds=STORY_S) as place:
         await place.protect(DISK_BYTES, freeze_timeout=f"{FREEZE_S:g}s")
-        async with on_volume(place, home / "old", is_new=True) as old, load_on(old) as load:
+        async with on_volume(place, home / "old", is_new=True, ends_well=False) as old, load_on(old) as load:
             await load.until(COMMITS)
             if how == "killed":
                 await place.kill(PRODUCTION)
@@ -47,7 +51,7 @@ async def test_every_commit_is_at_the_same_city_center(home: Path, how: str) -> 
             (await place.cli("failover", GROUP, "--to", SAME_CITY)).well()
             await place.until("served by the same-city center", lambda s: is_served(s, SAME_CITY))
             seen = len(load.book.entries)
-            async with on_volume(place, home / "new", is_new=False) as new:
+            async with on_volume(place, home / "new", is_new=False, ends_well=True) as new:
                 rows = await asyncio.to_thread(load.book.found, new)
                 lost = load.book.lost(rows)
                 assert not lost, f"of {seen} acknowledged commits {len(lost)} are lost: {lost[:10]}"
@@ -63,7 +67,7 @@ async def test_the_remote_center_has_a_prefix_and_its_loss_was_stated(home: Path
     """The line to the remote center is dead for seconds, then the city is lost."""
     async with site(home, wired=True, seconds=STORY_S) as place:
         await place.protect(DISK_BYTES)
-        async with on_volume(place, home / "old", is_new=True) as old, load_on(old) as load:
+        async with on_volume(place, home / "old", is_new=True, ends_well=False) as old, load_on(old) as load:
             await load.until(COMMITS)
             place.switch(Wire.DROP, REMOTE, [PRODUCTION, SAME_CITY])
             await place.until("its lag is shown", lambda s: rpo_shown(s) >= LAG_S)
@@ -87,7 +91,7 @@ async def test_the_remote_center_has_a_prefix_and_its_loss_was_stated(home: Path
             assert await person.answer("y") == 0
         await place.until("the remote center serves", lambda s: is_served(s, REMOTE))
 
-        async with on_volume(place, home / "new", is_new=False) as new:
+        async with on_volume(place, home / "new", is_new=False, ends_well=True) as new:
             rows = await asyncio.to_thread(book.found, new)
             book.require_prefix(rows)
             lost = book.lost(rows)
@@ -105,6 +109,31 @@ async def test_the_remote_center_has_a_prefix_and_its_loss_was_stated(home: Path
         assert beyond >= stated.whole("records_at_least") > 0, "the statement names no more than is lost"
         history = json.loads((await place.cli("charter", "show", GROUP, "--json")).well().out)
         assert "forced" in json.dumps(history)
+
+
+@pytest.mark.proofs
+@pytest.mark.timeout(900)
+async def test_one_owner_dies_after_the_other(home: Path) -> None:
+    """The long form: the same database moves with every death, and the book is never closed."""
+    owners = [PRODUCTION, SAME_CITY] * ROUNDS
+    book = Book()
+    async with site(home, seconds=850.0) as place:
+        await place.protect(2 * DISK_BYTES)
+        for number, (owner, mate) in enumerate(pairwise(owners)):
+            async with on_volume(place, home / f"at-{number}", is_new=not number, ends_well=False) as server:
+                async with load_on(server, book) as load:
+                    await load.go_on(10 * COMMITS)
+                    await place.kill(owner)
+                (await place.cli("failover", GROUP, "--to", mate)).well()
+                await place.until(f"served by {mate}", partial(is_served, owner=mate))
+            async with on_volume(place, home / f"found-{number}", is_new=False, ends_well=True) as found:
+                rows = await asyncio.to_thread(book.found, found)
+                assert not book.lost(rows)
+                book.require_prefix(rows)
+                await asyncio.to_thread(found.require_sound)
+            place.start(owner)
+            await place.until(f"{owner} follows", partial(is_level, owner=mate))
+        await place.require_equal_content(PRODUCTION, REMOTE)
 
 
 def rpo_shown(status: Doc) -> float:
