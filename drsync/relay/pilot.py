@@ -1,6 +1,7 @@
 """The relay's own connection to an owner: by it the relay knows whom it follows, and when that is over."""
 
 import asyncio
+from collections.abc import Iterator
 
 from drsync.adapters.nbd.approach import Opened, Wanted
 from drsync.adapters.nbd.protocol import transmission_flags
@@ -53,6 +54,53 @@ async def open_at(place: Place, options: RelayOptions) -> tuple[Uplink, Export]:
     except DrsyncError:
         uplink.cut()
         raise
+
+
+Opening = tuple[Uplink, Export] | DrsyncError
+"""What became of an attempt."""
+
+
+class Search:
+    """Attempts to open the volume at several places at once, one at a time at each.
+
+    Args:
+        tasks: where they run.
+        found: set when one has opened it.
+    """
+
+    def __init__(self, options: RelayOptions, tasks: asyncio.TaskGroup, found: asyncio.Event) -> None:
+        self._options = options
+        self._tasks = tasks
+        self._found = found
+        self._running: dict[Place, asyncio.Task[Opening]] = {}
+
+    def look(self, places: list[Place]) -> None:
+        """Try these, where no attempt is under way."""
+        for place in places:
+            if place not in self._running:
+                self._running[place] = self._tasks.create_task(self._attempt(place))
+
+    def take(self) -> Iterator[tuple[Place, Opening]]:
+        """What has ended since, in the order in which it was begun. Who takes an uplink has to cut it."""
+        for place in [place for place, attempt in self._running.items() if attempt.done()]:
+            yield place, self._running.pop(place).result()
+
+    def end(self) -> None:
+        """Give up what is under way, and close what nobody took."""
+        for attempt in self._running.values():
+            if not attempt.done():
+                attempt.cancel()
+            elif not attempt.cancelled() and not isinstance(found := attempt.result(), DrsyncError):
+                found[0].cut()
+        self._running.clear()
+
+    async def _attempt(self, place: Place) -> Opening:
+        try:
+            opening = await open_at(place, self._options)
+        except DrsyncError as error:
+            return error
+        self._found.set()
+        return opening
 
 
 def export_of(opened: Opened, options: RelayOptions, place: Place) -> Export:

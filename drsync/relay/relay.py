@@ -11,7 +11,7 @@ from drsync.model.errors import DrsyncError, TransientError, UsageError
 from drsync.model.served import Served
 from drsync.ports.clock import Clock, Random
 from drsync.relay.options import RelayOptions
-from drsync.relay.pilot import Pilot, open_at
+from drsync.relay.pilot import Opening, Pilot, Search, open_at
 from drsync.relay.places import Place, Places, Word
 from drsync.relay.session import Session
 from drsync.relay.telling import Event, Said, Tell
@@ -23,6 +23,7 @@ WATCH_S = (
 )
 ASK_S = 3.0  # because a coordinator that takes longer is as good as not there, and addresses are known
 LOOK_S = 0.25  # because clients wait for seconds at least
+REMIND_S = 15.0  # because a line a second would hide what happens, and a silent relay looks dead
 STALL_S = 2.0  # because an owner answers in less, unless it waits for somebody itself
 
 
@@ -41,9 +42,10 @@ class Relay:
         self._tasks: asyncio.TaskGroup | None = None
         self._news = asyncio.Event()
         self._alone_since: float | None = clock.now()
+        self._reminded = 0.0
         self._has_given_up = False
         self._is_reached: bool | None = None
-        self._excuse = "no address of an owner is known"
+        self._excuses: dict[str, str] = {}
         self.attached = asyncio.Event()
         self.pursuit = Pursuit(options.after_loss)
 
@@ -114,22 +116,31 @@ class Relay:
             self._leave(pilot)
 
     async def _seek(self) -> Pilot:
-        """Look for the owner until one is attached."""
-        while True:
-            self._news.clear()
-            if not self.pursuit.broken:
-                for place in self._places.in_order():
-                    pilot = await self._try(place)
+        """Look for the owner until one is attached: everywhere at once, because some may stand still."""
+        assert self._tasks is not None
+        search = Search(self._options, self._tasks, self._news)
+        try:
+            while True:
+                self._news.clear()
+                if not self.pursuit.broken:
+                    search.look(self._places.in_order())
+                await _either(self._news, self._pause())
+                for place, found in search.take():
+                    pilot = self._judge(place, found)
                     if pilot is not None:
                         return pilot
-            self._end_start()
-            await _either(self._news, self._pause())
+                self._end_start()
+        finally:
+            search.end()
 
-    async def _try(self, place: Place) -> Pilot | None:
-        try:
-            uplink, export = await open_at(place, self._options)
-        except DrsyncError as error:
-            self._excuse = f"{place.center}: {error}"
+    def _judge(self, place: Place, found: Opening) -> Pilot | None:
+        """Attach to what was found, or close it."""
+        if isinstance(found, DrsyncError):
+            self._excuses[place.center] = str(found)
+            return None
+        uplink, export = found
+        if self.pursuit.broken:
+            uplink.cut()
             return None
         before = self.pursuit.answered_in
         self.pursuit, offer = self.pursuit.offered(export)
@@ -140,11 +151,12 @@ class Relay:
         if offer is Offer.BROKEN:
             self._break()
         else:
-            self._excuse = f"{place.center} still serves epoch {show(export.served.epoch)}, which is deposed"
+            self._excuses[place.center] = f"still serves epoch {show(export.served.epoch)}, which is deposed"
         return None
 
     def _attach(self, pilot: Pilot, export: Export) -> Pilot:
         self._pilot = pilot
+        self._excuses.clear()
         self._has_given_up = False
         alone_since, self._alone_since = self._alone_since, None
         waited = (
@@ -168,6 +180,12 @@ class Relay:
         for session in list(self._sessions):
             session.connect()
         return pilot
+
+    @property
+    def _excuse(self) -> str:
+        """Why there is no owner, by center."""
+        told = [f"{center}: {why}" for center, why in sorted(self._excuses.items())]
+        return "; ".join(told) or "no address of an owner is known"
 
     def _own_up(self, before: Epoch, now: Served) -> None:
         """Going on after a loss, as told, is never silent."""
@@ -292,9 +310,26 @@ class Relay:
         while True:
             await asyncio.sleep(LOOK_S)
             now = self._clock.now()
+            self._remind(now)
             for session in list(self._sessions):
                 if session.look(now, self._alone_since, self._patience):
                     self._give_up(session)
+
+    def _remind(self, now: float) -> None:
+        """What is still waited for, and why, for whoever looks at the log in the meantime."""
+        since = self._alone_since
+        if since is None or not self.attached.is_set() or self.pursuit.broken:
+            self._reminded = now
+        elif now - max(since, self._reminded) >= REMIND_S:
+            self._reminded = now
+            self._say(
+                Event.WAITING,
+                f"still waiting for the owner of {self._options.name} ({now - since:.0f} s): {self._excuse}",
+                epoch=self.pursuit.newest,
+                epoch_text=show(self.pursuit.newest),
+                reason=self._excuse,
+                waited_s=round(now - since, 1),
+            )
 
     def _give_up(self, session: Session) -> None:
         count = session.refuse()

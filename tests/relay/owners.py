@@ -36,6 +36,7 @@ class Owner:
         self.name = name
         self.path = folder / f"{name}.sock"
         self.device = device
+        self.group = GROUP
         self.said = Served(NEVER)
         self.server: Server | None = None
 
@@ -59,7 +60,7 @@ class Owner:
         return [VOLUME]
 
     def describe(self, name: str) -> str:
-        return served.describe(name, GROUP, self.said)
+        return served.describe(name, self.group, self.said)
 
     def find(self, name: str) -> BlockDevice | None:
         return self.device if name == VOLUME and self.server is not None else None
@@ -99,6 +100,7 @@ async def attached(
     after_loss: AfterLoss = AfterLoss.FAIL,
     coordinator: str = "",
     is_listed: bool = True,
+    listen: tuple[str, int] | None = None,
 ) -> AsyncIterator[Attached]:
     """A relay that serves; by default it knows all owners and no coordinator."""
     relay = Attached(folder)
@@ -106,7 +108,7 @@ async def attached(
         group=GROUP,
         volume=VOLUME,
         socket=relay.socket,
-        listen=None,
+        listen=listen,
         timeout_s=timeout_s,
         after_loss=after_loss,
         places=tuple(owner.place for owner in owners) if is_listed else (),

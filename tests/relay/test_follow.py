@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from drsync.adapters.memory.volume import Asked, MemoryDevice
 from drsync.adapters.nbd.client import NbdClient
 from drsync.model import epoch as epochs
 from drsync.model.errors import DrsyncError, TransientError
+from drsync.relay.pilot import CONNECT_S
 from drsync.relay.telling import Event
 from tests.relay.owners import SIZE, AfterLoss, Owner, attached
 
@@ -260,3 +263,53 @@ async def test_no_owner_in_time_ends_the_start(tmp_path: Path, production: Owner
     assert isinstance(error, TransientError)
     assert "no owner of orders/data in 0.3 s" in str(error)
     assert "production" in str(error)
+
+
+async def test_a_place_that_says_nothing_does_not_delay_the_others(
+    tmp_path: Path, production: Owner, mate: Owner
+) -> None:
+    """A stopped process: its socket takes connections, and nobody answers on them."""
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(production.path))
+        mute.listen()
+        await mate.open(2)
+        began = time.monotonic()
+        async with attached(tmp_path, production, mate) as relay:
+            assert time.monotonic() - began < CONNECT_S
+            client = await NbdClient.connect(relay.uri)
+            assert await client.read(0, PAGE) == bytes(PAGE)
+            await client.close()
+
+
+async def test_while_it_waits_it_says_for_what(
+    tmp_path: Path, production: Owner, mate: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drsync.relay.relay.REMIND_S", 0.3)
+    await mate.open(2)
+    async with attached(tmp_path, production, mate) as relay:
+        await mate.end()
+        await production.open(1)
+        await relay.until(Event.WAITING)
+        reminded = await relay.until(Event.WAITING, 2)
+        assert "production: still serves epoch 1, which is deposed; same_city: " in reminded.text
+
+
+async def test_another_volume_is_not_taken_for_ours(tmp_path: Path, production: Owner) -> None:
+    """A mistake in --center."""
+    await production.open(1)
+    production.group = "others"
+    with pytest.raises(ExceptionGroup) as caught:
+        async with attached(tmp_path, production, timeout_s=0.3):
+            pass
+    assert "is not orders/data at an owner" in str(caught.value.exceptions[0])
+
+
+async def test_tcp_is_served_on_loopback(tmp_path: Path, production: Owner) -> None:
+    await production.open(1)
+    async with attached(tmp_path, production, listen=("127.0.0.1", 0)) as relay:
+        uris = (await relay.until(Event.SERVING)).facts["uris"]
+        assert isinstance(uris, list)
+        client = await NbdClient.connect(uris[1])
+        await client.write(0, page(1))
+        await client.close()
+    assert bytes(device(production).data[:PAGE]) == page(1)
