@@ -5,14 +5,16 @@ so that an opening that is gone without a word is told as well.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.adapters.sqlite.openings import KeptOpening, SqliteOpenings
 from drsync.coordinator import forms
+from drsync.coordinator.everywhere import ask_everywhere, listed
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.sessions import SessionTable
+from drsync.core.points import Reach, Wanted, choose
 from drsync.model.charter import Charter
 from drsync.model.errors import DrsyncError, RefusedError, UsageError
 from drsync.model.opening import Opening, Why
@@ -76,6 +78,8 @@ class Openings:
         except DrsyncError as error:
             text, now = str(error), self._clock.wall_us()
             self._kept.keep(replace(asked, ended_us=now, why=Why.NEVER_OPENED, text=text))
+            if error.code == "no_such_point":
+                raise await self._with_others(charter, center, form, text) from error
             raise
         finally:
             self._asking.discard(opening_id)
@@ -87,6 +91,18 @@ class Openings:
         self._journal.about(charter, "opening_opened", text, center)
         more = {key: answer.get(key) for key in ("asked_us", "next_us", "left_out")}
         return {"group": charter.group.name, **self._shown(kept), "proof": self._proof(opening), **more}
+
+    async def _with_others(
+        self, charter: Charter, center: str, form: forms.OpenForm, text: str
+    ) -> RefusedError:
+        """The refusal of a center, with those that hold such a point."""
+        wanted = Wanted(form.point, form.time_us)
+        found = await ask_everywhere(self._sessions, charter, "group.points", "points")
+        others = [name for name, told in found.items() if name != center and _has(name, told, wanted)]
+        remedy = "drsync points lists what can be opened, and where."
+        if others:
+            remedy = f"It can be opened at {' and '.join(others)}: --at {others[0]}."
+        return RefusedError(text, code="no_such_point", remedy=remedy)
 
     async def close(self, group: str, name: str, form: forms.CloseForm) -> Json:
         """Have one closed. Raises RefusedError: several centers have one of that name."""
@@ -208,6 +224,35 @@ class Openings:
                 verdict, content = drill.verdict.value, drill.content.value
                 return {"drill": drill.id, "verdict": verdict, "content": content, "at_us": drill.ended_us}
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """As an agent lists it."""
+
+    seq: int
+    time_us: int
+    name: str
+    is_app_consistent: bool
+
+
+def _has(center: str, told: Json, wanted: Wanted) -> bool:
+    """Whether a center that listed its points could open the one that is wanted."""
+    points = [
+        _Point(
+            int(str(p.get("seq", 0))),
+            int(str(p.get("time_us", 0))),
+            str(p.get("name", "")),
+            p.get("app") is True,
+        )
+        for p in listed(told, "points")
+    ]
+    low, high = (points[0].seq, points[-1].seq) if points else (1, 0)
+    try:
+        choose(wanted, Reach(center, points, low, high), lambda seq: seq)
+    except RefusedError:
+        return False
+    return True
 
 
 def _words(opening: Opening) -> str:

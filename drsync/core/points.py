@@ -88,9 +88,8 @@ def choose(wanted: Wanted, reach: Reach, batch_end: Callable[[int], int]) -> Cho
     if named:
         return _at(named[-1])
     if text in ("", LATEST):
-        if not points:
-            raise _refusal(reach, "there is no recovery point yet")
-        return _at(points[-1])
+        # An owner's images follow its log so closely that it often holds no point; any end of a batch will do.
+        return _at(points[-1]) if points else _newest(reach, batch_end)
     if text.isascii() and text.isdecimal():
         return _by_record(int(text), reach, batch_end)
     if wanted.time_us is not None:
@@ -103,6 +102,13 @@ def choose(wanted: Wanted, reach: Reach, batch_end: Callable[[int], int]) -> Cho
 
 def _at(point: Point) -> Chosen:
     return Chosen(point.seq, point, point)
+
+
+def _newest(reach: Reach, batch_end: Callable[[int], int]) -> Chosen:
+    end = batch_end(reach.high)
+    if not reach.low <= end or not end:
+        raise _refusal(reach, "there is nothing yet")
+    return Chosen(end, None, None)
 
 
 def _by_record(seq: int, reach: Reach, batch_end: Callable[[int], int]) -> Chosen:

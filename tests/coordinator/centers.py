@@ -101,6 +101,8 @@ class Centers(FakeMembers):
 
     def _on_opening_open(self, center: str, body: Json) -> Json:
         name = body["name"] or "point-7"
+        if body["point"] == "old" and not self.reaches_back:
+            raise RefusedError(f"{center}: no recovery point is called old", code="no_such_point")
         seq = 1 if body["point"] == "old" else 7
         point = {"point": "old" if seq == 1 else "", "is_point": True, "is_app_consistent": False}
         opening: Json = {

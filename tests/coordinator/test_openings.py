@@ -72,6 +72,16 @@ async def test_a_refusal_is_passed_on_and_nothing_stays_on_the_list(world: World
     assert await events(world) == []
 
 
+async def test_a_center_that_cannot_open_it_names_those_that_can(world: World) -> None:
+    await world.protect()
+    world.centers.reaches_back = False
+    refused = await world.post(PATH, {"at": A, "point": "old"}, 409)
+    assert f"It can be opened at {B} and {C}" in str(refused) or f"at {C} and {B}" in str(refused)
+    world.centers.fails.add("group.points")
+    refused = await world.post(PATH, {"at": A, "point": "old"}, 409)
+    assert "drsync points lists" in str(refused)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -71,6 +71,13 @@ def test_a_batch_that_begins_before_what_the_images_hold_is_out_of_reach() -> No
         choose(Wanted("12"), REACH, lambda _seq: 8)
 
 
-def test_a_center_without_points_says_so() -> None:
-    with pytest.raises(RefusedError, match="no recovery point yet"):
-        choose(Wanted("latest"), Reach("remote", (), 0, 0), lambda seq: seq)
+def test_a_center_without_points_opens_the_newest_end_of_a_batch() -> None:
+    """An owner's images follow its log closely: its last checkpoint may be in them already."""
+    chosen = choose(Wanted("latest"), Reach("production", (), 40, 47), lambda seq: seq - seq % 5)
+    assert chosen == Chosen(45, None, None)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (46, 47)])
+def test_a_center_that_holds_nothing_says_so(low: int, high: int) -> None:
+    with pytest.raises(RefusedError, match="there is nothing yet"):
+        choose(Wanted("latest"), Reach("remote", (), low, high), lambda seq: seq - seq % 5)

@@ -185,7 +185,7 @@ async def test_an_opening_that_the_copy_gave_up_is_closed_and_told_why(
         await place.until(lambda: "ended" in desk.told(member))
         (ended,) = told(desk.told(member), "ended")
         assert (ended["id"], ended["why"]) == (opening(answer)["id"], "given_up")
-        assert "over the group's quota" in str(ended["text"])
+        assert "the journal kept for it" in str(ended["text"])
 
 
 async def test_pins_tell_who_holds_what(tmp_path: Path) -> None:
