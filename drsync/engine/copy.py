@@ -131,15 +131,16 @@ class Durable:
 
     def after_switch(self) -> "Durable":
         """The value with which a finished switch is over: the copy is the source's log up to p1."""
-        switch = self.switch
+        switch, charter = self.switch, self.charter
         assert switch is not None
+        assert charter is not None
         is_beat_ours = self.beat_seq <= min(switch.fork, switch.p1.seq)
         beat = (self.beat_seq, self.beat_us, self.beat_epoch) if is_beat_ours else (0, 0, NEVER)
         return replace(
             self,
             is_clean=False,
             follow=switch.epoch,
-            history=switch.history,
+            history=charter.history,
             applied=switch.p0.seq,
             reached=switch.p1.seq,
             durable_hint=switch.p1.seq,

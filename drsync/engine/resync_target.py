@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from xxhash import xxh3_128_digest
 
-from drsync.core import extents, resync_target
+from drsync.core import compare, extents, resync_target
 from drsync.core.extents import GRANULE, Extents
 from drsync.core.resync import EndWord
 from drsync.core.resync_source import Source
@@ -30,6 +30,7 @@ from drsync.engine.resync_reader import digests_of
 from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.switch import Switch
 from drsync.engine.threads import in_thread
+from drsync.model import epoch as epochs
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
 from drsync.model.errors import (
@@ -169,7 +170,7 @@ class ResyncTarget:
         """End what runs, and wait until it does nothing any more. Not while requests are held."""
         self.halt("the source asks anew", drop=False)
         async with self._busy:
-            pass
+            await self._leave(self._intake)
 
     async def ask(self, asked: Asked) -> Answer:
         """Prepare for a session, after `settle`: what the source has to know. Requests are held meanwhile.
@@ -214,11 +215,14 @@ class ResyncTarget:
 
     async def _keep_fork(self, asked: Asked) -> None:
         """Records beyond the fork may have been acknowledged: they are kept aside before anything goes."""
-        journal = self._copy.journal
+        journal, charter = self._copy.journal, self._copy.durable.charter
+        assert charter is not None
         if asked.fork >= journal.tip.seq:
             return
+        if compare.is_droppable(charter.history, self._copy.statement(), asked.fork):
+            return  # nothing of it was ever committed
         after = max(asked.fork, journal.first_seq - 1)
-        name = f"fork-{asked.epoch:x}-{after}"
+        name = f"fork-{epochs.show(asked.epoch)}-{after}"
         await in_thread(lambda: journal.export_tail(after, name))
         lost = after - asked.fork
         gone = f"; {lost} records before them are in the journal no more" if lost else ""
@@ -360,7 +364,7 @@ class ResyncTarget:
     async def _take(self, intake: Intake, frame: Frame) -> None:
         self._require_current(intake)
         match frame.type:
-            case FrameType.RESYNC_BEGIN if frame.body:
+            case FrameType.RESYNC_BEGIN if not intake.has_begun:
                 await self._begin(intake)
             case FrameType.DIGEST_WANT:
                 await self._digest(intake, resync.read_want(frame.body))
@@ -526,38 +530,23 @@ class ResyncTarget:
         ended = resync_target.end(replace(self.target, staged=whole, fresh=stage.fresh), word)
         if ended.state is not TargetState.SWITCHING or resync.runs_hash(whole) != end.whole:
             raise TransientError("the end came before everything was there", code="not_whole")
-        switch = self._switch(stage, end)
+        switch, charter = _switch(stage, end), copy.durable.charter
         applied, tip = copy.volumes.applied, copy.journal.tip
         await in_thread(lambda: switching.check_log(copy.journal, applied, stage.session.base))
         await in_thread(lambda: switching.take_space(copy.files, copy.spec, copy.journal, applied, stage))
         await self.mark_others(switch, whole)
         async with self._events.requests_held():
             self._require_current(intake)
-            if intake.is_over or copy.journal.tip != tip:
-                raise TransientError("the log has changed since it was compared", code="changed")
+            if intake.is_over or copy.journal.tip != tip or copy.durable.charter != charter:
+                raise TransientError("the log or the charter changed meanwhile", code="changed")
             self.target = ended
+            self._stage = None  # from here on nobody drops it: the next start may need it
             stage.close()
             await self._become(switch)
-        self._stage = None
         self.target = resync_target.switched(self.target)
         self._events.resync_told("resync_switched", f"{intake.peer}: stands at record {end.p1.seq} now")
         done = resync.Done(end.epoch, end.session, end.generation, end.p1.seq)
         intake.say(FrameType.RESYNC_DONE, resync.encode_done(done))
-
-    def _switch(self, stage: Stage, end: resync.End) -> Switch:
-        charter, info = self._copy.durable.charter, stage.session
-        assert charter is not None
-        return Switch(
-            info.session,
-            info.generation,
-            info.epoch,
-            info.p0,
-            end.p1,
-            end.size,
-            charter.history,
-            info.fork,
-            info.is_everything,
-        )
 
     async def _become(self, switch: Switch) -> None:
         async def pause(error: NoSpaceError) -> None:
@@ -568,3 +557,17 @@ class ResyncTarget:
             await self._copy.switch(switch, pause)
         if self._copy.state is CopyState.FAILED:
             raise FailedCopyError(self._copy.failure)
+
+
+def _switch(stage: Stage, end: resync.End) -> Switch:
+    info = stage.session
+    return Switch(
+        info.session,
+        info.generation,
+        info.epoch,
+        info.p0,
+        end.p1,
+        end.size,
+        info.fork,
+        info.is_everything,
+    )

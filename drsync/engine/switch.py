@@ -15,7 +15,7 @@ from drsync.engine.volumes import LAYER_BLOCKS_MAX, SCAN_BYTES, GroupVolumes
 from drsync.model.epoch import Epoch
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.group import GroupSpec
-from drsync.model.position import EpochStart, History, Position
+from drsync.model.position import Position
 from drsync.ports.copy_store import Adoption, CopyStore
 from drsync.ports.journal import Image, Journal
 from drsync.ports.stage import FailedStageError, Stage, StageInfo
@@ -26,7 +26,7 @@ PIECE_BYTES: Final = 1 << 20  # because larger writes gain nothing; 16 granules
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A switch that is recorded and not done yet.
+    """A switch that is recorded and not done yet; the history to follow is that of the charter beside it.
 
     Attributes:
         session, generation: of the source.
@@ -34,7 +34,6 @@ class Switch:
         p0: the images will hold everything up to here, and perhaps some of what follows.
         p1: the end of the redo, which is the log from then on.
         size: granules staged.
-        history: to be followed.
         fork: our own log was the source's up to here.
         is_everything: what is not staged becomes zeros.
     """
@@ -45,7 +44,6 @@ class Switch:
     p0: Position
     p1: Position
     size: int
-    history: History
     fork: int
     is_everything: bool = False
 
@@ -58,7 +56,6 @@ class Switch:
             "p0": control.to_json(self.p0),
             "p1": control.to_json(self.p1),
             "size": self.size,
-            "history": [control.to_json(start) for start in self.history],
             "fork": self.fork,
             "is_everything": self.is_everything,
         }
@@ -67,11 +64,8 @@ class Switch:
     def from_json(body: Mapping[str, object]) -> "Switch":
         """Inverse of `to_json`."""
         fields = dict(body)
-        history = fields.pop("history")
-        assert isinstance(history, list)
         p0, p1 = (control.from_json(Position, fields.pop(name)) for name in ("p0", "p1"))
-        starts = tuple(control.from_json(EpochStart, start) for start in history)
-        return Switch(p0=p0, p1=p1, history=starts, **fields)  # type: ignore[arg-type]  # `to_json` wrote them
+        return Switch(p0=p0, p1=p1, **fields)  # type: ignore[arg-type]  # `to_json` wrote them
 
 
 # --- before the record

@@ -10,6 +10,7 @@ from drsync.core.extents import GRANULE, Extents
 from drsync.delta.batch import BatchBuilder, EncodedBatch
 from drsync.engine.copy import GroupCopy, Self
 from drsync.engine.switch import Switch
+from drsync.model.charter import Charter
 from drsync.model.epoch import Epoch
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.model.position import ORIGIN, EpochStart, Position
@@ -124,9 +125,14 @@ def put_aside(copy: GroupCopy, ours: Log, theirs: Log, dice: random.Random) -> S
 
 def word(stage: Stage, theirs: Log) -> Switch:
     """The switch to p1."""
-    history = (*HISTORY, EpochStart(NEW, "1" * 32, F, theirs.at(F).chain))
     size = extents.size(stage.staged)
-    return Switch(SESSION, 3, NEW, theirs.at(P0), theirs.at(P1), size, history, F)
+    return Switch(SESSION, 3, NEW, theirs.at(P0), theirs.at(P1), size, F)
+
+
+def charter(theirs: Log) -> Charter:
+    """By which the source owns."""
+    history = (*HISTORY, EpochStart(NEW, "1" * 32, F, theirs.at(F).chain))
+    return Charter(GROUP, 2, owner="production", epoch=NEW, history=history)
 
 
 def read(copy: GroupCopy) -> bytes:

@@ -36,7 +36,8 @@ async def write_beyond_the_quota(place: Town, writer: Writer, first: int) -> int
     while journal.first_seq <= begins:
         writer.write_many(number, PASS)
         number += PASS
-        await place.until(lambda: len(writer.acknowledged) == number - 1)
+        written = number - 1
+        await place.until(lambda written=written: len(writer.acknowledged) == written)  # type: ignore[misc]
         await asyncio.sleep(0.05)
         assert number < 100 * PASS
     return number
@@ -105,7 +106,7 @@ async def test_a_center_whose_images_hold_what_the_group_gave_up_is_corrected(tm
         for name in ("production", "same_city"):
             place.start(name).open_copy(place.group)
         for name in ("production", "same_city"):
-            await place.until(lambda name=name: is_level(place, name, "remote"), 30)
+            await place.until(lambda name=name: is_level(place, name, "remote"), 30)  # type: ignore[misc]
             assert await hashes(place, name) == await hashes(place, "remote")
             forks = list((tmp_path / name / "journal" / "forks").iterdir())
             assert forks, f"{name} kept nothing"
@@ -166,7 +167,7 @@ async def test_a_line_that_is_cut_costs_what_was_not_put_aside(tmp_path: Path) -
         await staging(place, writer)
         lines = place.nodes["remote"].lines
         for link in list(place.links):
-            if {link.peer, link._me} == {"production", "remote"}:  # noqa: SLF001
+            if {link.peer, link._me} == {"production", "remote"}:
                 link.close("cut by the test")
         place.rates.clear()
         await place.until(lambda: is_level(place, "remote"), 30)

@@ -24,6 +24,7 @@ from tests.engine.switch_rig import (
     P0,
     P1,
     Log,
+    charter,
     fill,
     logs,
     opened,
@@ -55,7 +56,8 @@ async def prepared(applied: int) -> tuple[Disk, GroupCopy, Stage]:
     assert job is not None
     job.run()
     copy.volumes.end_drain(job)
-    await copy.store(lambda d: replace(d, follow=OLD, promised=NEW, history=HISTORY))
+    said = charter(THEIRS)
+    await copy.store(lambda d: replace(d, follow=OLD, promised=NEW, history=HISTORY, charter=said))
     return disk, copy, put_aside(copy, OURS, THEIRS, random.Random(applied))
 
 
@@ -239,8 +241,8 @@ async def test_a_stage_that_belongs_to_another_log_is_dropped_by_the_next_start(
 
 
 def test_a_version_that_knows_no_switch_does_not_open_a_copy_in_one() -> None:
-    durable = Durable("1" * 32, "boot")
-    said = Switch("5" * 32, 1, NEW, THEIRS.at(P0), THEIRS.at(P1), 3, HISTORY, 4)
+    durable = Durable("1" * 32, "boot", charter=charter(THEIRS))
+    said = Switch("5" * 32, 1, NEW, THEIRS.at(P0), THEIRS.at(P1), 3, 4)
     assert b'"format":1' in durable.encode()
     during = replace(durable, switch=said)
     assert b'"format":2' in during.encode()
