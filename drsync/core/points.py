@@ -88,7 +88,7 @@ def choose(wanted: Wanted, reach: Reach, batch_end: Callable[[int], int]) -> Cho
     if named:
         return _at(named[-1])
     if text in ("", LATEST):
-        # An owner's images follow its log so closely that it often holds no point; any end of a batch will do.
+        # An owner's images follow its log closely, so that it often holds no point; any batch end will do.
         return _at(points[-1]) if points else _newest(reach, batch_end)
     if text.isascii() and text.isdecimal():
         return _by_record(int(text), reach, batch_end)

@@ -143,9 +143,8 @@ def _text(head: bytes, header: Header) -> str:
     except MalformedError as error:
         return f"unreadable: {error}"
     if point is not None:
-        consistent = "application" if point.is_app_consistent else "crash"
-        return f"{point.name or 'unnamed'}, {consistent}-consistent"
+        return f"{point.name} (application-consistent)".strip() if point.is_app_consistent else point.name
     if beat is not None:
-        return f"label {beat.time_us}"
+        return ""
     payload = head[header.payload_start : header.payload_start + header.payload_len]
     return payload.decode("utf-8", "replace")
