@@ -16,7 +16,10 @@ CONNECT_S = 2.0  # because a local socket opens in milliseconds, and the next pl
 
 
 class Pilot:
-    """The relay's own connection to the owner: it carries nothing, and ends when the owner's term does."""
+    """The relay's own connection to the owner: it carries nothing, and ends when the owner's term does.
+
+    Being idle it ends soon when the line is dead; one with requests under way would wait for minutes.
+    """
 
     reply_need = 1
 

@@ -187,14 +187,16 @@ class Uplink(asyncio.BufferedProtocol):
 
 
 def _notice_silence(connection: socket.socket | None) -> None:
-    """A TCP connection whose other end is gone without a word ends in about `SILENT_S`."""
+    """An idle TCP connection whose other end is gone without a word ends in about `SILENT_S`.
+
+    One with data under way does not, and must not: an owner that takes nothing for a while is not gone.
+    """
     if connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S // 2)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S // 4)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, address: Address, uplink: Uplink) -> None:

@@ -1,11 +1,10 @@
 """A session that comes back on another connection: nothing of the older connection is executed any more."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from drsync.adapters.memory.volume import MemoryDevice, MemoryExports
+from drsync.adapters.memory.volume import MemoryDevice
 from drsync.adapters.nbd import protocol as nbd
 from drsync.adapters.nbd.address import make_uri
 from drsync.adapters.nbd.approach import Wanted
@@ -107,13 +106,3 @@ def test_a_claim_of_another_length_is_refused(exports: Exports) -> None:
     negotiation.receive(nbd.CLIENT_FLAGS.pack(3))
     reply = negotiation.receive(nbd.OPTION.pack(nbd.OPTION_MAGIC, nbd.OPT_CLAIM, 3) + b"abc")
     assert nbd.OPTION_REPLY.unpack_from(reply)[2] == nbd.REP_ERR_INVALID
-
-
-async def test_other_servers_are_not_taken_for_owners(tmp_path: Path, disk: MemoryDevice) -> None:
-    """A server that does not know claims could execute late requests."""
-    server = Server(MemoryExports({"disk": disk}), tmp_path / "s")
-    await server.start()
-    uplink, opened = await Uplink.dial(make_uri("disk", server.path), Wanted("disk"), 5.0)
-    assert opened.size == BIG
-    uplink.cut()
-    await server.stop()
