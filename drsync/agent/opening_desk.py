@@ -25,6 +25,7 @@ from drsync.ports.forks import ForkInfo
 
 Json = dict[str, object]
 US_PER_S = 1_000_000
+RESERVE_BYTES = 1 << 30  # because the group's own writes must never wait for the space of a view's
 ENDED_KEPT = 8  # because each heartbeat tells them, so that a coordinator that was away hears why
 
 Stores = Callable[[str], CopyStore]
@@ -107,7 +108,22 @@ class OpeningDesk:
                     code="name_taken",
                     remedy="Take another name, or close that one.",
                 )
+            await self._require_space(member, order.quota_bytes)
             return await (self._open_fork(member, order) if order.fork else self._open_point(member, order))
+
+    async def _require_space(self, member: Member, quota_bytes: int) -> None:
+        """Raises RefusedError: what may be written would take the space of the group's own journal."""
+        if not quota_bytes:
+            return
+        free = await in_thread(self._stores(member.copy.spec.id).free_bytes)
+        kept = sum(one.opening.quota_bytes for one in self._open.values())
+        if quota_bytes + kept + RESERVE_BYTES > free:
+            raise RefusedError(
+                f"{member.copy.me.center} has {free >> 20} MiB free; {RESERVE_BYTES >> 20} MiB stay for "
+                f"journals, {kept >> 20} MiB are promised to other openings",
+                code="no_space_for_quota",
+                remedy="Take a smaller --quota, open it at another center, or free space there.",
+            )
 
     async def _open_point(self, member: Member, order: Order) -> Json:
         copy = member.copy

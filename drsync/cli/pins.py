@@ -11,11 +11,11 @@ from drsync.cli.text import clock, count, format_size
 
 REMEDIES = {
     "opening": "drsync close {group} {name} --at {center}",
-    "drill": "ends with the drill",
-    "view": "ends with what opened it",
-    "member": "bring the center back, or let the quota pass it over",
-    "window": "the group's window and quota",
+    "drill": "It ends with the drill.",
+    "view": "It ends with what opened it.",
+    "member": "Bring the center back; over the group's quota it is passed by, and resynced later.",
 }
+VIEWS = frozenset({"opening", "drill", "view"})
 
 
 @coordinator_options
@@ -25,7 +25,7 @@ def pins(group: str) -> None:
     """Who holds images or journal back, and what to do.
 
     ``journal`` is what stays on disk for that pin alone; space comes back in whole segments, so that several
-    pins may hold the same ones.
+    pins may hold the same ones. ``window`` is what recovery points need.
 
     \b
     Example:
@@ -47,17 +47,21 @@ def pins(group: str) -> None:
 def _show(found: Doc) -> None:
     group = found.text("group")
     line(group, "bold")
-    what = table(["center", "held by", ">record", ">journal", "since", "what it means", "what helps"])
+    what = table(["center", "held by", ">record", ">journal", "since", "ends by itself"])
+    lines: list[tuple[str, str]] = []
     for center, told in found.table("centers"):
-        for pin in told.docs("pins"):
-            kind, name = pin.text("kind"), pin.text("name")
-            helps = REMEDIES.get(kind, "").format(group=group, name=name, center=center)
-            if pin.whole("until_us"):
-                helps += f"; by itself at {clock(pin.whole('until_us'))}"
-            size = format_size(pin.whole("bytes"))
-            about = (count(pin.whole("seq")), size, clock(pin.whole("since_us")), pin.text("text"))
-            row(what, center, f"{kind} {name}".rstrip(), *about, (helps, DIM))
-    console().print(what)
-    for center, told in found.table("centers"):
+        listed = told.docs("pins")
+        usual = next((pin.whole("bytes") for pin in listed if pin.text("kind") == "window"), 0)
+        for pin in listed:
+            size, by = format_size(pin.whole("bytes")), f"{pin.text('kind')} {pin.text('name')}".rstrip()
+            times = clock(pin.whole("since_us")), clock(pin.whole("until_us"))
+            row(what, center, by, count(pin.whole("seq")), size, *times)
+            if pin.text("kind") in VIEWS or (pin.text("kind") == "member" and pin.whole("bytes") > usual):
+                helps = REMEDIES[pin.text("kind")].format(group=group, name=pin.text("name"), center=center)
+                lines.append((f"  {by} at {center}: {pin.text('text')}", ""))
+                lines.append((f"    {helps}", DIM))
         if told.text("error"):
-            line(f"  {center}: {told.text('error')}", BAD)
+            lines.append((f"  {center}: {told.text('error')}", BAD))
+    console().print(what)
+    for text, style in lines:
+        line(text, style)

@@ -157,6 +157,15 @@ async def test_private_writes_stay_private_and_within_their_quota(
         assert await number_at(uri(again), 0) == 512
 
 
+async def test_a_quota_that_would_take_the_journal_s_space_is_refused(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        seq = await write_and_mark(place, 1, "before")
+        await place.until(lambda: holds(place, "remote", seq))
+        with pytest.raises(RefusedError, match="MiB stay for journals"):
+            await open_point(place, "remote", point="before", quota_bytes=1 << 61)
+        assert place.member("remote").views.ids() == []
+
+
 async def test_an_opening_ends_by_itself_and_says_so(tmp_path: Path) -> None:
     async with town(tmp_path) as place:
         seq = await write_and_mark(place, 1, "before")
