@@ -77,7 +77,7 @@ class GroupVolumes:
         self.recorded = applied
         self._waiting: int | None = None
         self._stretch: Stretch | None = None
-        self._stretch_end = 0
+        self._stretch_begin = self._stretch_end = 0
         self._behind: GroupVolumes | None = None
 
     def record(self, last_seq: int, table: bytes | memoryview, payload: Locator) -> None:
@@ -149,6 +149,7 @@ class GroupVolumes:
         layers = await in_thread(lambda: journal.layers(applied, seq))
         self.forget_above_images()
         self._stretch = Stretch(journal, layers, self.regions)
+        self._stretch_begin = applied
         self._stretch_end = self.recorded = seq
         for index, view in self.views.items():
             view.below = StretchView(view.image, self._stretch, index)
@@ -173,6 +174,14 @@ class GroupVolumes:
         while is_more:
             is_more = behind.record_slice(bound) and behind.held_blocks < CATCH_UP_BLOCKS_MAX
             await asyncio.sleep(0)
+
+    @property
+    def settled(self) -> int:
+        """The images hold everything up to here, and nobody reads it in the journal: that may go.
+
+        A stretch that was reached is read as it was then, until the images hold all of it.
+        """
+        return self.applied if self._stretch is None else self._stretch_begin
 
     @property
     def held_blocks(self) -> int:

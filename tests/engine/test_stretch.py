@@ -182,6 +182,31 @@ async def test_records_on_top_of_what_was_reached_are_seen_and_all_goes_into_the
     rig.compare(volumes, tip)
 
 
+async def test_what_a_stretch_still_reads_is_not_given_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner that has just been opened serves from the stretch while its images come forward."""
+    monkeypatch.setattr(volumes_module, "CATCH_UP_BLOCKS_MAX", 5)
+    monkeypatch.setattr(volumes_module, "SCAN_BYTES", 20_000)
+    rig.write(60)
+    rig.journal.sync()
+    volumes = rig.volumes()
+    tip = rig.journal.tip.seq
+    await volumes.reach(tip)
+    settled = []
+    while volumes.applied < tip:
+        await volumes.catch_up(tip)
+        job = volumes.begin_drain(tip)
+        assert job is not None
+        job.run()
+        volumes.end_drain(job)
+        settled.append(volumes.settled)
+        rig.journal.trim(volumes.settled)
+        rig.compare(volumes, tip)
+    assert settled[0] == 0
+    assert settled[-1] == tip
+
+
 async def test_a_stretch_that_is_forgotten_is_not_seen_any_more(rig: Rig) -> None:
     rig.write(30)
     rig.journal.sync()
