@@ -26,7 +26,7 @@ from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, Re
 from drsync.model.position import EpochStart
 from drsync.wire import control, data, stream
 from drsync.wire.frames import Frame, FrameType
-from drsync.wire.negotiate import FEATURE_ZSTD
+from drsync.wire.negotiate import FEATURE_CURSORS, FEATURE_ZSTD
 
 SILENCE_S = 15.0
 """Because a half-open connection must be noticed long before TCP notices it. Any acknowledgment counts: a
@@ -72,7 +72,10 @@ class Attachment:
         self._center = statement.center
         self._told_commit = 0
         self._heard_at = engine.clock.now()
+        self.incarnation = statement.incarnation
+        self.keeps_by_itself = FEATURE_CURSORS in features
         self._retain = 0
+        self._cursors = b""
         can_unpack = FEATURE_ZSTD in features and copy.spec.policy.compress
         self.sender = Sender(self._send_frame, engine.clock, can_unpack=can_unpack, pick=lambda: self.feed)
         self.feed = Feed(
@@ -101,15 +104,27 @@ class Attachment:
         """Whether it may join the in-sync set: on the live edge, with nothing to be forgiven."""
         return self.feed.is_live and not self.needs_absolution
 
-    def tick(self, commit: int, retain: int, now: float, pressure: float = 0.0) -> None:
+    def tell_kept(self, retain: int, cursors: bytes) -> None:
+        """Tell the peer for whom it need not keep journal, where that is news.
+
+        Args:
+            retain: every member has the log up to here.
+            cursors: an encoded CURSORS.
+        """
+        if self.keeps_by_itself:
+            if cursors != self._cursors:
+                self._cursors = cursors
+                self.sender.small(FrameType.CURSORS, cursors)
+        elif retain > self._retain:
+            self._retain = retain
+            body = stream.encode_retain(stream.Retain(self._engine.log.epoch, retain))
+            self.sender.small(FrameType.RETAIN, body)
+
+    def tick(self, commit: int, now: float, pressure: float = 0.0) -> None:
         """Tell the peer how far commits are, if it has not heard by a batch; send on what it lacks.
 
         `pressure` is its lag as a share of what it may be.
         """
-        if retain > self._retain:
-            self._retain = retain
-            body = stream.encode_retain(stream.Retain(self._engine.log.epoch, retain))
-            self.sender.small(FrameType.RETAIN, body)
         if self.feed.unacknowledged_bytes == 0:
             self._heard_at = now
         elif now - self._heard_at > SILENCE_S:

@@ -6,7 +6,7 @@ nothing is stated before it is durable. Repeating a request is harmless.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -22,8 +22,8 @@ from drsync.engine.resync_ask import Answer
 from drsync.engine.resync_desk import ResyncMeans
 from drsync.engine.resync_intake import Intake
 from drsync.engine.resync_slots import ResyncSlots
-from drsync.engine.resync_source import Marks, PlainMarks
 from drsync.engine.resync_target import Asked, ResyncTarget
+from drsync.engine.retention import Keeper
 from drsync.engine.space import RoomSeeker
 from drsync.engine.term import OwnerTerm
 from drsync.engine.trees import NoTrees, Trees
@@ -40,7 +40,7 @@ from drsync.wire import control
 from drsync.wire.frames import FrameType
 from drsync.wire.negotiate import MEMBER_FEATURES
 from drsync.wire.resync import Begin
-from drsync.wire.stream import Attach, Fetch, encode_fetch, session_bytes
+from drsync.wire.stream import Attach, Fetch, ToldCursor, encode_fetch, session_bytes
 
 STATEMENT_TIMEOUT_S = 3.0  # because a donor that does not answer in this time is not waited for
 SOUGHT_LEASES = 2  # because a confirmation binds for one lease, and a procedure asks again all the time
@@ -93,8 +93,9 @@ class Member:
         self._lock = asyncio.Lock()
         self._gone = asyncio.Event()
         self.resyncs = ResyncTarget(copy, world.clock, self)
-        self.folder = Folder(copy, self.views, world.clock, self.copy_troubled, self._view_given_up)
-        self.marks: Marks = PlainMarks()
+        self.keeper = Keeper(copy, self.views, self._keeper_told, self._view_given_up)
+        self.resyncs.mark_others = self.keeper.mark_switch
+        self.folder = Folder(copy, self.keeper, world.clock, self.copy_troubled)
         self._room = RoomSeeker(copy, world.clock, self._space_back, self.copy_troubled)
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
@@ -295,6 +296,7 @@ class Member:
     async def _cut(self, after_seq: int, fork: str) -> None:
         """Cut the log; views of what goes are dropped first, since new records will lie in its place."""
         async with self.folder.lock:
+            await self.keeper.clamp(after_seq)
             for view_id in self.views.above(after_seq):
                 self.views.release(view_id)
                 self._view_given_up(view_id, "its records were cut: they are not in the group's history")
@@ -402,7 +404,7 @@ class Member:
             clock=world.clock,
             dice=world.dice,
             events=self,
-            means=ResyncMeans(self.marks, world.slots),
+            means=ResyncMeans(self.keeper, world.slots),
         )
         self.folder.term = self.term
         self.term.start_epoch()
@@ -478,6 +480,9 @@ class Member:
                 self._events.log_member(
                     self, "log_cut", f"after record {after_seq}" + (f", kept as {fork}" if fork else "")
                 )
+            elif self.copy.durable.follow != epoch:
+                async with self.folder.lock:
+                    await self.keeper.clamp(after_seq)
             await self.copy.store(lambda d: replace(d, follow=epoch, history=charter.history))
             self._require_sound()  # again: the loops of this copy went on meanwhile
             self.copy.state = CopyState.REPLICA
@@ -638,7 +643,15 @@ class Member:
 
     def retain_heard(self, seq: int) -> None:
         """See ReplicaEvents."""
-        self.folder.retain = max(self.folder.retain, seq)
+        self.keeper.retain = max(self.keeper.retain, seq)
+
+    def cursors_heard(self, told: Mapping[str, ToldCursor]) -> None:
+        """See ReplicaEvents."""
+        self.keeper.told(told)
+
+    def _keeper_told(self, event: str, reason: str) -> None:
+        self._events.log_member(self, event, reason)
+        self._events.word_changed(self)
 
     def term_troubled(self, error: DrsyncError) -> None:
         """See TermEvents."""

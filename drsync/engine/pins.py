@@ -49,9 +49,7 @@ def pins_of(member: Member) -> list[PinWord]:
     if member.term is not None:
         found += _of_members(member, member.term)
     elif copy.state is not CopyState.BLANK:
-        retain = member.folder.retain
-        text = f"the owner says that every member has records up to {retain}"
-        found.append(PinWord(MEMBER, "members", retain, journal.held_bytes_after(retain), text))
+        found += _of_holders(member)
     applied = copy.volumes.applied
     text = f"images are at record {applied}; what is newer is read from the journal"
     found.append(PinWord(WINDOW, "", applied, journal.held_bytes_after(applied), text))
@@ -67,6 +65,19 @@ def _of_view(member: Member, view_id: str) -> PinWord:
     held = member.copy.journal.held_bytes_after(view.base_seq)
     text = f"images stay at or before record {view.seq}, the journal from {view.base_seq + 1} on"
     return PinWord(kind, view_id, view.seq, held, text, view_id, view.since_us)
+
+
+def _of_holders(member: Member) -> list[PinWord]:
+    """What a replica keeps for the others, who may have to be brought level from here."""
+    found = []
+    for holder in member.keeper.holders():
+        floor = max(holder.cursor, holder.through)
+        text = f"has records up to {holder.cursor}, as the owner says"
+        if holder.through > holder.cursor:
+            text += f"; what it lacks up to {holder.through} is marked"
+        held = member.copy.journal.held_bytes_after(floor)
+        found.append(PinWord(MEMBER, holder.center, floor, held, text))
+    return found
 
 
 def _of_members(member: Member, term: OwnerTerm) -> list[PinWord]:

@@ -5,7 +5,7 @@ lie inside the volumes. The epoch of every frame is compared with the promise (I
 microsecond ago stops the old owner's next batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from drsync.core import group_log
@@ -33,6 +33,10 @@ class ReplicaEvents(Protocol):
 
     def retain_heard(self, seq: int) -> None:
         """Every member has the log up to here."""
+        ...
+
+    def cursors_heard(self, told: Mapping[str, stream.ToldCursor]) -> None:
+        """What the owner knows of all members."""
         ...
 
 
@@ -66,14 +70,25 @@ class Receiver:
                 wanted = data.read_sync(frame.body)
                 if wanted.epoch == self.epoch:
                     self._events.durable_wanted(wanted.seq)
-            case FrameType.RETAIN:
-                self._events.retain_heard(stream.read_retain(frame.body).seq)
+            case FrameType.RETAIN | FrameType.CURSORS:
+                self._kept_for_others(frame)
             case FrameType.DETACH:
                 self._channel.close_stream(self._stream)
             case FrameType.ATTACH:
                 self._is_ack_due = True
             case _:
                 raise MalformedError(f"frame {frame.type} does not belong on a replication stream")
+
+    def _kept_for_others(self, frame: Frame) -> None:
+        """How far others hold the log: of another epoch it would be another log, with the same numbers."""
+        if frame.type is FrameType.CURSORS:
+            cursors = stream.read_cursors(frame.body)
+            if cursors.epoch == self.epoch and self.is_current:
+                self._events.cursors_heard(cursors.told)
+        else:
+            retain = stream.read_retain(frame.body)
+            if retain.epoch == self.epoch and self.is_current:
+                self._events.retain_heard(retain.seq)
 
     def frames_ended(self) -> None:
         """See StreamHandler: acknowledge once for everything that arrived together."""

@@ -1,9 +1,11 @@
 """What a resync session needs of whoever keeps dirty sets, cursors and pins."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from drsync.core import dirty
 from drsync.core.dirty import DirtySet
+from drsync.wire.stream import ToldCursor
 
 
 class Marks(Protocol):
@@ -27,6 +29,18 @@ class Marks(Protocol):
         Durable on return, with the marks that this makes superfluous gone (`core.dirty.reached`).
         Raises DrsyncError.
         """
+        ...
+
+    def confirmed(self, center: str, incarnation: str, seq: int) -> None:
+        """The center itself acknowledged our log up to `seq` as durable; to be stored within a second."""
+        ...
+
+    def confirmed_by_all(self, durable: int) -> int:
+        """Every member has the log durably up to here; `durable` is our own position."""
+        ...
+
+    def to_tell(self, durable: int) -> Mapping[str, ToldCursor]:
+        """What an owner that holds its log durably up to `durable` says of all members."""
         ...
 
     def pin(self, center: str, seq: int | None) -> None:
@@ -59,6 +73,20 @@ class PlainMarks:
         del incarnation
         self._cursors[center] = seq
         self._sets[center] = dirty.reached(self.of(center), seq)
+
+    def confirmed(self, center: str, incarnation: str, seq: int) -> None:
+        """See Marks."""
+        del incarnation
+        self._cursors[center] = max(self.cursor(center), seq)
+
+    def confirmed_by_all(self, durable: int) -> int:
+        """See Marks."""
+        return min([durable, *self._cursors.values()])
+
+    def to_tell(self, durable: int) -> Mapping[str, ToldCursor]:
+        """See Marks."""
+        del durable
+        return {center: ToldCursor("", seq, is_fresh=True) for center, seq in self._cursors.items()}
 
     def pin(self, center: str, seq: int | None) -> None:
         """See Marks."""

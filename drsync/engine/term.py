@@ -37,8 +37,10 @@ from drsync.model.objectives import Beat
 from drsync.model.position import Position
 from drsync.ports.charter_store import CasOutcome, CharterStore
 from drsync.ports.clock import Clock, Random
+from drsync.wire import stream
 
 TICK_S = 0.05  # because commit hints ride on it when nothing is written, and 50 ms add little to a drain
+KEPT_WORD_S = 0.5  # because journal is given back twice a second
 BACKGROUND_SYNC_S = 0.25  # because the durable position bounds what an unclean host restart can lose
 RETRY_LOW_S, RETRY_HIGH_S = 0.2, 3.0  # because a returning peer should be met soon, a dead one seldom
 CONFIRM_TIMEOUT_S = 1.0  # because failsafe confirmations must come well within a lease
@@ -110,6 +112,8 @@ class OwnerTerm:
         self._ended = asyncio.Event()
         self._next_checkpoint = clock.now()
         self.pulse = Pulse(clock.now(), clock.wall_us(), copy.beats.newest.time_us)
+        self._keeper = means.marks
+        self._next_word = clock.now()
         self._met_durable: dict[str, int] = {}
         self._lapsed: set[str] = set()
         self._ledger = LagLedger(charter.history[-1].fork_seq, clock.now())
@@ -282,9 +286,30 @@ class OwnerTerm:
             if attachment.is_lost:
                 continue
             self._met_durable[center] = max(self._met_durable.get(center, 0), attachment.feed.durable)
-            pressure = self.enforcer.pressure(center)
-            attachment.tick(self.engine.log.commit, self.retain_seq, now, pressure)
+            self._keeper.confirmed(center, attachment.incarnation, attachment.feed.durable)
+            attachment.tick(self.engine.log.commit, now, self.enforcer.pressure(center))
+        if now >= self._next_word:
+            self._next_word = now + KEPT_WORD_S
+            self._tell_kept()
         self._ledger.forget(self.retain_seq)
+
+    def _tell_kept(self) -> None:
+        """Tell the peers for whom journal is kept."""
+        told = self._keeper.to_tell(self.engine.log.durable)
+        cursors = stream.Cursors(self.engine.log.epoch, told)
+        body = stream.encode_cursors(cursors)
+        for attachment in self.attachments.values():
+            if not attachment.is_lost:
+                attachment.tell_kept(self.retain_seq, body)
+
+    def converted(self, center: str, through: int) -> None:
+        """What a peer lacks up to `through` is marked: its stream ends if it was not there yet.
+
+        The next comparison tells that it is brought level by blocks.
+        """
+        attachment = self.attachments.get(center)
+        if attachment is not None and not attachment.is_lost and attachment.feed.durable < through:
+            attachment.close("it held back more journal than the quota, and is brought level by blocks")
 
     def _is_frozen_too_long(self) -> bool:
         timeout = self._policy.freeze_timeout_s
@@ -358,8 +383,7 @@ class OwnerTerm:
     @property
     def retain_seq(self) -> int:
         """Every member has the log up to here durably; nobody will ask for it again."""
-        others = (member.name for member in self.charter.group.members if member.name != self.copy.me.center)
-        return min([self.engine.log.durable, *(self._met_durable.get(name, 0) for name in others)])
+        return self._keeper.confirmed_by_all(self.engine.log.durable)
 
     def confirmed(self, center: str) -> int:
         """The last record that a member confirmed as durable in this term; 0: none yet."""
@@ -453,6 +477,8 @@ class OwnerTerm:
             self._met_durable[center] = max(self.confirmed(center), self.resyncs.level(center))
             return
         plan, statement = await follow(center, self.charter, met, self._peers)
+        held = min(statement.tip.seq, statement.durable)
+        await self._keeper.met(center, statement.incarnation, held)
         channel = await self._peers.bulk(center)
         attachment = Attachment(
             engine=self.engine,

@@ -196,8 +196,12 @@ def _thaws(tick: Shipped) -> Shipped:
     return mistaken
 
 
-def _keeps_for_nobody(_: Shipped) -> Shipped:
-    return lambda term: term.engine.log.durable
+def _keeps_for_nobody(need: Shipped) -> Shipped:
+    def mistaken(keeper: object, center: str, *, is_owner: bool) -> object:
+        found = need(keeper, center, is_owner=is_owner)
+        return replace(found, cursor=1 << 62) if is_owner else found
+
+    return mistaken
 
 
 # --- the coordinator
@@ -300,7 +304,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "neither_route": Mistake(
         "records that a silent member lacks are dropped, and nothing is noted in their place (P21)",
-        {"drsync.engine.term:OwnerTerm.retain_seq": _keeps_for_nobody},
+        {"drsync.engine.retention:Keeper._need": _keeps_for_nobody},
     ),
     "no_anti_flap": Mistake(
         "the owner changes again and again without a person (P01)",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drsync.engine import fold
+from drsync.engine import retention
 from drsync.model.charter import IntentKind
 from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError
@@ -277,7 +277,7 @@ async def test_checkpoints_are_written_under_constant_load(tmp_path: Path) -> No
 async def test_a_forgotten_drill_view_never_stops_the_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fold, "VIEW_BLOCKS_MAX", 100)
+    monkeypatch.setattr(retention, "VIEW_BLOCKS_MAX", 100)
     async with town(tmp_path) as place:
         writer = Writer(place, "production")
         wanted: dict[str, object] = {"group": GROUP.id, "name": "d", "hold": True, "view": "01" * 16}
