@@ -164,7 +164,8 @@ class Relay:
         )
         held = sum(len(session.passage.held) for session in self._sessions)
         epoch = show(export.served.epoch)
-        after = f" after {waited:.2f} s; {held} requests sent again" if waited else ""
+        again = "request" if held == 1 else "requests"
+        after = f" after {waited:.2f} s; {held} {again} sent again" if waited else ""
         self._say(
             Event.ATTACHED,
             f"attached to {pilot.place.center} (epoch {epoch}){after}",
