@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from drsync.core import group_log
 from drsync.model.group import WhenFull
 
 
@@ -214,7 +215,7 @@ def _bound_without_members(kept: Kept, limits: Limits) -> int:
 
 def _ripe(kept: Kept, limits: Limits) -> int:
     """Committed, durable, and at a replica older than the window."""
-    bound = min(kept.commit, kept.durable)
+    bound = group_log.apply_bound(kept.commit, kept.durable)
     return bound if kept.is_owner else min(bound, _window_bound(kept, limits))
 
 
