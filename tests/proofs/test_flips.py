@@ -12,6 +12,7 @@ import pytest
 from drsync.adapters.segments.opening import segment_paths
 from drsync.lab.importing import connected
 from drsync.lab.layout import DISK, GROUP, PRODUCTION, REMOTE, SAME_CITY
+from drsync.lab.status import group_of
 from drsync.lab.writer import LedgerWriter
 from tests.integration.proxy import Proxy, Wire
 from tests.integration.site import MIB, POLL_S, SETTLE_S, Site, is_level, site
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 STORY_S = 80.0
 DISK_BYTES = 8 * MIB
 BLOCK = 4096
+SEGMENT_BYTES = 64 * MIB
 BLOCKS = 100
 VICTIM = 50
 SOME = 40
@@ -36,6 +38,15 @@ async def write_blocks(place: Site) -> None:
         for number in range(1, BLOCKS):
             await client.write(number * BLOCK, block(number))
         await client.flush()
+
+
+async def fill_segments(place: Site) -> int:
+    """Write so much that what was written before lies in a full segment of each journal; the last record."""
+    async with connected(await place.uri(DISK)) as client:
+        for number in range(SEGMENT_BYTES // MIB + 2):
+            await client.write(DISK_BYTES // 2, number.to_bytes(8, "big") * (MIB // 8))
+        await client.flush()
+    return (await place.cli("checkpoint", GROUP, "--json")).well().doc.whole("seq")
 
 
 def flip(path: Path) -> None:
@@ -92,10 +103,14 @@ async def test_in_an_image_it_is_found_by_the_next_drill_there(home: Path) -> No
     async with site(home, seconds=STORY_S) as place:
         await place.protect(DISK_BYTES, window="2s")
         await write_blocks(place)
+        written = await fill_segments(place)
         async with place.writing() as writer:
             images = place.layout.state(REMOTE).rglob("*.img")
             (image,) = [path for path in images if path.stat().st_size == DISK_BYTES]
-            await until("the image holds it", lambda: block(VICTIM) in image.read_bytes())
+            await place.until(
+                "the image holds it, and is what is read",
+                lambda s: group_of(s).doc("centers").doc(REMOTE).whole("applied") >= written,
+            )
             flip(image)
             before = writer.acknowledged
             found = await place.cli("drill", "run", GROUP, "--at", REMOTE, "--json")
@@ -109,16 +124,20 @@ async def test_in_an_image_it_is_found_by_the_next_drill_there(home: Path) -> No
         await place.require_equal_content(SAME_CITY)
 
 
-async def test_in_a_replicas_journal_it_is_named_by_whoever_reads_it(home: Path) -> None:
+@pytest.mark.parametrize("segment", ["newest", "full"])
+async def test_in_a_replicas_journal_it_is_found_by_the_next_drill_there(home: Path, segment: str) -> None:
+    """The newest segment is read when it is opened. A full one has an index, and is read when asked for."""
     async with site(home, seconds=STORY_S) as place:
         await place.protect(DISK_BYTES)
         await write_blocks(place)
+        if segment == "full":
+            await fill_segments(place)
         await place.until("level", lambda s: is_level(s, PRODUCTION))
         await place.require_equal_content(REMOTE)
         flip(journal(place, REMOTE))
         found = await place.cli("drill", "run", GROUP, "--at", REMOTE)
         assert found.code == 1, found
-        assert "payload_hash does not match" in found.err, found.err
+        assert "4096 bytes of payload" in found.err, found.err
         ended = await place.cli("journal", "check", str(place.layout.state(REMOTE)))
         assert ended.code == 1
         assert "payload_hash does not match" in ended.out, ended.out
