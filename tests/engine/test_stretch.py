@@ -18,7 +18,7 @@ from drsync.engine import stretch as module
 from drsync.engine import volumes as volumes_module
 from drsync.engine.allocation import extents
 from drsync.engine.overlay import BLOCK
-from drsync.engine.stretch import REGION, RegionCache
+from drsync.engine.stretch import RegionCache
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.epoch import Epoch
 from drsync.model.errors import FailedCopyError
@@ -27,6 +27,8 @@ from drsync.sim.disk import Disk
 from drsync.sim.disk_files import DiskFiles
 
 IDENTITY = Identity("cluster", "group", "production", "0" * 32)
+REGION_BITS = 18
+REGION = 1 << REGION_BITS  # because the oracle is faster that way
 SIZE = 2 * REGION + 13 * BLOCK
 SPOTS = (0, 5 * BLOCK, REGION - 2 * BLOCK, 2 * REGION)
 """Where most things happen, so that they meet: also at the border of regions and at the end of the volume."""
@@ -113,6 +115,10 @@ def segments() -> SegmentJournal:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "RECORDS_MIN", 1)
     monkeypatch.setattr(layers, "VERIFIED_BYTES", 0)
+    monkeypatch.setattr(module, "REGION_BITS", REGION_BITS)
+    monkeypatch.setattr(module, "REGION", REGION)
+    monkeypatch.setattr(module, "SLOTS", REGION // BLOCK)
+    monkeypatch.setattr(module, "SPARSE_MAX", REGION // BLOCK // 4)
 
 
 @pytest.fixture(params=["memory", "segments"])
@@ -121,7 +127,7 @@ def rig(request: pytest.FixtureRequest) -> Rig:
 
 
 @given(st.integers(0, 10_000), st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_a_point_holds_what_a_replay_holds(seed: int, data: st.DataObject) -> None:
     rig = Rig(segments(), seed)
     rig.write(data.draw(st.integers(1, 60)))

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from struct import Struct
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from drsync.adapters.segments.files import Files, read_up_to, write_all
+from drsync.adapters.segments.files import Files, read_into, read_up_to, write_all
 from drsync.adapters.segments.index_layout import (
     HEADER_BYTES,
     IndexHeader,
@@ -33,6 +34,8 @@ SUFFIX: Final = ".idx"
 INDEXES_MAX: Final = (
     256  # in a file, because that is 16 GiB of journal, and at most 1 % of it is kept too long
 )
+_LENGTH: Final = Struct("<I")
+_LENGTH_AT: Final = 16  # in a piece
 OPEN_MAX: Final = 32  # files, because 512 GiB of journal fit, and a process has 1024 descriptors by default
 
 
@@ -95,9 +98,14 @@ class Indexes:
             return None
 
     def read(self, place: _Place, at: int, length: int) -> bytearray:
-        """Bytes of an index; fewer when its file is shorter. Raises OSError."""
+        """Bytes of an index; zeros where its file is shorter. Raises OSError."""
+        data = bytearray(length)
         with self._handles:
-            return read_up_to(self._files, self._descriptor(place.pack), length, place.offset + at)
+            fd = self._open.get(place.pack)
+            if fd is None:
+                fd = self._descriptor(place.pack)
+            read_into(self._files, fd, memoryview(data), place.offset + at)
+        return data
 
     @property
     def held_bytes(self) -> int:
@@ -259,10 +267,10 @@ class SealedLayer:
         stop = bisect_left(directory.firsts, end, page, high)
         if page == stop:
             return 0, ()
-        rows = [row for p in range(page, stop) for row in PIECE.iter_unpack(self._page(p))]
-        first = bisect_right(rows, start, key=_end)
-        last = bisect_left(rows, end, first, key=_offset)
-        return directory.starts[page] + first, rows[first:last]
+        first, found = _within(self._page(page), start, end)
+        if page + 1 < stop:
+            found += [row for p in range(page + 1, stop) for row in _within(self._page(p), start, end)[1]]
+        return directory.starts[page] + first, found
 
     def _page(self, page: int) -> bytearray:
         """The pieces of a page. Raises OSError, MalformedError."""
@@ -278,9 +286,12 @@ class SealedLayer:
         return data
 
 
-def _offset(piece: Piece) -> int:
-    return piece[0]
-
-
-def _end(piece: Piece) -> int:
-    return piece[0] + piece[2]
+def _within(page: bytearray, start: int, end: int) -> tuple[int, list[Piece]]:
+    """The pieces of a page that hold any of bytes [start, end), and how many come before them."""
+    offsets = memoryview(page).cast("Q")[:: PIECE_BYTES // 8]
+    first = bisect_right(offsets, start)
+    if first:
+        (length,) = _LENGTH.unpack_from(page, (first - 1) * PIECE_BYTES + _LENGTH_AT)
+        first -= offsets[first - 1] + length > start
+    last = bisect_left(offsets, end, first)
+    return first, list(PIECE.iter_unpack(memoryview(page)[first * PIECE_BYTES : last * PIECE_BYTES]))
