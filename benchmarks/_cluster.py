@@ -65,6 +65,11 @@ class Centers:
         alive = self._cluster.alive()
         return {name: alive[name].pid for name in self.names}
 
+    @property
+    def url(self) -> str:
+        """Where the coordinator answers."""
+        return self._cluster.url
+
     async def status(self) -> Doc:
         """What the coordinator says."""
         async with self._cluster.api() as client:

@@ -3,23 +3,27 @@
     python benchmarks/relay.py [--seconds 3] [--runs 3] [--depths 1,16,64] [--json FILE]
 
 The owner is a plain file behind drsync's own NBD server, or memory with --memory; nothing is journalled, so
-that the relay's share is as large as it can get. Direct and relayed runs take turns on the same server.
+that the relay's share is as large as it can get. With --pair it is a real owner with its mate in sync. Direct
+and relayed runs take turns on the same server.
 """
 
 import argparse
 import asyncio
 import signal
+import statistics
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
+from _cluster import Group, centers
 from _fio import fio, running, unix_uri
 from _machine import MIB, medians, parser, require_tools, write_json
 from nbd_front import FileDevice, MemoryBytes
 
 from drsync.adapters.nbd.server import Server
+from drsync.lab.layout import CENTER_NAMES
 from drsync.model import served
 from drsync.model.epoch import Epoch
 from drsync.model.served import Served
@@ -46,7 +50,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Figure:
-    """One cell: medians over the runs; `ratio` is relayed by direct."""
+    """One cell: medians over the runs; `ratio` is the median of relayed by direct within each run."""
 
     work: str
     depth: int
@@ -67,42 +71,59 @@ async def serve(path: Path, device: BlockDevice) -> None:
     await server.stop()
 
 
-def measure(options: argparse.Namespace, room: Path) -> list[Figure]:
-    data, owner, relay = room / "data", room / "owner", room / "relay"
+def bare(options: argparse.Namespace, room: Path) -> list[Figure]:
+    """An owner that journals nothing."""
+    data, owner = room / "data", room / "owner"
     with data.open("wb") as file:
         file.truncate(options.size_mib * MIB)
     kind = ["--memory"] if options.memory else ["--file", str(data)]
     server = [sys.executable, __file__, "--serve", str(owner), "--size-mib", str(options.size_mib), *kind]
-    attach = [sys.executable, "-m", "drsync.cli.main", "attach", f"{GROUP}/{VOLUME}", "--socket", str(relay)]
-    attach += ["--center", f"here={unix_uri(owner, VOLUME)}", "--coordinator", f"unix:{room}/none"]
+    uri = unix_uri(owner, VOLUME)
+    with running(server, owner):
+        return compare(options, room, GROUP, VOLUME, uri, f"unix:{room}/none")
+
+
+async def pair(options: argparse.Namespace, room: Path) -> list[Figure]:
+    """A real owner with the same-city center in sync."""
+    async with centers(options.dir, CENTER_NAMES[:2]) as running_centers:
+        group = Group(GROUP, CENTER_NAMES[:2], "sync", 1, options.size_mib)
+        (uri,) = await running_centers.serve(group)
+        return compare(options, room, GROUP, group.volume_names[0], uri, running_centers.url)
+
+
+def compare(
+    options: argparse.Namespace, room: Path, group: str, volume: str, uri: str, coordinator: str
+) -> list[Figure]:
+    relay = room / "relay"
+    attach = [sys.executable, "-m", "drsync.cli.main", "attach", f"{group}/{volume}", "--socket", str(relay)]
+    attach += ["--center", f"production={uri}", "--coordinator", coordinator]
     works = [(work, int(d), 4096) for work in ("randwrite", "randread") for d in options.depths.split(",")]
     works += [("write", 4, MIB), ("read", 4, MIB)]
     found: dict[tuple[str, int, str], list[dict[str, float]]] = {}
-    with running(server, owner), running(attach, relay):
-        fio([unix_uri(owner, VOLUME)], "write", 4, MIB, 0)
+    with running(attach, relay):
+        fio([uri], "write", 4, MIB, 0)
         for _ in range(options.runs):
             for work, depth, block in works:
-                for name, path in (("direct", owner), ("relay", relay)):
+                for name, address in (("direct", uri), ("relay", unix_uri(relay, volume))):
                     label = work if block == 4096 else f"{work} 1 MiB"
-                    done = fio([unix_uri(path, VOLUME)], work, depth, block, options.seconds)
+                    done = fio([address], work, depth, block, options.seconds)
                     found.setdefault((label, depth, name), []).append(done)
     cells = dict.fromkeys((work, depth) for work, depth, _ in found)
-    return [
-        _figure(work, depth, medians(found[work, depth, "direct"]), medians(found[work, depth, "relay"]))
-        for work, depth in cells
-    ]
+    return [_figure(*cell, found[*cell, "direct"], found[*cell, "relay"]) for cell in cells]
 
 
-def _figure(work: str, depth: int, direct: dict[str, float], relay: dict[str, float]) -> Figure:
+def _figure(work: str, depth: int, direct: list[dict[str, float]], relay: list[dict[str, float]]) -> Figure:
+    ratios = [one["iops"] / other["iops"] for one, other in zip(relay, direct, strict=True)]
+    alone, led = medians(direct), medians(relay)
     return Figure(
         work,
         depth,
-        direct["iops"],
-        relay["iops"],
-        relay["iops"] / direct["iops"],
-        direct["p50_us"],
-        relay["p50_us"],
-        relay["p99_us"],
+        alone["iops"],
+        led["iops"],
+        statistics.median(ratios),
+        alone["p50_us"],
+        led["p50_us"],
+        led["p99_us"],
     )
 
 
@@ -122,6 +143,7 @@ def main() -> None:
     own.add_argument("--depths", default="1,16,64")
     own.add_argument("--size-mib", type=int, default=1024)
     own.add_argument("--memory", action="store_true", help="the owner serves memory instead of a file")
+    own.add_argument("--pair", action="store_true", help="a real owner, with the same-city center in sync")
     own.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     own.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = own.parse_args()
@@ -132,7 +154,8 @@ def main() -> None:
         return
     require_tools("fio")
     with tempfile.TemporaryDirectory(dir=options.dir) as room:
-        figures = measure(options, Path(room))
+        home = Path(room)
+        figures = asyncio.run(pair(options, home)) if options.pair else bare(options, home)
     print(table(figures))
     write_json(options, [asdict(f) for f in figures])
 
