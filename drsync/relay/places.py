@@ -23,12 +23,14 @@ class Word:
         owner: center; may be empty.
         places: centers that serve the volume, as far as it has heard; one at most, normally.
         is_known: it has a group of that name.
+        volumes: names of all volumes of the group that are served now.
     """
 
     epoch: Epoch
     owner: str
     places: tuple[Place, ...]
     is_known: bool
+    volumes: tuple[str, ...] = ()
 
     @staticmethod
     def of(status: Doc, group: str, volume: str) -> "Word":
@@ -40,8 +42,20 @@ class Word:
             for center, about in status.table("centers")
             if (uri := about.doc("volumes").text(f"{group}/{volume}"))
         )
+        names = {
+            key.removeprefix(f"{group}/")
+            for _, about in status.table("centers")
+            for key, _ in about.doc("volumes").items()
+            if key.startswith(f"{group}/")
+        }
         is_epoch = 0 <= epoch <= EPOCH_MAX
-        return Word(Epoch(epoch) if is_epoch else NEVER, found.text("owner"), places, bool(found))
+        return Word(
+            Epoch(epoch) if is_epoch else NEVER,
+            found.text("owner"),
+            places,
+            bool(found),
+            tuple(sorted(names)),
+        )
 
 
 class Places:

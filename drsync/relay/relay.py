@@ -70,7 +70,8 @@ class Relay:
     @property
     def export(self) -> Export | None:
         """What clients may open now; None while they may not."""
-        return None if self.pursuit.broken else self.pursuit.export
+        is_open = self._tasks is not None and not self.pursuit.broken
+        return self.pursuit.export if is_open else None
 
     def welcome(self, chosen: Chosen, outlet: Outlet) -> Session:
         """A client has chosen the volume."""
@@ -270,8 +271,8 @@ class Relay:
         return SEEK_S if is_hurried else WATCH_S
 
     def _learn(self, word: Word) -> None:
-        if not word.is_known and not self.attached.is_set() and not self._options.places:
-            raise UsageError(f"there is no group {self._options.group}", remedy="drsync status lists them.")
+        if not self.attached.is_set() and not self._options.places:
+            _require_known(word, self._options)
         if self._places.learn(word):
             self._news.set()
         self._hear(word.epoch)
@@ -348,6 +349,15 @@ class Relay:
 
     def _say(self, event: Event, text: str, *, is_bad: bool = False, **facts: object) -> None:
         self._tell(Said(event, text, {"volume": self._options.name, **facts}, is_bad))
+
+
+def _require_known(word: Word, options: RelayOptions) -> None:
+    """Raises UsageError: what was asked for does not exist."""
+    if not word.is_known:
+        raise UsageError(f"there is no group {options.group}", remedy="drsync status lists them.")
+    if word.volumes and options.volume not in word.volumes:
+        known = ", ".join(word.volumes)
+        raise UsageError(f"group {options.group} has no volume {options.volume}", remedy=f"It has {known}.")
 
 
 async def _either(news: asyncio.Event, seconds: float) -> None:

@@ -93,7 +93,7 @@ async def test_the_owner_dies_and_the_application_waits(home: Path, *, has_coord
 
 
 async def test_an_owner_that_stands_still_is_left_when_another_epoch_begins(home: Path) -> None:
-    """Stopped, not dead: its connection stays open and says nothing. It is cut before the next one is used."""
+    """Stopped, not dead: its connection stays open and says nothing. It is cut before the next is used."""
     async with site(home, seconds=STORY_S) as place:
         await place.protect()
         async with relay(place, LEDGER) as through, writing(through) as writer:
@@ -163,11 +163,15 @@ def position(status: Doc) -> int:
     return group_of(status).doc("centers").doc(PRODUCTION).whole("position")
 
 
-async def test_a_group_that_does_not_exist_is_said_so(home: Path) -> None:
+async def test_what_does_not_exist_is_said_so(home: Path) -> None:
     async with site(home, seconds=STORY_S) as place:
         ended = await place.cli("attach", "nothing/here", "--socket", str(home / "r.sock"), "--timeout", "5s")
         assert ended.code == 2
         assert "no group nothing" in ended.err
+        await place.protect()
+        ended = await place.cli("attach", f"{GROUP}/nothing", "--socket", str(home / "r.sock"))
+        assert ended.code == 2
+        assert f"no volume nothing\nremedy: It has {DISK}, {LEDGER}." in ended.err
         await place.stop(COORDINATOR)
         ended = await place.cli(
             "attach", f"{GROUP}/{LEDGER}", "--socket", str(home / "r.sock"), "--timeout", "1s"
