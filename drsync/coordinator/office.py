@@ -138,7 +138,7 @@ class Office:
         by_name = {center.name: center for center in centers}
         groups = Groups(store, by_name, random)
         kept = SqliteOpenings(database)
-        self.openings = openings = Openings(kept, evidence, sessions, groups, journal, clock, random)
+        self.openings = openings = Openings(kept, evidence, sessions, groups, journal, clock, random, spawn)
         self.desk = AgentDesk(store, authority, sessions, journal, openings, clock, wake)
         self.objectives = Objectives(store, evidence, sessions, storage.history, journal, clock)
         self.picture = picture = Picture(

@@ -13,10 +13,11 @@ from drsync.coordinator import forms
 from drsync.coordinator.everywhere import ask_everywhere, listed
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal
+from drsync.coordinator.operations import Spawn
 from drsync.coordinator.sessions import SessionTable
 from drsync.core.points import Reach, Wanted, choose
 from drsync.model.charter import Charter
-from drsync.model.errors import DrsyncError, RefusedError, UsageError
+from drsync.model.errors import DrsyncError, RefusedError, TransientError, UsageError
 from drsync.model.opening import Opening, Why
 from drsync.ports.clock import Clock, Random
 
@@ -24,7 +25,8 @@ Json = dict[str, object]
 
 OPEN_TIMEOUT_S = 120.0  # because what is in the journal up to the point is indexed first
 CLOSE_TIMEOUT_S = 15.0  # because closing waits for nothing but running requests
-ENDED_SHOWN_US = 24 * 3600 * 1_000_000  # because whoever comes on shift asks what happened since yesterday
+US_PER_S = 1_000_000
+ENDED_SHOWN_US = 24 * 3600 * US_PER_S  # because whoever comes on shift asks what happened since yesterday
 DRILLS_SEARCHED = 100  # because a proof that is older is of a point that is gone
 TOLD = frozenset({Why.EXPIRED, Why.GIVEN_UP, Why.RESTARTED})
 """Ends that nobody asked for: shown in the status for a day."""
@@ -42,7 +44,9 @@ class Openings:
         journal: Journal,
         clock: Clock,
         random: Random,
+        spawn: Spawn,
     ) -> None:
+        """`spawn` starts a task that lives as long as the process."""
         self._kept = kept
         self._evidence = evidence
         self._sessions = sessions
@@ -50,6 +54,7 @@ class Openings:
         self._journal = journal
         self._clock = clock
         self._random = random
+        self._spawn = spawn
         self._asking: set[str] = set()
 
     # --- what people order
@@ -169,10 +174,41 @@ class Openings:
             self._end(charter, kept, Why.EXPIRED, "its time was over")
         elif not opening.until_us:
             self._end(charter, kept, Why.NEVER_OPENED, f"{center} did not open it")
-        else:
+        elif opening.quota_bytes or opening.fork:
             lost = " and what was written to it is gone" if opening.quota_bytes else ""
             text = f"the agent of {center} was restarted{lost}; open it again"
             self._end(charter, kept, Why.RESTARTED, text)
+        else:
+            self._asking.add(opening.id)
+            _ = self._spawn(self._restore(charter, kept))
+
+    async def _restore(self, charter: Charter, kept: KeptOpening) -> None:
+        """A read-only one costs nothing to open again, at the same place under the same names."""
+        opening, center = kept.opening, kept.opening.center
+        body: Json = {
+            "group": opening.group_id,
+            "id": opening.id,
+            "point": str(opening.seq),
+            "name": opening.name,
+            "lifetime_s": max(1.0, (opening.until_us - self._clock.wall_us()) / US_PER_S),
+        }
+        try:
+            answer = await self._sessions.call(center, "opening.open", body, OPEN_TIMEOUT_S)
+            again = Opening.read(_dict(answer.get("opening")))
+            if again.seq != opening.seq:  # a checkpoint whose name is that number
+                named: Json = {"group": opening.group_id, "name": opening.id}
+                await self._sessions.call(center, "opening.close", named, CLOSE_TIMEOUT_S)
+                raise RefusedError(f"record {opening.seq} is not found there any more")
+        except TransientError:
+            return  # the next heartbeat tries again
+        except DrsyncError as error:
+            self._end(charter, kept, Why.RESTARTED, f"the agent of {center} was restarted, and: {error}")
+        else:
+            self._kept.keep(replace(kept, volumes=_texts(answer.get("volumes"))))
+            text = f"{opening.name} at {center} is open again: the agent was restarted"
+            self._journal.about(charter, "opening_restored", text, center)
+        finally:
+            self._asking.discard(opening.id)
 
     def _adopt(self, center: str, opening: Opening) -> None:
         """One that is open though its answer was lost, or that an older store knew."""

@@ -103,8 +103,9 @@ class Centers(FakeMembers):
         name = body["name"] or "point-7"
         if body["point"] == "old" and not self.reaches_back:
             raise RefusedError(f"{center}: no recovery point is called old", code="no_such_point")
-        seq = 1 if body["point"] == "old" else 7
-        point = {"point": "old" if seq == 1 else "", "is_point": True, "is_app_consistent": False}
+        point = str(body["point"])
+        seq = int(point) if point.isdecimal() else 1 if point == "old" else 7
+        mark = {"point": "old" if seq == 1 else "", "is_point": True, "is_app_consistent": False}
         opening: Json = {
             "id": body["id"],
             "name": name,
@@ -112,15 +113,15 @@ class Centers(FakeMembers):
             "center": center,
             "seq": seq,
             "time_us": 5,
-            "fork": body["fork"],
-            "quota_bytes": body["quota_bytes"],
-            **point,
+            "fork": body.get("fork", ""),
+            "quota_bytes": body.get("quota_bytes", 0),
+            **mark,
             "opened_us": 10,
             "until_us": 1 << 60,
         }
         self.openings[center][str(body["id"])] = opening
         answer: Json = {"opening": opening, "volumes": {"data": f"nbd+unix:///data.at-7?socket=/{name}"}}
-        return answer | {"asked_us": body["time_us"] or 0, "next_us": 0, "left_out": []}
+        return answer | {"asked_us": body.get("time_us") or 0, "next_us": 0, "left_out": []}
 
     def _on_opening_close(self, center: str, body: Json) -> Json:
         if body["name"] not in self.openings[center]:

@@ -131,9 +131,26 @@ async def test_a_coordinator_that_comes_back_knows_what_is_open(world: World) ->
     await world.start()
     await world.beat(C)
     assert [one["name"] for one in await listed(world)] == ["mine"]
+
+
+async def test_a_read_only_opening_is_opened_again_after_a_restart_of_its_agent(world: World) -> None:
+    await world.protect()
+    before = await open_point(world, name="mine", point="old")
     restart(world, C)
     await world.beat(C)
+    await world.until(lambda: bool(world.centers.openings[C]))
+    (again,) = world.centers.openings[C].values()
+    assert (again["id"], again["seq"], again["name"]) == (before["id"], before["seq"], "mine")
+    await world.beat(C)
+    assert [one["name"] for one in await listed(world)] == ["mine"]
+    assert (await events(world))[-1][0] == "opening_restored"
+
+    world.centers.fails.add("opening.open")
+    restart(world, C)
+    await world.beat(C)
+    await world.until(lambda: not world.office.openings._asking)
     assert [one["why"] for one in await listed(world, "openings_ended")] == ["restarted"]
+    assert "opening.open fails here" in (await events(world))[-1][1]
 
 
 async def test_an_opening_whose_answer_was_lost_is_found_again(world: World) -> None:
