@@ -96,6 +96,7 @@ async def test_a_moment_before_a_mistake_is_opened_while_the_application_goes_on
             listed = (await place.cli("open", "--list")).well().out
             assert all(name in listed for name in ("now", at_remote.text("name")))
 
+            kept = await opened(place, "--at", SAME_CITY, "--point", "before", "--name", "kept")
             closed = writer.acknowledged
             (await place.cli("close", GROUP, at_remote.text("name"), "--at", REMOTE)).well()
             with pytest.raises((DrsyncError, OSError)):
@@ -106,6 +107,9 @@ async def test_a_moment_before_a_mistake_is_opened_while_the_application_goes_on
                 "the lost opening is told",
                 lambda s: [one.text("why") for one in group_of(s).docs("openings_ended")] == ["restarted"],
             )
+            while not await events(place, "opening_restored"):
+                await asyncio.sleep(0.05)
+            assert await number_at(uri(kept), 7) == 1, "a read-only one is open again, at the same place"
             (told,) = await events(place, "opening_restarted")
             assert f"the agent of {SAME_CITY} was restarted and what was written to it is gone" in told
             assert "now is open at production" in " ".join((await place.cli("status")).well().out.split())
