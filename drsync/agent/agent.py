@@ -275,7 +275,11 @@ class Agent:
     def statement(self, group_id: str) -> Statement:
         """See `requests.Groups`."""
         broken = self._broken.get(group_id)
-        return broken.statement if broken is not None else self.member(group_id).statement()
+        if broken is not None:
+            return broken.statement
+        member = self.member(group_id)
+        member.copy.require_settled()
+        return member.statement()
 
     def remembered(self, group_id: str) -> tuple[Charter, float]:
         """See `requests.Groups`."""

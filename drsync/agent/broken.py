@@ -53,11 +53,15 @@ def broken_copy(me: Self, store: CopyStore, charter: Charter, error: DrsyncError
 
 
 def may_be_created_again(store: CopyStore, error: DrsyncError) -> bool:
-    """A full disk kept a copy from being created: nothing was ever in it, so it is tried again."""
+    """A full disk kept a copy from being created, or from ending its switch: it is tried again.
+
+    Nothing was ever in the one, and everything that the other needs is there.
+    """
     if not isinstance(error, NoSpaceError):
         return False
     try:
         raw = store.superblock().load()
-        return raw is None or Durable.decode(raw).charter is None
+        found = Durable.decode(raw) if raw is not None else None
     except DrsyncError:
         return False
+    return found is None or found.charter is None or found.switch is not None

@@ -28,7 +28,12 @@ class Groups(Protocol):
         ...
 
     def statement(self, group_id: str) -> Statement:
-        """What is said of a copy, also of a broken one. Raises UsageError when there is none."""
+        """What is said of a copy, also of a broken one.
+
+        Raises:
+            UsageError: there is none.
+            TransientError: it becomes the log of a source just now: nobody can say where it stands.
+        """
         ...
 
     def remembered(self, group_id: str) -> tuple[Charter, float]:
@@ -270,6 +275,7 @@ def _calls(handlers: Mapping[str, Handler]) -> Mapping[str, Call]:
 
 
 def _stated(member: Member) -> Json:
+    member.copy.require_settled()
     return {"statement": control.to_json(member.statement())}
 
 

@@ -12,9 +12,9 @@ from drsync.model.epoch import Epoch
 from drsync.model.errors import TransientError
 from drsync.model.operation import OperationState
 from tests.engine.test_town import Writer, is_serving
-from tests.engine.town import GROUP, Town, town
+from tests.engine.town import GROUP, Body, Town, town
 
-SMALL = replace(GROUP, policy=replace(GROUP.policy, journal_quota_bytes=8 << 20, window_s=0.5))
+SMALL = replace(GROUP, policy=replace(GROUP.policy, journal_quota_bytes=24 << 20, window_s=0.5))
 PASS = 512  # writes that cover half of the volume
 
 
@@ -183,6 +183,9 @@ async def test_while_a_switch_is_done_nobody_is_told_where_the_copy_stands(tmp_p
             with pytest.raises(TransientError) as refusal:
                 await asked
             assert refusal.value.code == "switching"
-        with pytest.raises(TransientError):
-            member.statement()
+        group: Body = {"group": place.group.id}
+        requests = place.nodes["remote"].requests
+        for calls in (requests.for_coordinator(), requests.for_peer("production")):
+            with pytest.raises(TransientError):
+                await calls["group.statement"]("group.statement", group)
         member.copy.is_switching = False

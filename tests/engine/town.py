@@ -164,6 +164,7 @@ class GroupsOf:
         return self._node.member
 
     def statement(self, group_id: str) -> Statement:
+        self.member(group_id).copy.require_settled()
         return self.member(group_id).statement()
 
     def remembered(self, group_id: str) -> tuple[Charter, float]:
@@ -367,6 +368,8 @@ class Town:
     async def _beat(self, node: Node, charter: Charter | None) -> None:
         if charter is None or self.is_cut(node.name, "coordinator") or node.member is None:
             return
+        if self.nodes.get(node.name) is not node:
+            return  # it died while the others were told
         sent_at = self.clock.now()
         term = node.member.term
         if term is not None:
