@@ -33,13 +33,15 @@ class FakeMember:
     tokens: list[int] = field(default_factory=list)
     charter: Charter | None = None
     term: None = None
+    is_switching: bool = False
 
     @property
     def copy(self) -> SimpleNamespace:
         spec = SimpleNamespace(id=self.group_id, policy=GROUP.policy)
-        return SimpleNamespace(spec=spec, beat=lambda: Beat(0, 0, NEVER))
+        return SimpleNamespace(spec=spec, beat=lambda: Beat(0, 0, NEVER), is_switching=self.is_switching)
 
     def statement(self) -> Statement:
+        assert not self.is_switching
         return Statement("same_city", "session", "incarnation")
 
     def bound_s(self) -> float:
@@ -139,6 +141,14 @@ async def test_a_copy_that_went_back_or_was_lost_may_not_confirm() -> None:
     old, again = FakeMember("02" * 16), FakeMember("03" * 16)
     await beaten(FakeHost([old]), [old.group_id, again.group_id], again)
     assert (old.tokens, again.tokens) == ([], [])
+
+
+async def test_a_copy_in_a_switch_says_nothing_and_counts_as_compared_with_nothing() -> None:
+    """Until the next registration it confirms nothing: what it would state then was not looked at."""
+    old = FakeMember("02" * 16, is_switching=True)
+    young = FakeMember("01" * 16)
+    await beaten(FakeHost([old]), [], young)
+    assert (old.tokens, young.tokens) == ([], [TOKEN])
 
 
 async def test_a_disk_that_hangs_is_no_loop_that_hangs() -> None:
