@@ -151,7 +151,7 @@ class Member:
         return max(0.0, self.copy.durable.bound_until - self._world.clock.now())
 
     def statement(self) -> Statement:
-        """This member's word; not to be passed on while the copy is not settled (`GroupCopy.require_settled`)."""
+        """This member's word; not to be passed on while the copy is not settled (`require_settled`)."""
         return replace(self.copy.statement(), resync=self.resyncs.words)
 
     def device(self, volume: str) -> OwnerDevice | None:
