@@ -1,10 +1,12 @@
 """A short directory for each proof, cleaned up as in tests/integration."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import home as closed_home
+from tests.proofs import database
 
 __all__ = ["closed_home", "home"]
 
@@ -18,7 +20,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def home(closed_home: Path) -> Path:
+def home(closed_home: Path) -> Iterator[Path]:
     """One that a database server may pass through, which is not root and has its socket below it."""
     closed_home.chmod(0o711)
-    return closed_home
+    yield closed_home
+    database.kill_all(closed_home)

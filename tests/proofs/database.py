@@ -21,6 +21,7 @@ SERVER_TOOLS = ("postgres", "initdb", "pg_amcheck", "pg_checksums", "pgbench", "
 READY_S = 30.0  # because recovery replays what the whole load has written, on a busy machine
 ENDS_S = 10.0
 STEP_S = 0.02
+PID = "server.pid"
 DAMAGE_WORDS = ("PANIC", "invalid page", "could not read block", "checksum", "corrupt")
 
 SETTINGS = {
@@ -101,6 +102,7 @@ class Database:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=environment(),
                 user=account.pw_uid, group=account.pw_gid, extra_groups=[],
             )  # fmt: skip
+        (self.folder / PID).write_text(str(self.process.pid))
         while not self._answers():
             assert self.process.poll() is None, f"the server ended: {self.words()}"
             assert time.monotonic() < began + READY_S, f"the server does not answer: {self.words()}"
@@ -187,6 +189,16 @@ def database(folder: Path, tree: Path) -> Iterator[Database]:
         yield made
     finally:
         made.kill()
+
+
+def kill_all(folder: Path) -> None:
+    """End the servers that were started below `folder` and still run: of a proof that was cut short."""
+    for path in folder.rglob(PID):
+        number = int(path.read_text())
+        command = Path(f"/proc/{number}/cmdline")
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in command.read_bytes():
+                os.kill(number, signal.SIGKILL)
 
 
 def environment() -> dict[str, str]:
