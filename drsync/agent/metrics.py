@@ -6,6 +6,7 @@ from drsync import __version__
 from drsync.adapters.metrics import catalog
 from drsync.adapters.metrics.reading import Histogram, Reading, Source, make_registry
 from drsync.adapters.metrics.server import MetricsServer
+from drsync.agent import resync_figures
 from drsync.agent.headquarters import COORDINATOR, Headquarters, Host
 from drsync.config.options import Address
 from drsync.engine.attach import Attachment
@@ -106,6 +107,7 @@ def _about_term(member: Member, term: OwnerTerm) -> Readings:
     for center in member.copy.spec.members:
         if center.name != member.copy.me.center:
             yield from _about_peer(term, (group, center.name))
+            yield from resync_figures.readings(member, term, center.name)
 
 
 def _about_peer(term: OwnerTerm, labels: tuple[str, str]) -> Readings:

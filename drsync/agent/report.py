@@ -2,7 +2,7 @@
 
 import math
 
-from drsync.agent import rates
+from drsync.agent import rates, resync_figures
 from drsync.engine.member import Member
 from drsync.engine.term import OwnerTerm
 
@@ -60,5 +60,7 @@ def _about_peer(member: Member, term: OwnerTerm, center: str) -> Json:
         "plan": term.plans.get(center, ""),
         "sent_bytes": attachment.feed.sent_bytes if attachment is not None else 0,
         "files": member.trees.report(center),
+        "resync": resync_figures.about_session(term, center),
+        "marks": resync_figures.about_marks(member, center),
         **rates.about_peer(term, center),
     }

@@ -7,6 +7,7 @@ from drsync.cli.files_view import file_remarks
 from drsync.cli.objectives_view import objective_remarks, rpo_cell
 from drsync.cli.openings_view import opening_remarks
 from drsync.cli.output import BAD, DIM, GOOD, row, table
+from drsync.cli.resync_view import resync_remarks
 from drsync.cli.text import clean, clock, count, format_duration, format_size
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _remarks(name: str, group: Doc) -> list[tuple[str, str]]:
         remarks.append((f"{name} is not ready (drsync why {name})", BAD))
     remarks += file_remarks(name, group)
     remarks += objective_remarks(name, group)
+    remarks += resync_remarks(name, group)
     remarks += opening_remarks(name, group)
     drill = group.doc("last_drill")
     if drill:

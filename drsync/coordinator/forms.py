@@ -47,6 +47,40 @@ class OwnTree(Form):
     root: Annotated[str, Field(max_length=4096)] = ""
 
 
+class ResyncWord(Form):
+    """A session that brings a member level by blocks; see `engine.resync_progress.Progress`."""
+
+    state: Name
+    mode: Name
+    granules: Count = 0
+    granules_total: Count = 0
+    bytes: Count = 0
+    bytes_total: Count = 0
+    redo_bytes: Count = 0
+    wire_bytes: Count = 0
+    rate: Count = 0
+    eta_s: Annotated[float, Field(ge=0)] | None = None
+    rounds: Count = 0
+
+
+def resync_words(word: ResyncWord) -> str:
+    """How far it is, in one line."""
+    done, total = word.bytes / 2**20, word.bytes_total / 2**20
+    verb = "compared" if word.state == "digesting" else "sent"
+    left = f", about {word.eta_s:.0f} s left" if word.eta_s is not None else ""
+    rounds = f", round {word.rounds + 1}" if word.rounds else ""
+    return f"{done:.1f} of {total:.1f} MiB {verb} at {word.rate / 2**20:.1f} MiB/s{left}{rounds}"
+
+
+class MarksWord(Form):
+    """Blocks changed by records after `since` that a member may lack and the journal no longer holds."""
+
+    known: bool = False
+    since: Count = 0
+    through: Count = 0
+    bytes: Count = 0
+
+
 class PeerWord(Form):
     """What the owner says about one other member."""
 
@@ -65,6 +99,8 @@ class PeerWord(Form):
     compression: Text = ""
     standing: Name = ""
     acts: Text = ""
+    resync: ResyncWord | None = None
+    marks: MarksWord | None = None
     files: Annotated[dict[Name, PeerTree], Field(max_length=64)] = {}
 
 

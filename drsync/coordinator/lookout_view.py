@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from drsync.coordinator.forms import OwnerReport
 from drsync.core import failback, reprotect, star
 from drsync.core.detection import FOR_A_PERSON, Action, State, Verdict
 from drsync.core.observation import Observation
+from drsync.core.star import Means
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 
@@ -43,7 +45,20 @@ def shown(verdict: Verdict | None, now: float) -> Mapping[str, object]:
     }
 
 
-def about_pairs(charter: Charter, words: Mapping[str, Statement]) -> list[dict[str, object]]:
+def means_of(charter: Charter, report: OwnerReport | None) -> dict[tuple[str, str], Means]:
+    """What members have beside their journals to bring others level: marks of the owner, and digests."""
+    names = [member.name for member in charter.group.members]
+    means = {(one, other): Means(has_digest=True) for one in names for other in names if one != other}
+    for name, peer in (report.peers if report is not None else {}).items():
+        marks = peer.marks
+        if marks is not None and marks.known and marks.through:
+            means[charter.owner, name] = Means(marks.since, marks.bytes, has_digest=True)
+    return means
+
+
+def about_pairs(
+    charter: Charter, words: Mapping[str, Statement], report: OwnerReport | None
+) -> list[dict[str, object]]:
     """Star readiness: how any two members could be made level if the others were lost."""
     return [
         {
@@ -52,15 +67,16 @@ def about_pairs(charter: Charter, words: Mapping[str, Statement]) -> list[dict[s
             "from": pair.best.source,
             "lacks_records": pair.best.lacks,
             "alarm": pair.is_alarming,
+            "dirty_bytes": pair.best.dirty_bytes,
             "reason": pair.best.reason,
         }
-        for (one, other), pair in star.readiness(charter, words).items()
+        for (one, other), pair in star.readiness(charter, words, means_of(charter, report)).items()
     ]
 
 
-def pairs_at_risk(charter: Charter, seen: Observation) -> list[str]:
+def pairs_at_risk(charter: Charter, seen: Observation, report: OwnerReport | None) -> list[str]:
     """Pairs of members that are both heard and could not be made level without the third: why not."""
-    found = star.readiness(charter, seen.statements)
+    found = star.readiness(charter, seen.statements, means_of(charter, report))
     return [
         f"{one} and {other} could not be made level without the others: {pair.best.reason}"
         for (one, other), pair in found.items()
@@ -69,7 +85,10 @@ def pairs_at_risk(charter: Charter, seen: Observation) -> list[str]:
 
 
 def about_rejoining(
-    charter: Charter, words: Mapping[str, Statement], heard: Mapping[str, Statement]
+    charter: Charter,
+    words: Mapping[str, Statement],
+    heard: Mapping[str, Statement],
+    report: OwnerReport | None,
 ) -> list[dict[str, object]]:
     """Who needs what until the group is protected as its policy says, in order."""
     return [
@@ -80,8 +99,13 @@ def about_rejoining(
             "lacks_records": task.lacks,
             "by_a_person": task.is_for_a_person,
         }
-        for task in reprotect.plan(charter, words, frozenset(heard))
+        for task in reprotect.plan(charter, words, frozenset(heard), _means_of_owner(charter, report))
     ]
+
+
+def _means_of_owner(charter: Charter, report: OwnerReport | None) -> dict[str, Means]:
+    found = means_of(charter, report)
+    return {target: means for (source, target), means in found.items() if source == charter.owner}
 
 
 def about_failback(seen: Observation) -> dict[str, object]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from drsync import __version__
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator.authority import Authority
-from drsync.coordinator.forms import PeerWord
+from drsync.coordinator.forms import PeerWord, resync_words
 from drsync.coordinator.lookout import Lookout, is_open
 from drsync.coordinator.lookout_view import (
     MISSING,
@@ -152,8 +152,8 @@ class Picture:
             "intent": control.to_json(charter.intent) if charter.intent else None,
             "objectives": control.to_json(charter.group.objectives),
             "detection": shown(self._lookout.verdict(charter.group.id), self._clock.now()),
-            "star": about_pairs(charter, words),
-            "rejoining": about_rejoining(charter, words, seen.statements),
+            "star": about_pairs(charter, words, word.report if word else None),
+            "rejoining": about_rejoining(charter, words, seen.statements, word.report if word else None),
             "failback": about_failback(seen),
             "filesets": about_filesets(charter),
             "rto": about_rto(self._objectives.rto(charter), charter),
@@ -185,6 +185,8 @@ class Picture:
             "sent_bytes": 0 if is_owner else peer.sent_bytes,
             "compression": {} if is_owner else _about_compression(peer),
             "acts": "" if is_owner else peer.acts,
+            "resync": None if is_owner or peer.resync is None else peer.resync.model_dump(),
+            "marks": None if is_owner or peer.marks is None else peer.marks.model_dump(),
             "rpo_actual_s": None if rpo is None else math.ceil(rpo * 1000) / 1000,
             "rpo_proved_s": None if proof.seconds is None else math.ceil(proof.seconds * 1000) / 1000,
             "rpo_standing": judge_rpo(proof.seconds, charter.group.objectives.rpo_s).value,
@@ -311,7 +313,9 @@ class Picture:
         if any(word.state in eligibility.USELESS for word in seen.statements.values()):
             return []
         remedy = "Let the one that is behind catch up while the owner is there: drsync status --watch."
-        return [Line(what, "", None, remedy) for what in pairs_at_risk(charter, seen)]
+        word = self._report(charter)
+        risks = pairs_at_risk(charter, seen, word.report if word is not None else None)
+        return [Line(what, "", None, remedy) for what in risks]
 
     def _about_replicas(self, charter: Charter) -> list[Line]:
         lines = []
@@ -337,6 +341,9 @@ class Picture:
             ]
         report = self._fresh_report(charter)
         peer = report.report.peers.get(name) if report is not None else None
+        if peer is not None and peer.resync is not None:
+            what = f"{name} is brought level by blocks: {resync_words(peer.resync)}"
+            return [Line(what, name, None, "It goes on by itself, and then follows.")]
         if peer is not None and not peer.connected and peer.plan:
             what = f"{name} does not follow {charter.owner}: {peer.plan}"
             return [Line(what, name, None, "It is tried again every few seconds.")]

@@ -10,7 +10,7 @@ the member                                       step      who does it
 was not heard                                    START     a person
 its copy is failed                               REPAIR    a person
 its copy is a fork of the group                  RESOLVE   a person
-cannot be brought level incrementally            REBUILD   a person
+nothing brings it level: no journal, no blocks   REBUILD   a person
 does not follow the owner's epoch                ATTACH    by itself
 is a mate in a synchronous group, not in sync    JOIN      by itself, when it has caught up
 anything else                                    NONE
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drsync.core import star
-from drsync.core.star import GOOD, Means
+from drsync.core.star import Means, Resyncable
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.group import Mode
@@ -45,7 +45,7 @@ WORDS = {
     Rejoin.START: "start its agent, or mend the line to it",
     Rejoin.REPAIR: "repair its disk; see the log of its agent",
     Rejoin.RESOLVE: "decide about its fork",
-    Rejoin.REBUILD: "make its copy anew: the owner's journal no longer reaches back to it",
+    Rejoin.REBUILD: "make its copy anew: neither the owner's journal nor its blocks bring it level",
     Rejoin.ATTACH: "it connects to the owner by itself",
     Rejoin.JOIN: "it joins by itself when it has caught up",
     Rejoin.NONE: "nothing",
@@ -109,7 +109,7 @@ def _task(
         return Task(name, Rejoin.RESOLVE)
     # The better direction: a member's word may be newer than the owner's, and then it seems to be ahead.
     way = star.pair(charter, owner, word, (means, Means())).best
-    if owner is not None and way.how not in GOOD:
+    if owner is not None and way.how is Resyncable.IMPOSSIBLE:
         return Task(name, Rejoin.REBUILD, way.lacks)
     if word.follow != charter.epoch:
         return Task(name, Rejoin.ATTACH, way.lacks)

@@ -108,6 +108,13 @@ class ResyncDesk:
         """The record at which its last session ended, or where it was met since."""
         return self._around.marks.cursor(center)
 
+    def wire_bytes(self, center: str) -> int:
+        """Bytes of bodies that all its sessions sent, as they went out."""
+        source, progress = self._sources.get(center), self.progress(center)
+        if progress is not None:
+            return progress.wire_bytes
+        return source.wire_bytes if source is not None else 0
+
     async def outgrow(self, center: str, through: int) -> bool:
         """See `ResyncSource.outgrow`."""
         return await self.of(center).outgrow(through)

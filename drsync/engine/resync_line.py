@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from drsync.core import compression
 from drsync.core.compression import Advice, Memory, Sample
+from drsync.core.extents import Run
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.packing import PACK_BYTES_MIN, PROBE_RATIO_MIN, probe
 from drsync.engine.threads import in_thread
@@ -101,6 +102,11 @@ class Line:
     def small(self, kind: FrameType, body: bytes) -> None:
         """A frame that steers."""
         self._channel.send(kind, self.number, [body])
+
+    def want_digests(self, run: Run) -> None:
+        """Ask what the target holds there."""
+        want = resync.Want(self._epoch, run.volume, run.first, run.end - run.first)
+        self.small(FrameType.DIGEST_WANT, resync.encode_want(want))
 
     async def bulk(self, kind: FrameType, parts: list[Buffer], *, granules: int = 0, redo: int = 0) -> None:
         """A frame of `granules` granules of blocks, or of batches of `redo` bytes."""

@@ -7,31 +7,27 @@ aside, the pin stays, and the next connection goes on with it. It does not outli
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from drsync.core import dirty as marking
 from drsync.core import extents, resync_source
-from drsync.core.extents import NOTHING, Extents, Run
+from drsync.core.extents import NOTHING, Extents
 from drsync.core.resync import EndWord, Room, Staging, staging
 from drsync.core.resync_source import IDLE_SOURCE, ROUNDS_MAX, Ground, Source
 from drsync.core.resync_tables import SourceEvent, SourceState
 from drsync.delta.batch import split
-from drsync.engine.copy import GroupCopy
 from drsync.engine.feed import PUMP_BYTES
-from drsync.engine.owner import OwnerEngine
-from drsync.engine.peers import Peers
+from drsync.engine.resync_around import Surroundings, Wanted
 from drsync.engine.resync_ask import Answer, Mode
+from drsync.engine.resync_compare import compare
 from drsync.engine.resync_line import Line
 from drsync.engine.resync_marks import Marks, PlainMarks
 from drsync.engine.resync_progress import Progress
-from drsync.engine.resync_reader import GRANULES_A_FRAME, GranuleReader, differing
+from drsync.engine.resync_reader import GRANULES_A_FRAME, GranuleReader
 from drsync.engine.threads import in_thread
-from drsync.model.charter import Charter
-from drsync.model.copy import Statement
 from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, RefusedError, TransientError
 from drsync.model.position import ORIGIN, Position
-from drsync.ports.clock import Clock, Random
 from drsync.wire import data, resync
 from drsync.wire.frames import FrameType
 from drsync.wire.stream import session_bytes
@@ -41,8 +37,6 @@ __all__ = ["Marks", "PlainMarks", "ResyncSource", "Surroundings", "Wanted"]
 ASK_TIMEOUT_S: Final = 30.0  # because the target syncs its journal, and perhaps keeps records aside as a fork
 LOOK_S: Final = 1.0  # because a line without progress is judged by minutes
 TICK_S: Final = 0.05  # because what was written is durable everywhere within a quarter of a second
-DIGESTS_A_QUESTION: Final = 512  # because the target reads 32 MiB for it, and answers within a second
-QUESTIONS: Final = 2  # on their way, so that one side reads while the other one does
 PASSING: Final = frozenset(
     (
         "busy",
@@ -57,50 +51,6 @@ PASSING: Final = frozenset(
     )
 )
 """Codes of refusals that another attempt may not meet: it begins with a new comparison."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What sessions work with.
-
-    Attributes:
-        copy, engine: the owner's.
-        marks: of this copy.
-        charter: the newest that the term knows.
-        note_point: writes a heartbeat and a checkpoint where writes are taken; the last record written, or 0.
-        tell: an event and its reason, for people.
-        on_trouble: the owner's own copy cannot be read or written.
-    """
-
-    copy: GroupCopy
-    engine: OwnerEngine
-    peers: Peers
-    clock: Clock
-    dice: Random
-    marks: Marks
-    charter: Callable[[], Charter]
-    note_point: Callable[[], int]
-    tell: Callable[[str, str], None]
-    on_trouble: Callable[[DrsyncError], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What comparing told of a peer that cannot be streamed to.
-
-    Attributes:
-        statement: the peer's.
-        fork: last record of its log that is ours too.
-        chain: ours there; None when our journal does not tell.
-        mode: how what differs is found.
-        can_unpack: it reads compressed frames.
-    """
-
-    statement: Statement
-    fork: int
-    chain: bytes | None
-    mode: Mode
-    can_unpack: bool
 
 
 class ResyncSource:
@@ -559,34 +509,17 @@ class ResyncSource:
         self._require_room()
 
     async def _compare_digests(self, line: Line) -> Extents:
-        questions = [
-            Run(run.volume, first, min(run.end, first + DIGESTS_A_QUESTION))
-            for run in self._reader.whole
-            for first in range(run.first, run.end, DIGESTS_A_QUESTION)
-        ]
         self._compared, self._comparable = 0, extents.size(self._reader.whole)
-        found: list[Run] = []
-        for index, question in enumerate(questions):
-            for ahead in questions[index if not index else index + QUESTIONS - 1 : index + QUESTIONS]:
-                self._want_digests(line, ahead)
-            key = (question.volume, question.first)
-            await self._until_digest(line, key)
-            told = line.digests.pop(key)
-            if len(told.values) != (question.end - question.first) * resync.DIGEST_BYTES:
-                raise MalformedError(f"{self._center} answered another number of digests than was asked for")
-            ours = await self._reader.digests(question)
-            found += differing(question, ours, told.values)
-            self._compared += question.end - question.first
+
+        async def answered(is_so: Callable[[], bool]) -> None:
+            while not is_so():
+                await self._until(line, is_so)
+
+        def compared(granules: int) -> None:
+            self._compared += granules
             self._moved(self._around.clock.now())
-        return extents.normal(found)
 
-    async def _until_digest(self, line: Line, key: tuple[int, int]) -> None:
-        while key not in line.digests:
-            await self._until(line, lambda: key in line.digests)
-
-    def _want_digests(self, line: Line, run: Run) -> None:
-        want = resync.Want(self._around.engine.log.epoch, run.volume, run.first, run.end - run.first)
-        line.small(FrameType.DIGEST_WANT, resync.encode_want(want))
+        return await compare(line, self._reader, answered, compared)
 
     # --- ends
 

@@ -193,6 +193,19 @@ async def test_status_shows_what_a_copy_proves(
     assert words in (await drsync("status")).out
 
 
+async def test_status_shows_how_far_a_center_is_that_is_brought_level_by_blocks(
+    coordinator: Coordinator, drsync: Drsync
+) -> None:
+    session = {
+        "state": "copying", "mode": "dirty", "bytes": 12 << 20, "bytes_total": 80 << 20,
+        "rate": 3 << 20, "eta_s": 22.7, "rounds": 1,
+    }  # fmt: skip
+    coordinator.answer("GET", "/v1/status", status(resync=session))
+    shown = " ".join((await drsync("status")).out.split())
+    assert "remote is brought level by blocks: marked blocks are sent, 12 MiB of 80 MiB sent" in shown
+    assert "3 MiB a second, about 23 s left, round 2" in shown
+
+
 async def test_status_shows_a_recovery_that_will_take_too_long_and_a_budget_that_burns(
     coordinator: Coordinator, drsync: Drsync
 ) -> None:

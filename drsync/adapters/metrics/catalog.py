@@ -142,6 +142,42 @@ STEP = _gauge(
     "group",
     "peer",
 )
+RESYNC_RUNNING = _gauge(
+    "drsync_resync_running", "1 while the peer is brought level by blocks, else 0.", "group", "peer"
+)
+RESYNC_DONE = _counter(
+    "drsync_resync_sessions_total", "Sessions that brought the peer level.", "group", "peer"
+)
+RESYNC_WIRE = _counter(
+    "drsync_resync_wire_bytes_total", "Bytes that sessions sent, as they went out.", "group", "peer"
+)
+RESYNC_LEFT = _gauge(
+    "drsync_resync_left_bytes",
+    "Bytes of blocks still to be sent, or compared; 0 without a session.",
+    "group",
+    "peer",
+)
+RESYNC_RATE = _gauge(
+    "drsync_resync_bytes_per_second",
+    "Bytes that the peer takes, lately; 0 without a session.",
+    "group",
+    "peer",
+)
+RESYNC_ROUNDS = _gauge(
+    "drsync_resync_rounds",
+    "How often the redo outgrew the journal and began anew; 0 without a session.",
+    "group",
+    "peer",
+)
+DIRTY_KNOWN = _gauge(
+    "drsync_dirty_known",
+    "1 if it is known what the peer may lack that the journal no longer holds, else 0.",
+    "group",
+    "peer",
+)
+DIRTY_BYTES = _gauge(
+    "drsync_dirty_bytes", "Blocks marked for the peer, in bytes; absent while unknown.", "group", "peer"
+)
 PACE_RATE = _gauge(
     "drsync_pacing_bytes_per_second", "Bytes answered per second at most; 0: no bound.", "group"
 )
@@ -177,6 +213,8 @@ AGENT: Final = (
     *(JOURNAL_BYTES, JOURNAL_QUOTA, JOURNAL_FIRST, JOURNAL_TIP, JOURNAL_DURABLE, APPLIED, BROKEN),
     *(TARGET, LAG_RECORDS, LAG_BYTES, LAG_SECONDS, PEER_UP, RAW_BYTES, WIRE_BYTES, LEVEL, RATIO, LINE, STEP),
     *(PACE_RATE, PACED, PACED_SECONDS),
+    *(RESYNC_RUNNING, RESYNC_DONE, RESYNC_WIRE, RESYNC_LEFT, RESYNC_RATE, RESYNC_ROUNDS),
+    *(DIRTY_KNOWN, DIRTY_BYTES),
     *(WRITES, WRITE_BYTES, READS, READ_BYTES, FLUSHES, BATCHES, LOG_BYTES, COMMIT_SECONDS, LINK_UP),
     *FILES,
 )
