@@ -31,7 +31,7 @@ POLL_S = 0.037  # because what comes every so many tenths of a second must not a
 REST_S = 12.0  # because what is under way arrives within a retransmission, and is compared then
 BEGIN_S = 20.0  # because a group that nobody disturbs serves within seconds
 FOUNDING_RATE = 0.3  # of the groups are disturbed while they are founded
-FOUNDING_S = (0.6, 8.0)  # for so long
+FOUNDING_S = (0.6, 5.0)  # for so long
 FOUNDING_EVERY_S = 0.6  # between faults then, because a founding takes seconds
 FOUNDED_S = 90.0  # because patience and back-off have to pass in it
 

@@ -196,6 +196,11 @@ class Deeds(ABC):
 
     # --- the store
 
+    def fill_store(self, seconds: float) -> None:
+        """The coordinator's disk has no room for a while."""
+        self.say("The disk of the coordinator is full.")
+        self.world.coordinator.fill_disk(seconds)
+
     def back_up_store(self) -> bytes:
         """A copy of the coordinator's database."""
         self.say("The coordinator's database is backed up.")

@@ -29,6 +29,7 @@ from drsync.sim.trace import Trace
 if TYPE_CHECKING:
     from drsync.sim.disk_nodes import Directory
 
+FOUND_LOOK_S = 0.1  # after which whoever founds it looks whether it is there
 FOUND_AGAIN_S = 2.0  # after which a person who got an error asks again
 FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
 CALM_RATE = 12.0  # writes a second at the end, because every line carries that many
@@ -96,6 +97,7 @@ class World:
         self.harmed: set[str] = set()
         self._newest = (0, 0)  # generation and version of the newest charter that anybody has seen
         self.is_calm = False
+        self._found_at = 0.0
         self.person = Person(self)
         self.lay_lines()
         self.heard: list[Callable[[str, str], None]] = []
@@ -162,9 +164,12 @@ class World:
 
     def _found(self) -> None:
         """Until there is a group: whoever founds it types it again after an error."""
-        if self.charter is None:
+        if self.charter is not None:
+            return  # for good: a store that is lost later is not filled again by that
+        if self.timeline.now >= self._found_at:
+            self._found_at = self.timeline.now + FOUND_AGAIN_S
             self.coordinator.create(self.character.group)
-            self.later(FOUND_AGAIN_S, self._found)
+        self.later(FOUND_LOOK_S, self._found)
 
     def end(self) -> None:
         """Take everything down, so that nothing is left half-way."""

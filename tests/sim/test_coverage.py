@@ -6,6 +6,7 @@ from drsync.sim.coverage import SITUATIONS, missing
 from drsync.sim.runner import Kind, run_seeds
 
 SEEDS, BROKEN_S = 60, 6.0
+UNDECIDED_SHARE = 0.02  # of the seeds may have a history of charters that is too large to be checked
 SELDOM = {
     "a switchover is refused",
     "a switchover fails in the middle",
@@ -40,6 +41,7 @@ SELDOM = {
 def test_sixty_short_worlds_meet_everything_that_is_not_rare() -> None:
     report = run_seeds(1000, SEEDS, kind=Kind.RUNNING, broken_s=BROKEN_S, jobs=2, failures_max=SEEDS)
     assert [name for name in missing(report["met"]) if name not in SELDOM] == []
+    assert report["undecided"] <= SEEDS * UNDECIDED_SHARE
     met_of_the_rare = [name for name in SELDOM if name in report["met"]]
     assert len(met_of_the_rare) > len(SELDOM) // 2
 

@@ -10,7 +10,7 @@ from drsync.sim.run import Run
 from drsync.sim.runner import Kind, list_mutants, run_seed, run_seeds, worlds_of
 
 SEEDS, CHUNK = 300, 20
-BROKEN_S = 6.0  # because half a minute under faults is for machines that have the night
+BROKEN_S = 4.5  # because half a minute under faults is for machines that have the night
 SCRIPT = """
 from drsync.sim.runner import Kind, run_seeds
 print(run_seeds({first}, {count}, kind=Kind.RUNNING, broken_s=4.0, failures_max=100)["fingerprint"])
