@@ -166,6 +166,8 @@ class GroupVolumes:
         Raises:
             FailedCopyError: the journal is damaged.
         """
+        if self.held_blocks > LAYER_BLOCKS_MAX:
+            await self._lengthen()
         behind = self._behind
         if behind is None:
             return
@@ -174,6 +176,25 @@ class GroupVolumes:
         while is_more:
             is_more = behind.record_slice(bound) and behind.held_blocks < CATCH_UP_BLOCKS_MAX
             await asyncio.sleep(0)
+
+    async def _lengthen(self) -> None:
+        """Let the stretch take what the layers hold by now: nothing of it is drained before the stretch is.
+
+        Raises:
+            FailedCopyError: the journal is damaged.
+        """
+        stretch, begin, seq, journal = self._stretch, self._stretch_begin, self.recorded, self.journal
+        if stretch is None:
+            return
+        for view in self.views.values():
+            view.layers.append(BlockIndex())  # takes what is recorded meanwhile
+        layers = await in_thread(lambda: journal.layers(begin, seq))
+        assert self._stretch is stretch, "whoever forgets what lies above the images holds the same lock"
+        stretch.close()
+        self._stretch, self._stretch_end = Stretch(journal, layers, self.regions), seq
+        for index, view in self.views.items():
+            view.below = StretchView(view.image, self._stretch, index)
+            del view.layers[:-1]
 
     @property
     def settled(self) -> int:

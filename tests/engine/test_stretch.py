@@ -213,6 +213,43 @@ async def test_what_a_stretch_still_reads_is_not_given_back(
     assert settled[-1] == tip
 
 
+async def test_an_owner_that_writes_faster_than_its_images_come_forward_keeps_its_memory_small(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes_module, "CATCH_UP_BLOCKS_MAX", 2)
+    monkeypatch.setattr(volumes_module, "LAYER_BLOCKS_MAX", 30)
+    monkeypatch.setattr(volumes_module, "SCAN_BYTES", 20_000)
+    rig.write(20)
+    rig.journal.sync()
+    volumes = rig.volumes()
+    await volumes.reach(rig.journal.tip.seq)
+    held = []
+    tip = volumes.recorded
+    for _ in range(30):
+        rig.write(4)
+        tip = rig.journal.tip.seq
+        while volumes.recorded < tip:
+            volumes.record_slice(tip)
+        held.append(volumes.held_blocks)
+        await volumes.catch_up(tip)
+        job = volumes.begin_drain(tip)
+        if job is not None:
+            job.run()
+            volumes.end_drain(job)
+        rig.compare(volumes, tip)
+        rig.journal.trim(volumes.settled)
+    assert max(held) > 30 > min(held[10:]), "it rose above the limit, and was given to the stretch"
+    while volumes.applied < tip:
+        await volumes.catch_up(tip)
+        job = volumes.begin_drain(tip)
+        assert job is not None
+        job.run()
+        volumes.end_drain(job)
+    image = bytearray(SIZE)
+    rig.images[0].read_into(0, memoryview(image))
+    assert image == rig.state(tip)
+
+
 async def test_a_stretch_that_is_forgotten_is_not_seen_any_more(rig: Rig) -> None:
     rig.write(30)
     rig.journal.sync()

@@ -231,6 +231,8 @@ class SealedLayer:
         self._rebuilt: PieceTable | None = None
         self._last: tuple[int, bytearray] = (-1, bytearray())
         self.base = place.header.of.number << 32
+        self.volumes = tuple(directory.volumes)
+        """Those that have pieces, ascending."""
 
     def select(self, volume: int, start: int, end: int) -> tuple[int, Sequence[Piece]]:
         """See the port."""

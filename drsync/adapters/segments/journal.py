@@ -41,10 +41,8 @@ from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, r
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
-from drsync.adapters.segments.tables import add_changes
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.delta.batch import peek
-from drsync.delta.changes import Changes
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Layer, Locator
@@ -453,9 +451,7 @@ class SegmentJournal:
         if self._failed:
             raise self._refuse()
         refuse_not_held(self._shelf, after_seq, through_seq)
-        changes = Changes()
-        add_changes(self._shelf, after_seq, through_seq, changes)
-        return changes.ranges()
+        return self._layers.changed(after_seq, through_seq)
 
     def layers(self, after_seq: int, through_seq: int) -> Sequence[Layer]:
         """See the port."""

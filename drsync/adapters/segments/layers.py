@@ -7,10 +7,11 @@ from typing import Final
 
 from drsync.adapters.segments.files import Files
 from drsync.adapters.segments.index_layout import Of
-from drsync.adapters.segments.indexes import Indexes
+from drsync.adapters.segments.indexes import Indexes, SealedLayer
 from drsync.adapters.segments.segment import Segment
 from drsync.adapters.segments.shelf import Shelf
-from drsync.adapters.segments.tables import newest
+from drsync.adapters.segments.tables import add_changes, newest
+from drsync.delta.changes import Changes
 from drsync.delta.pieces import PieceTable
 from drsync.model.errors import DrsyncError, MalformedError
 from drsync.ports.journal import Layer
@@ -18,6 +19,8 @@ from drsync.ports.journal import Layer
 VERIFIED_BYTES: Final = 64 << 20
 """Newest bytes of a journal whose payloads are verified when layers are made, because that takes a quarter of
 a second, and what was written last is what a failing disk or a power cut spoils first."""
+
+OFFSET_MAX: Final = (1 << 64) - 1
 
 RECORDS_MIN: Final = 128
 """Records that make an index worth its file: reading fewer from the batches takes less than 2 ms."""
@@ -62,21 +65,45 @@ class SegmentLayers:
         found.reverse()
         return found
 
-    def _layer(self, segment: Segment) -> Layer:
-        of = _of(segment)
+    def changed(self, after_seq: int, through_seq: int) -> dict[int, list[tuple[int, int]]]:
+        """See `drsync.ports.journal.Journal.changed`; what is held was checked.
 
-        def build() -> PieceTable:
-            return newest(self._shelf, segment, of.last_seq, is_thorough=False)
+        Raises:
+            FailedCopyError: the journal is damaged or cannot be read.
+        """
+        changes = Changes()
+        for segment in list(self._shelf.segments):
+            if segment.last.seq <= after_seq:
+                continue
+            if segment.first_seq > through_seq:
+                break
+            is_whole = after_seq < segment.first_seq and segment.last.seq <= through_seq
+            layer = self._indexed(segment) if is_whole else None
+            if layer is None:
+                add_changes(self._shelf, segment, after_seq, through_seq, changes)
+            else:
+                for volume in layer.volumes:
+                    for offset, _hash, length, *_ in layer.select(volume, 0, OFFSET_MAX)[1]:
+                        changes.add(volume, offset, length)
+        return changes.ranges()
 
+    def _indexed(self, segment: Segment) -> SealedLayer | None:
         with suppress(OSError):  # it helps, no more
-            layer = self._indexes.layer(of, build)
-            if layer is not None:
-                return layer
-        table = build()
+            return self._indexes.layer(_of(segment), lambda: self._whole(segment))
+        return None
+
+    def _whole(self, segment: Segment) -> PieceTable:
+        return newest(self._shelf, segment, segment.last.seq, is_thorough=False)
+
+    def _layer(self, segment: Segment) -> Layer:
+        layer = self._indexed(segment)
+        if layer is not None:
+            return layer
+        table = self._whole(segment)
         if len(table) >= RECORDS_MIN and self._is_full(segment):
             with suppress(OSError), self._working:
-                self._indexes.add(of, table)
-                return self._indexes.layer(of, build) or table
+                self._indexes.add(_of(segment), table)
+                return self._indexed(segment) or table
         return table
 
     def is_due(self, above_seq: int) -> bool:
@@ -97,7 +124,7 @@ class SegmentLayers:
             of = _of(segment)
             self._given_up.add(of)
             try:
-                table = newest(self._shelf, segment, of.last_seq, is_thorough=False)
+                table = self._whole(segment)
             except (DrsyncError, OSError):
                 return True  # cut or trimmed meanwhile, or damaged: whoever needs it will say so
             if segment in self._shelf.segments and of == _of(segment):

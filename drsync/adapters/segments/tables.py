@@ -109,15 +109,12 @@ def newest(shelf: Shelf, segment: Segment, through_seq: int, *, is_thorough: boo
     raise MalformedError(f"segment {segment.path.name}: seq {through_seq} is no batch end")
 
 
-def add_changes(shelf: Shelf, after_seq: int, through_seq: int, changes: Changes) -> None:
-    """Collect what the records in (`after_seq`, `through_seq`] change. Raises FailedCopyError."""
-    for segment in list(shelf.segments):
-        if segment.last.seq <= after_seq:
-            continue
-        if segment.first_seq > through_seq:
+def add_changes(shelf: Shelf, segment: Segment, after_seq: int, through_seq: int, changes: Changes) -> None:
+    """Collect what a segment's records in (`after_seq`, `through_seq`] change. Raises FailedCopyError."""
+    for _, header, records in TableReader(shelf, segment, is_thorough=False):
+        if header.first_seq > through_seq:
             return
-        for _, header, records in TableReader(shelf, segment, is_thorough=False):
-            first = max(after_seq + 1, header.first_seq) - header.first_seq
-            end = min(through_seq, header.last_seq) + 1 - header.first_seq
-            if first < end:
-                changes.add_table(records, first, end)
+        first = max(after_seq + 1, header.first_seq) - header.first_seq
+        end = min(through_seq, header.last_seq) + 1 - header.first_seq
+        if first < end:
+            changes.add_table(records, first, end)

@@ -79,6 +79,13 @@ class Writer:
             if after_seq < seq <= through_seq and number == volume:
                 image[offset : offset + len(data)] = data
 
+    def marks(self, after_seq: int, through_seq: int, volume: int) -> bytearray:
+        marked = bytearray(SIZE)
+        for seq, number, offset, data in self.changes:
+            if after_seq < seq <= through_seq and number == volume:
+                marked[offset : offset + len(data)] = b"x" * len(data)
+        return marked
+
 
 def paint(journal: SegmentJournal, found: Sequence[Layer], image: bytearray, volume: int) -> None:
     for layer in found:
@@ -96,6 +103,7 @@ def paint(journal: SegmentJournal, found: Sequence[Layer], image: bytearray, vol
 
 
 def compare(journal: SegmentJournal, writer: Writer, after_seq: int, through_seq: int) -> None:
+    changed = journal.changed(after_seq, through_seq)
     found = journal.layers(after_seq, through_seq)
     for volume in (0, 1, 3):
         expected, image = bytearray(SIZE), bytearray(SIZE)
@@ -103,6 +111,10 @@ def compare(journal: SegmentJournal, writer: Writer, after_seq: int, through_seq
         writer.replay(0, after_seq, image, volume)
         paint(journal, found, image, volume)
         assert image == expected
+        marked = bytearray(SIZE)
+        for offset, length in changed.get(volume, ()):
+            marked[offset : offset + length] = b"x" * length
+        assert marked == writer.marks(after_seq, through_seq, volume)
         for start, length in ((0, 1), (777, 1000), (SIZE - 512, 512)):
             for layer in found:
                 first, pieces = layer.select(volume, start, start + length)
