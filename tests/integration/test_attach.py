@@ -4,11 +4,13 @@ import asyncio
 import json
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.adapters.nbd.client import NbdClient
@@ -16,14 +18,18 @@ from drsync.lab.layout import COORDINATOR, DISK, GROUP, LEDGER, PRODUCTION, REMO
 from drsync.lab.status import group_of
 from drsync.lab.writer import LedgerWriter
 from drsync.model.errors import TransientError
+from tests.integration import disks
 from tests.integration.relays import RelayProcess, relay
 from tests.integration.site import MIB, is_level, is_served, site
+from tests.integration.test_owner_dies import Application, digest_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 WRITES = 50
 STORY_S = 100.0
 FIO_S = 8.0
+FILES = 40
+FILES_KEPT = 100
 FIO_BYTES = 16 * MIB
 
 
@@ -128,6 +134,56 @@ async def test_after_an_accepted_loss_nobody_goes_on_unawares(home: Path) -> Non
             fresh = await NbdClient.connect(through.uri)
             await fresh.write(0, b"\2" * 4096)
             await fresh.close()
+
+
+@pytest.mark.skipif(disks.why_not() != "", reason=f"no block device here: {disks.why_not()}")
+async def test_a_file_system_stays_mounted_while_the_owner_dies(home: Path) -> None:
+    """ext4 on nbdfuse on the relay: it is never told, and it is clean afterwards without any repair."""
+    async with site(home, seconds=STORY_S) as place:
+        await place.protect(disk_bytes=FIO_BYTES)
+        async with relay(place, DISK) as through:
+            with disks.block_device(home / "disk", through.uri) as device:
+                await asyncio.to_thread(device.make_file_system)
+                application = Rewriter(device.tree)
+                working = asyncio.create_task(asyncio.to_thread(application.run, STORY_S))
+                await until_made(application)
+                await place.kill(PRODUCTION)
+                (await place.cli("failover", GROUP, "--to", SAME_CITY)).well()
+                await until_made(application)
+                application.must_stop = True
+                await working
+                assert application.trouble == ""
+                tree, safe = device.tree, application.safe
+                wrong = [name for name, digest in safe.items() if digest_of(tree / name) != digest]
+                assert wrong == []
+                await asyncio.to_thread(disks.run, "umount", device.tree)
+                await asyncio.to_thread(disks.run, "e2fsck", "-fn", device.device)
+            assert (await through.until("attached", 2)).text("center") == SAME_CITY
+
+
+class Rewriter(Application):
+    """Makes the same files again and again, so that the disk never fills up, until it is told to stop."""
+
+    made = 0
+    must_stop = False
+
+    @override
+    def run(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        try:
+            while not self.must_stop and time.monotonic() < deadline:
+                self._make(self.made % FILES_KEPT)
+                self.made += 1
+        except OSError as error:
+            self.trouble = str(error)
+
+
+async def until_made(application: Rewriter) -> None:
+    wanted = application.made + FILES
+    async with asyncio.timeout(30):
+        while application.made < wanted:
+            assert not application.trouble
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.skipif(shutil.which("fio") is None, reason="fio is not installed")
