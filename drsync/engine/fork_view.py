@@ -71,7 +71,7 @@ class ForkView(GroupView):
             v.index: LowerImage(super(ForkView, self).reader(v)) for v in self.spec.volumes
         }
         self._above = GroupVolumes(lower, self._fork, self.seq)
-        await self._above.record_through(self._fork.tip.seq)
+        await self._above.reach(self._fork.tip.seq)
 
     @override
     def reader(self, volume: VolumeSpec) -> VolumeView:

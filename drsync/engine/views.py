@@ -193,23 +193,6 @@ class Views:
         """Open views."""
         return sorted(self._open)
 
-    def greedy(self, quota_bytes: int) -> str | None:
-        """The view that the oldest journal is kept for, if that is more than `quota_bytes`; else None."""
-        oldest = min(self._open.values(), key=lambda v: (v.base_seq, v.seq, v.id), default=None)
-        if oldest is None or self._copy.journal.held_bytes_after(oldest.base_seq) <= quota_bytes:
-            return None
-        return oldest.id
-
-    @property
-    def fold_limit(self) -> int | None:
-        """Images may not pass this record; None without views."""
-        return min((v.seq for v in self._open.values()), default=None)
-
-    @property
-    def trim_limit(self) -> int | None:
-        """The journal must be kept from the record after this one; None without views."""
-        return min((v.base_seq for v in self._open.values()), default=None)
-
 
 @dataclass(slots=True)
 class ViewDevice:

@@ -178,4 +178,4 @@ async def test_a_view_whose_journal_is_over_the_quota_is_given_up_and_the_copy_g
         monkeypatch.setattr(remote.copy, "spec", replace(GROUP, policy=policy))
         await place.until(lambda: view.is_over)
         assert any("view_given_up: v: the journal kept" in line for line in place.nodes["remote"].lines)
-        assert remote.views.fold_limit is None
+        assert remote.views.ids() == []

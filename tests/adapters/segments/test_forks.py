@@ -62,6 +62,7 @@ def test_reading_a_fork_changes_no_byte_and_can_be_done_twice_at_once(home: Path
     for change in (lambda: one.cut(4), lambda: one.trim(9), lambda: one.append([], 10, one.tip)):
         with pytest.raises(RefusedError):
             change()
+    assert len(one.layers(3, 9)) > 0
     one.close()
     other.close()
     assert files_of(home) == before
