@@ -301,11 +301,11 @@ class Keeper:
         found = (self._views.find(view_id) for view_id in self._views.ids())
         return [Pin(PinKind.VIEW, v.id, v.seq, quota, v.base_seq) for v in found if v is not None]
 
-    def _window_seq(self) -> int:
-        """The newest checkpoint that is older than the window; replicas keep what is newer in the journal."""
+    def _window_seq(self) -> int | None:
+        """The newest checkpoint older than the window, 0 if all are newer; None without any checkpoint."""
         marks = self._copy.checkpoints
         if not marks:
-            return 0
+            return None
         oldest_us = marks[-1].time_us - int(self._copy.spec.policy.window_s * 1e6)
         index = bisect_right(marks, oldest_us, key=lambda mark: mark.time_us)
         return marks[index - 1].seq if index else 0
