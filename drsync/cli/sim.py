@@ -174,10 +174,8 @@ def _show(report: "Report", seconds: float) -> None:
     lost = f"{count(report['lost'])} lost as stated beforehand"
     line(f"  {written}, {lost}; {plural(report['openings'], 'opening')}")
     if report["undecided"]:
-        line(
-            f"  {plural(report['undecided'], 'history of charters', 'histories of charters')} too large to be checked",
-            BAD,
-        )
+        histories = plural(report["undecided"], "history of charters", "histories of charters")
+        line(f"  {histories} too large to be checked", BAD)
     line(f"  fingerprint {report['fingerprint']}", "dim")
     for failure in report["failures"]:
         _show_failure(failure)
