@@ -53,14 +53,17 @@ class Load:
 
 
 @asynccontextmanager
-async def on_volume(place: Site, folder: Path, *, is_new: bool, ends_well: bool) -> AsyncIterator[Database]:
-    """PostgreSQL on ext4 on the disk of the group, where that is served now; taken away in every case.
+async def on_volume(
+    place: Site, folder: Path, *, is_new: bool, ends_well: bool, uri: str = ""
+) -> AsyncIterator[Database]:
+    """PostgreSQL on ext4 on the disk of the group, at `uri` or where that is served now; gone in every case.
 
     Who says that it `ends_well` wants no bad page, no complaint, and a clean file system in the end.
     """
     with ExitStack() as made:
         try:
-            device = await asyncio.to_thread(made.enter_context, block_device(folder, await place.uri(DISK)))
+            export = block_device(folder, uri or await place.uri(DISK))
+            device = await asyncio.to_thread(made.enter_context, export)
             if is_new:
                 await asyncio.to_thread(device.make_file_system)
             else:  # the kernel replays the journal of the file system

@@ -11,9 +11,10 @@ import pytest
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.adapters.segments.inspection import describe
-from drsync.lab.layout import GROUP, PRODUCTION, REMOTE, SAME_CITY
+from drsync.lab.layout import DISK, GROUP, PRODUCTION, REMOTE, SAME_CITY
 from drsync.lab.status import group_of
 from tests.integration.proxy import Wire
+from tests.integration.relays import relay
 from tests.integration.site import MIB, is_level, is_served, site
 from tests.proofs import database
 from tests.proofs.book import Book
@@ -61,6 +62,27 @@ async def test_every_commit_is_at_the_same_city_center(home: Path, how: str) -> 
                 assert int(history) >= counted > 0
                 await asyncio.to_thread(new.require_sound)
                 assert len(load.book.entries) == seen, "an owner that was replaced let a commit through"
+
+
+async def test_a_server_on_a_relay_is_not_even_restarted(home: Path) -> None:
+    """The same death under `drsync attach`: requests wait for the new owner, and no client sees an error."""
+    async with site(home, seconds=STORY_S) as place:
+        await place.protect(DISK_BYTES)
+        async with (
+            relay(place, DISK) as through,
+            on_volume(place, home / "db", is_new=True, ends_well=True, uri=through.uri) as server,
+        ):
+            async with load_on(server) as load:
+                await load.until(COMMITS)
+                await place.kill(PRODUCTION)
+                (await place.cli("failover", GROUP, "--to", SAME_CITY)).well()
+                await place.until("served by the same-city center", lambda s: is_served(s, SAME_CITY))
+                await load.go_on(COMMITS)
+                assert load.bench.poll() is None, "pgbench goes on, too"
+            rows = await asyncio.to_thread(load.book.found, server)
+            assert not load.book.lost(rows)
+            load.book.require_prefix(rows)
+            await asyncio.to_thread(server.require_sound)
 
 
 async def test_the_remote_center_has_a_prefix_and_its_loss_was_stated(home: Path) -> None:

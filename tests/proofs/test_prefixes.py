@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import blake3
 import pytest
 
+from drsync.lab.importing import export_volume
 from drsync.lab.layout import DISK, GROUP, REMOTE
 from tests.integration import disks
 from tests.integration.site import MIB, POLL_S, SETTLE_S, Site, site
@@ -22,6 +24,7 @@ pytestmark = [
 
 DISK_BYTES = 64 * MIB
 SAMPLES = 12
+OPENED_EVERY = 6  # of them, because each takes two commands
 MADE, LAST = "made", "last"
 
 
@@ -47,12 +50,18 @@ async def test_every_prefix_is_a_file_system_that_recovers_by_itself(home: Path,
             for volume in (await place.charter()).doc("group").docs("volumes")
             if volume.text("name") == DISK
         ]
+        chosen = sample(points, made)
+        shown = {
+            seq: await shown_at(place, seq, home / "shown.img") for seq in sorted(chosen)[::OPENED_EVERY]
+        }
         await place.stop(REMOTE)
         (journal,) = place.layout.state(REMOTE).glob("groups/*/journal")
         logged = await asyncio.to_thread(lambda: list(twin.batches(journal)))
 
-        chosen = sample(points, made) | sample([batch.last_seq for batch in logged], made)
-        numbers = await asyncio.to_thread(judge_all, home, index, logged, chosen)
+        chosen |= sample([batch.last_seq for batch in logged], made)
+        numbers = await asyncio.to_thread(
+            judge_all, Twin(home / "twin.img", index, DISK_BYTES), logged, chosen, shown
+        )
         assert numbers == sorted(numbers), "later prefixes hold more"
         assert len(set(numbers)) > SAMPLES, f"prefixes that hardly differ prove little: {numbers}"
         assert numbers[-1] == application.done, "the last one holds everything"
@@ -79,14 +88,26 @@ async def checkpoints(place: Site) -> tuple[list[int], int]:
     return [seq for named in known.values() for seq in named], known[MADE][0]
 
 
-def judge_all(home: Path, volume: int, logged: Iterable[Batch], chosen: set[int]) -> list[int]:
-    """How many steps of the application are durable in each of these prefixes."""
-    disk = Twin(home / "twin.img", volume, DISK_BYTES)
+async def shown_at(place: Site, seq: int, image: Path) -> str:
+    """What `drsync open` shows of the disk at a record: a content hash."""
+    opened = (await place.cli("open", GROUP, "--at", REMOTE, "--point", str(seq), "--json")).well().doc
+    content = await export_volume(opened.doc("volumes").text(DISK), image, lambda _bytes: None)
+    (await place.cli("close", GROUP, opened.text("name"), "--at", REMOTE)).well()
+    return content
+
+
+def judge_all(disk: Twin, logged: Iterable[Batch], chosen: set[int], shown: dict[int, str]) -> list[int]:
+    """How many steps of the application are durable in each of these prefixes; and what was shown is so."""
     numbers = []
     for batch in logged:
         disk.take(batch)
         if batch.last_seq in chosen:
-            numbers.append(judge(home, disk))
+            numbers.append(judge(disk.image.parent, disk))
+        if batch.last_seq in shown:
+            content = f"blake3:{blake3.blake3(disk.image.read_bytes()).hexdigest()}"
+            assert content == shown[batch.last_seq], (
+                f"record {batch.last_seq} was opened with another content"
+            )
     assert len(numbers) == len(chosen), "a checkpoint lies inside of a batch"
     return numbers
 
