@@ -149,7 +149,9 @@ class OpeningDesk:
         except BaseException:
             journal.close()
             raise
-        opening = self._made(member, order, told.tip.seq, order.name or told.name, told.last_us)
+        opening = self._made(
+            member, order, told.tip.seq, order.name or self._free_name(member, told.name), told.last_us
+        )
         return await self._serve(member, order, view, opening, None)
 
     def _of_point(self, member: Member, order: Order, chosen: Chosen) -> Opening:

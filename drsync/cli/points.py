@@ -45,6 +45,7 @@ def points(group: str, is_all: bool) -> None:
         made, name = clock(point.whole("time_us")), point.text("name")
         row(what, count(seq), made, name, kind, ratio, ", ".join(centers))
     console().print(what)
+    line(f"drsync open {group} --at CENTER --point POINT serves one, beside production.", "dim")
     if len(shown) < len(newest):
         line(f"{len(newest) - len(shown)} older ones; --all shows them.", "dim")
 

@@ -229,8 +229,8 @@ class Openings:
     # --- looking
 
     def list(self, charter: Charter) -> list[Json]:
-        """What is open of a group."""
-        return [self._shown(kept) for kept in self._kept.open(charter.group.id)]
+        """What is open of a group; what is only asked for is not."""
+        return [self._shown(kept) for kept in self._kept.open(charter.group.id) if kept.opening.opened_us]
 
     def about(self, charter: Charter) -> Json:
         """For the status: what is open, and what ended since yesterday without anybody's asking."""

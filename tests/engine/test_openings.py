@@ -241,6 +241,9 @@ async def test_a_fork_is_listed_and_browsed_beside_what_the_group_has_now(tmp_pa
         assert int(str(fork["records"])) >= 10
         answer = await open_point(place, "same_city", fork=name)
         below = await open_point(place, "same_city", 2, point=str(start))
+        twice = await open_point(place, "same_city", 3, fork=name)
+        assert opening(twice)["name"] == f"{name}-2"
+        await ask(place, "same_city", "opening.close", name=f"{name}-2")
         assert opening(answer)["fork"] == name
         assert "/disk.fork-" in uri(answer)
         assert await number_at(uri(answer), 5) == await number_at(uri(below), 5) == 5
