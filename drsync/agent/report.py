@@ -61,6 +61,10 @@ def _about_peer(member: Member, term: OwnerTerm, center: str) -> Json:
         "sent_bytes": attachment.feed.sent_bytes if attachment is not None else 0,
         "files": member.trees.report(center),
         "resync": resync_figures.about_session(term, center),
+        "resynced": {
+            "sessions": term.resyncs.done.get(center, 0),
+            "wire_bytes": term.resyncs.wire_bytes(center),
+        },
         "marks": resync_figures.about_marks(member, center),
         **rates.about_peer(term, center),
     }

@@ -81,6 +81,13 @@ class MarksWord(Form):
     bytes: Count = 0
 
 
+class ResyncedWord(Form):
+    """Sessions that brought a member level in this term, and bytes that all sent, as they went out."""
+
+    sessions: Count = 0
+    wire_bytes: Count = 0
+
+
 class PeerWord(Form):
     """What the owner says about one other member."""
 
@@ -100,6 +107,7 @@ class PeerWord(Form):
     standing: Name = ""
     acts: Text = ""
     resync: ResyncWord | None = None
+    resynced: ResyncedWord = ResyncedWord()
     marks: MarksWord | None = None
     files: Annotated[dict[Name, PeerTree], Field(max_length=64)] = {}
 

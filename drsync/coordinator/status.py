@@ -186,6 +186,7 @@ class Picture:
             "compression": {} if is_owner else _about_compression(peer),
             "acts": "" if is_owner else peer.acts,
             "resync": None if is_owner or peer.resync is None else peer.resync.model_dump(),
+            "resynced": None if is_owner else peer.resynced.model_dump(),
             "marks": None if is_owner or peer.marks is None else peer.marks.model_dump(),
             "rpo_actual_s": None if rpo is None else math.ceil(rpo * 1000) / 1000,
             "rpo_proved_s": None if proof.seconds is None else math.ceil(proof.seconds * 1000) / 1000,
