@@ -6,22 +6,21 @@ nothing is stated before it is durable. Repeating a request is harmless.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
 
-from drsync.core import compare, generation, lease, lineage, ownership
+from drsync.core import compare, generation, lease, ownership
 from drsync.engine.bulk import BulkChannel
+from drsync.engine.candidate import Candidate
 from drsync.engine.copy import GroupCopy
 from drsync.engine.fold import Folder
+from drsync.engine.member_world import MemberEvents, World
 from drsync.engine.owner import OwnerDevice
-from drsync.engine.peers import Peers
-from drsync.engine.receiver import Donor, Fetcher, Receiver
+from drsync.engine.receiver import Donor, Receiver
 from drsync.engine.resync_ask import Answer
 from drsync.engine.resync_desk import ResyncMeans
+from drsync.engine.resync_host import ResyncHost
 from drsync.engine.resync_intake import Intake
-from drsync.engine.resync_slots import ResyncSlots
 from drsync.engine.resync_target import Asked, ResyncTarget
 from drsync.engine.retention import Keeper
 from drsync.engine.space import RoomSeeker
@@ -32,57 +31,22 @@ from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, RefusedError, TransientError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, RefusedError
 from drsync.model.position import History
-from drsync.ports.charter_store import CharterStore
-from drsync.ports.clock import Clock, Random
 from drsync.wire import control
-from drsync.wire.frames import FrameType
 from drsync.wire.negotiate import MEMBER_FEATURES
 from drsync.wire.resync import Begin
-from drsync.wire.stream import Attach, Fetch, ToldCursor, encode_fetch, session_bytes
+from drsync.wire.stream import Attach, ToldCursor, session_bytes
 
-STATEMENT_TIMEOUT_S = 3.0  # because a donor that does not answer in this time is not waited for
+__all__ = ["Member", "MemberEvents", "World"]
+
 SOUGHT_LEASES = 2  # because a confirmation binds for one lease, and a procedure asks again all the time
-FETCH_TIMEOUT_S = 30.0  # because 16 MiB take less on any link that can hold an RPO
-
-
-class MemberEvents(Protocol):
-    """What a member tells its agent."""
-
-    def exports_changed(self, member: "Member") -> None:
-        """Volumes are served now, or no longer."""
-        ...
-
-    def word_changed(self, member: "Member") -> None:
-        """Something the coordinator should hear soon."""
-        ...
-
-    def view_given_up(self, member: "Member", view_id: str, why: str) -> None:
-        """A view was dropped to keep the copy going: serve it no longer."""
-        ...
-
-    def log_member(self, member: "Member", event: str, reason: str) -> None:
-        """A line for the night shift."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What a member works with."""
-
-    store: CharterStore
-    peers: Peers
-    clock: Clock
-    dice: Random
-    cluster: str
-    slots: ResyncSlots = field(default_factory=ResyncSlots)
 
 
 class Member:
     """One group at this center."""
 
-    def __init__(self, copy: GroupCopy, world: World, events: MemberEvents) -> None:
+    def __init__(self, copy: GroupCopy, world: World, events: "MemberEvents[Member]") -> None:
         self.copy = copy
         self.views = Views(copy)
         self.term: OwnerTerm | None = None
@@ -92,10 +56,12 @@ class Member:
         self._events = events
         self._lock = asyncio.Lock()
         self._gone = asyncio.Event()
-        self.resyncs = ResyncTarget(copy, world.clock, self)
+        self._resync_host = ResyncHost(self, self._lock, self._say, self._view_given_up)
+        self.resyncs = ResyncTarget(copy, world.clock, self._resync_host)
         self.keeper = Keeper(copy, self.views, self._keeper_told, self._view_given_up)
         self.resyncs.mark_others = self.keeper.mark_switch
         self.folder = Folder(copy, self.keeper, world.clock, self.copy_troubled)
+        self._candidate = Candidate(copy, world.peers, self._cut, self._log, self._seek_room)
         self._room = RoomSeeker(copy, world.clock, self._space_back, self.copy_troubled)
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
@@ -140,6 +106,11 @@ class Member:
     def is_busy(self) -> bool:
         """Whether a request is under way, so that another one would wait."""
         return self._lock.locked()
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether a term of ownership runs here."""
+        return self.term is not None
 
     @property
     def charter(self) -> Charter | None:
@@ -273,24 +244,10 @@ class Member:
                     f"{self.copy.me.center} is not sealed for epoch {epochs.show(epoch)}", code="not_sealed"
                 )
             self.copy.space.require()
-            await self._cut_to(history)
-            for donor in donors:
-                await self._fetch_from(donor, history)
+            await self._candidate.complete(history, donors)
             await self.copy.sync()
             await self.copy.store(lambda d: d)
             return self.statement()
-
-    async def _cut_to(self, history: History) -> None:
-        statement = self.statement()
-        fork = lineage.fork_point(history, statement)
-        if fork >= statement.appended:
-            return
-        keep = not compare.is_droppable(history, statement, fork)
-        name = f"fork-{epochs.show(self.copy.durable.follow)}-{fork}" if keep else ""
-        await self._cut(fork, name)
-        self._events.log_member(
-            self, "log_cut", f"records after {fork} do not belong to the history; kept as {name or 'nothing'}"
-        )
 
     async def _cut(self, after_seq: int, fork: str) -> None:
         """Cut the log; views of what goes are dropped first, since new records will lie in its place."""
@@ -300,46 +257,6 @@ class Member:
                 self.views.release(view_id)
                 self._view_given_up(view_id, "its records were cut: they are not in the group's history")
             await self.copy.cut(after_seq, fork)
-
-    async def _fetch_from(self, donor: str, history: History) -> None:
-        """Fetch what `donor` holds beyond our tip in this history; silence of a donor is no error."""
-        peers, group = self._world.peers, self.copy.spec.id
-        try:
-            answer = await peers.call(donor, "group.statement", {"group": group}, STATEMENT_TIMEOUT_S)
-            theirs = control.from_json(Statement, answer["statement"])
-            through = lineage.fork_point(history, theirs)
-            while self.copy.journal.tip.seq < through:
-                before = self.copy.journal.tip.seq
-                await self._fetch_once(await peers.bulk(donor), through)
-                if self.copy.journal.tip.seq == before:
-                    break
-        except TransientError as error:
-            self._events.log_member(self, "donor_silent", f"{donor}: {error}")
-
-    async def _fetch_once(self, channel: BulkChannel, through: int) -> None:
-        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        def end(reason: str) -> None:
-            if not ended.done():
-                ended.set_result(reason)
-
-        stream = channel.open_stream(Fetcher(self.copy, through, end))
-        wanted = Fetch(bytes.fromhex(self.copy.spec.id), self.copy.journal.tip.seq, through)
-        channel.send(FrameType.FETCH, stream, [encode_fetch(wanted)])
-        try:
-            async with asyncio.timeout(FETCH_TIMEOUT_S):
-                reason = await ended
-        except TimeoutError:
-            raise TransientError("the donor stopped answering") from None
-        finally:
-            channel.close_stream(stream)
-        if self.copy.state is CopyState.FAILED:
-            raise FailedCopyError(self.copy.failure)
-        if self.copy.space.journal:
-            self._room.seek()
-            self.copy.space.require()
-        if reason:
-            raise TransientError(reason)
 
     async def open(self, charter: Charter) -> Statement:
         """Open the group as its owner in the charter's epoch. An epoch is opened at most once.
@@ -508,19 +425,10 @@ class Member:
         async with self._lock:
             self.copy.require_settled()
             self._require_sound()
-            charter = self._require_plan(asked.epoch, asked.version)
-            self._require_no_term(charter)
-            if self.copy.me.center in charter.in_sync:
-                raise RefusedError(
-                    f"{self.copy.me.center} is in the in-sync set: take it out first", code="in_sync"
-                )
+            self._resync_host.require_no_role(self._require_plan(asked.epoch, asked.version))
             self._retire_receiver()
             self.copy.space.require()
             return await self.resyncs.ask(asked)
-
-    def _require_no_term(self, charter: Charter) -> None:
-        if self.term is not None or charter.owner == self.copy.me.center:
-            raise RefusedError(f"{self.copy.me.center} owns this epoch itself", code="forked")
 
     async def confirm(self, peer: str, epoch: Epoch, seconds: float) -> bool:
         """The owner cannot reach the store: bind ourselves to its epoch for a while (F.A 3, 24)."""
@@ -598,37 +506,6 @@ class Member:
         self._events.log_member(self, "space_back", "what was refused is taken again")
         self._events.word_changed(self)
 
-    def resync_told(self, event: str, reason: str) -> None:
-        """See TargetEvents."""
-        self._events.log_member(self, event, reason)
-        self._events.word_changed(self)
-
-    def requests_held(self) -> asyncio.Lock:
-        """See TargetEvents."""
-        return self._lock
-
-    @asynccontextmanager
-    async def views_given_up(self) -> AsyncIterator[None]:
-        """See TargetEvents."""
-        async with self.folder.lock:
-            for view_id in self.views.ids():
-                self.views.release(view_id)
-                self._view_given_up(
-                    view_id, "the images below it change (resync)"
-                )
-            yield
-
-    def may_switch(self, epoch: Epoch) -> str:
-        """See TargetEvents. A promise to somebody else, or a role, came in between (INV-03)."""
-        charter, copy = self.charter, self.copy
-        if copy.state not in (CopyState.BLANK, CopyState.REPLICA, CopyState.SEALED) or self.term is not None:
-            return f"it is {copy.state.value}"
-        if copy.durable.promised != epoch or charter is None or charter.epoch != epoch:
-            return f"it promised epoch {epochs.show(copy.durable.promised)}"
-        if copy.me.center in charter.in_sync:
-            return "it is in the in-sync set"
-        return ""
-
     def durable_wanted(self, seq: int) -> None:
         """See ReplicaEvents."""
         if seq > self.copy.journal.durable_seq:
@@ -647,6 +524,16 @@ class Member:
     def cursors_heard(self, told: Mapping[str, ToldCursor]) -> None:
         """See ReplicaEvents."""
         self.keeper.told(told)
+
+    def _seek_room(self) -> None:
+        self._room.seek()
+
+    def _log(self, event: str, reason: str) -> None:
+        self._events.log_member(self, event, reason)
+
+    def _say(self, event: str, reason: str) -> None:
+        self._log(event, reason)
+        self._events.word_changed(self)
 
     def _keeper_told(self, event: str, reason: str) -> None:
         self._events.log_member(self, event, reason)

@@ -9,7 +9,7 @@ from typing_extensions import override
 from drsync.engine import bulk
 from drsync.engine.attach import SILENCE_S
 from drsync.engine.bulk import BulkChannel
-from drsync.engine.member import FETCH_TIMEOUT_S
+from drsync.engine.candidate import FETCH_TIMEOUT_S
 from drsync.engine.receiver import Donor
 from drsync.model.errors import MalformedError
 from drsync.ports.journal import Buffer
