@@ -180,7 +180,7 @@ class TargetRig:
         source.granules(whole, self.theirs.content[P1])
         source.redo(self.theirs, P0, P1)
 
-    async def until(self, what: Callable[[], bool], seconds: float = 5.0) -> None:
+    async def until(self, what: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait for a condition."""
         async with asyncio.timeout(seconds):
             while not what():
