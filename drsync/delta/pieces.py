@@ -81,7 +81,7 @@ class Newest:
             elif kind != KIND_ZERO:
                 continue
             else:
-                at = 0  # noqa: PLW2901
+                at = 0  # noqa: PLW2901 - the mark of zeros
             if not length:
                 continue
             rows = pending.get(volume)

@@ -27,7 +27,7 @@ LAYER_BLOCKS_MAX = 400_000
 """Blocks held above the images, because an entry costs about 150 bytes: 60 MB, 1.6 GB of writes."""
 
 CATCH_UP_BLOCKS_MAX = LAYER_BLOCKS_MAX // 4
-"""Blocks held on their way from a stretch into the images, beside what the layers hold: 15 MB."""
+"""Blocks held on their way from a stretch into the images: 15 MB, because the layers hold others besides."""
 
 SCAN_BYTES = 2 << 20
 """Journal bytes verified and indexed at a time, because the loop must not stand still for long (1 ms)."""
@@ -203,6 +203,11 @@ class GroupVolumes:
         A stretch that was reached is read as it was then, until the images hold all of it.
         """
         return self.applied if self._stretch is None else self._stretch_begin
+
+    @property
+    def waiting(self) -> int:
+        """The next drain brings the images to this record and not to one before; 0 when none is prepared."""
+        return (self if self._behind is None else self._behind)._waiting or 0
 
     @property
     def held_blocks(self) -> int:

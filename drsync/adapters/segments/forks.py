@@ -1,20 +1,32 @@
 """Forks as directories below a journal's: list, read, remove. Nothing but `discard` changes a file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from typing_extensions import override
 
 from drsync.adapters.segments.files import Files, OsFiles, sync_directory
 from drsync.adapters.segments.journal import FORKS, SegmentJournal
+from drsync.adapters.segments.layout import HEADER_BYTES as SEGMENT_HEADER_BYTES
 from drsync.adapters.segments.layout import Identity
 from drsync.delta.batch import HEADER_BYTES, peek
+from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError, RefusedError, UsageError
 from drsync.model.position import ORIGIN, Position
 from drsync.ports.forks import ForkInfo
 from drsync.ports.journal import BatchPlace, Buffer, Journal, Locator
 
 DISCARDED = ".discarded"
+
+
+class SegmentHead(NamedTuple):
+    """A segment from outside: the record before it, its last position, epoch and label of its first batch."""
+
+    after_seq: int
+    last: Position
+    epoch: Epoch
+    time_us: int
 
 
 class ReadOnlyJournal(SegmentJournal):
@@ -51,6 +63,13 @@ class ReadOnlyJournal(SegmentJournal):
     @override
     def export_tail(self, after_seq: int, name: str) -> str:
         raise _refusal()
+
+    def heads(self) -> Iterator[SegmentHead]:
+        """What its segments begin and end with, without reading what is between. Raises DrsyncError."""
+        for segment in self._shelf.segments:
+            if segment.last.seq > segment.prior.seq:
+                first = peek(self.read(segment.number << 32 | SEGMENT_HEADER_BYTES, HEADER_BYTES))
+                yield SegmentHead(segment.prior.seq, segment.last, first.epoch, first.time_us)
 
     @property
     def prior(self) -> Position:

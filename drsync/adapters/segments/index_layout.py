@@ -33,8 +33,8 @@ _CRC_AT: Final = HEADER_BYTES - _CRC.size
 VOLUME: Final = Struct("<IIII")
 PAGE_PIECES: Final = 128
 """Because 4 KiB are read and hashed in a microsecond or two, and cost 16 bytes of memory."""
-PAGES_MAX: Final = 1 << 24
-VOLUMES_MAX: Final = 1 << 16
+PAGES_MAX: Final = 1 << 24  # because a segment of 256 MiB has no more records than half of that
+VOLUMES_MAX: Final = 1 << 16  # because the number of a volume has 16 bits
 
 
 class Of(NamedTuple):

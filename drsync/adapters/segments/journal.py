@@ -13,7 +13,6 @@ Order of durability, which is the argument for safety:
 
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -415,18 +414,7 @@ class SegmentJournal:
             raise self._refuse()
         if after_seq == self._shelf.tip.seq:
             return b"", after_seq
-        index, batch = self._shelf.locate(after_seq)
-        segment = self._shelf.segments[index]
-        directory = self._shelf.directory(segment)
-        start = directory.offsets[batch]
-        stop, last_seq = segment.end, segment.last.seq
-        if stop - start > bytes_max:
-            following = max(bisect_right(directory.offsets, start + bytes_max) - 1, batch + 1)
-            if following < len(directory):
-                stop, last_seq = directory.offsets[following], directory.first_seqs[following] - 1
-        buffer = bytearray(stop - start)
-        self._shelf.fill(segment, start, memoryview(buffer))
-        return bytes(buffer), last_seq
+        return self._shelf.batches(after_seq, bytes_max)
 
     def places(self, after_seq: int) -> Iterator[BatchPlace]:
         """See the port."""
@@ -434,17 +422,7 @@ class SegmentJournal:
             raise self._refuse()
         if after_seq == self._shelf.tip.seq:
             return
-        index, batch = self._shelf.locate(after_seq)
-        for segment in self._shelf.segments[index:]:
-            directory = self._shelf.directory(segment)
-            count = len(directory)
-            for i in range(batch, count):
-                first_seq, at = directory.first_seqs[i], directory.offsets[i]
-                is_last = i + 1 == count
-                end = segment.end if is_last else directory.offsets[i + 1]
-                last_seq = segment.last.seq if is_last else directory.first_seqs[i + 1] - 1
-                yield BatchPlace(first_seq, last_seq, segment.number << 32 | at, end - at)
-            batch = 0
+        yield from self._shelf.places(after_seq)
 
     def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:
         """See the port."""

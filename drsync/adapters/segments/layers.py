@@ -20,8 +20,7 @@ VERIFIED_BYTES: Final = 64 << 20
 """Newest bytes of a journal whose payloads are verified when layers are made, because that takes a quarter of
 a second, and what was written last is what a failing disk or a power cut spoils first."""
 
-OFFSET_MAX: Final = (1 << 64) - 1
-
+ALL: Final = (1 << 64) - 1  # behind the end of every volume
 RECORDS_MIN: Final = 128
 """Records that make an index worth its file: reading fewer from the batches takes less than 2 ms."""
 
@@ -83,7 +82,7 @@ class SegmentLayers:
                 add_changes(self._shelf, segment, after_seq, through_seq, changes)
             else:
                 for volume in layer.volumes:
-                    for offset, _hash, length, *_ in layer.select(volume, 0, OFFSET_MAX)[1]:
+                    for offset, _hash, length, *_ in layer.select(volume, 0, ALL)[1]:
                         changes.add(volume, offset, length)
         return changes.ranges()
 

@@ -97,9 +97,7 @@ def list_records(directory: Path, wanted: Selection) -> Iterator[RecordReport]:
     """
     journal = _open(directory)
     try:
-        for place in journal.places(journal.prior.seq):
-            if not wanted.has_batch(place):
-                continue
+        for place in _places(journal, wanted):
             head = journal.read(place.locator, min(place.length, MARK_BYTES_MAX))
             header = peek(head)
             if not wanted.has_label(header.time_us):
@@ -109,6 +107,27 @@ def list_records(directory: Path, wanted: Selection) -> Iterator[RecordReport]:
             yield from (one for one in _reports(head, header, place) if wanted.has(one))
     finally:
         journal.close()
+
+
+def _places(journal: ReadOnlyJournal, wanted: Selection) -> Iterator[BatchPlace]:
+    """Batches that may hold some; segments that cannot are not looked into."""
+    heads = list(journal.heads())
+    for head, following in zip(heads, [*heads[1:], None], strict=True):
+        if head.last.seq < wanted.first_seq or 0 < wanted.last_seq <= head.after_seq:
+            continue
+        # Labels rise within an epoch; another owner's clock may be behind.
+        is_one_epoch = head.epoch == head.last.epoch
+        is_newer = 0 < wanted.to_us < head.time_us
+        is_older = (
+            following is not None and head.epoch == following.epoch and following.time_us < wanted.from_us
+        )
+        if is_one_epoch and (is_older or is_newer):
+            continue
+        for place in journal.places(head.after_seq):
+            if wanted.has_batch(place):
+                yield place
+            if place.last_seq >= head.last.seq:
+                break
 
 
 def _open(directory: Path) -> ReadOnlyJournal:

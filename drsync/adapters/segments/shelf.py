@@ -6,6 +6,7 @@ Everything that finds a batch is here; nothing here writes.
 import os
 import threading
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from drsync.adapters.segments.directory import BatchDirectory, RunList
 from drsync.adapters.segments.files import Files, read_into
@@ -13,7 +14,7 @@ from drsync.adapters.segments.layout import HEADER_BYTES
 from drsync.adapters.segments.segment import Segment, load_directory
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import Position
-from drsync.ports.journal import Locator
+from drsync.ports.journal import BatchPlace, Locator
 
 OPEN_SEGMENTS_MAX = 64  # because a process has 1024 descriptors by default, and serves several groups
 DIRECTORIES_MAX = 16  # because the directory of a segment of smallest batches takes 10 MiB
@@ -85,6 +86,40 @@ class Shelf:
         raise MalformedError(
             f"seq {after_seq} is no batch end of this journal, which holds {self.first_seq} to {self.tip.seq}"
         )
+
+    def batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:
+        """Whole batches of one segment right after `after_seq`, at least one, and the last record in them.
+
+        Raises:
+            MalformedError: `after_seq` is no batch end with a batch after it.
+            FailedCopyError: they cannot be read.
+        """
+        index, batch = self.locate(after_seq)
+        segment = self.segments[index]
+        directory = self.directory(segment)
+        start = directory.offsets[batch]
+        stop, last_seq = segment.end, segment.last.seq
+        if stop - start > bytes_max:
+            following = max(bisect_right(directory.offsets, start + bytes_max) - 1, batch + 1)
+            if following < len(directory):
+                stop, last_seq = directory.offsets[following], directory.first_seqs[following] - 1
+        buffer = bytearray(stop - start)
+        self.fill(segment, start, memoryview(buffer))
+        return bytes(buffer), last_seq
+
+    def places(self, after_seq: int) -> Iterator[BatchPlace]:
+        """All batches after `after_seq`. Raises as `batches` does."""
+        index, batch = self.locate(after_seq)
+        for segment in self.segments[index:]:
+            directory = self.directory(segment)
+            count = len(directory)
+            for i in range(batch, count):
+                first_seq, at = directory.first_seqs[i], directory.offsets[i]
+                is_last = i + 1 == count
+                end = segment.end if is_last else directory.offsets[i + 1]
+                last_seq = segment.last.seq if is_last else directory.first_seqs[i + 1] - 1
+                yield BatchPlace(first_seq, last_seq, segment.number << 32 | at, end - at)
+            batch = 0
 
     def index_of(self, seq: int) -> int:
         """The segment that holds, or would hold, record `seq`; -1 when it is before all."""
