@@ -7,12 +7,15 @@ from pathlib import Path
 
 from tests.proofs import database
 
-SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+WAITS = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
 
 def test_only_servers_of_this_folder_are_ended(tmp_path: Path) -> None:
     own, foreign = tmp_path / "own", tmp_path / "foreign"
-    with subprocess.Popen([*SLEEPER, str(own)]) as ours, subprocess.Popen([*SLEEPER, str(foreign)]) as other:
+    with (
+        subprocess.Popen([*WAITS, str(own)], stdin=subprocess.PIPE) as ours,
+        subprocess.Popen([*WAITS, str(foreign)], stdin=subprocess.PIPE) as other,
+    ):
         try:
             for number, process in enumerate((ours, other)):
                 (own / str(number)).mkdir(parents=True)
