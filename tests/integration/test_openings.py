@@ -13,6 +13,7 @@ from drsync.lab.importing import connected
 from drsync.lab.layout import DISK, GROUP, PRODUCTION, REMOTE, SAME_CITY
 from drsync.lab.status import group_of
 from drsync.model.errors import DrsyncError
+from tests.integration import disks
 from tests.integration.proxy import Wire
 from tests.integration.site import Site, is_served, site
 
@@ -172,3 +173,35 @@ async def test_what_was_given_up_in_a_forced_failover_is_browsed_and_then_discar
         assert not list(place.layout.state(PRODUCTION).rglob(name))
         (told,) = await events(place, "fork_discarding")
         assert "merged by hand" in told
+
+
+@pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not() or "it can")
+async def test_a_deleted_file_is_read_from_the_moment_before(home: Path) -> None:
+    async with site(home, seconds=100.0) as place:
+        await place.protect(disk_bytes=32 * MIB)
+        device = disks.BlockDevice(home / "production", await place.uri(DISK))
+        try:
+            await asyncio.to_thread(device.attach)
+            await asyncio.to_thread(device.make_file_system)
+            (device.tree / "table").write_text("orders of the day")
+            await asyncio.to_thread(disks.run, "sync", "-f", device.tree)
+            await checkpoint(place, "before", REMOTE)
+            (device.tree / "table").unlink()
+            await asyncio.to_thread(disks.run, "sync", "-f", device.tree)
+
+            opening = await opened(place, "--at", REMOTE, "--point", "before", "--rw", "--name", "restore")
+            past = disks.BlockDevice(home / "past", uri(opening))
+            try:
+                await asyncio.to_thread(past.attach)
+                await asyncio.to_thread(disks.run, "mount", "-t", "ext4", past.device, past.tree)
+                assert (past.tree / "table").read_text() == "orders of the day"
+                assert not (device.tree / "table").exists()
+                (past.tree / "note").write_text("private")
+                await asyncio.to_thread(disks.run, "umount", past.tree)
+                await asyncio.to_thread(disks.run, "e2fsck", "-fn", past.device)
+            finally:
+                await asyncio.to_thread(past.detach)
+            (await place.cli("close", GROUP, "restore")).well()
+            assert not (device.tree / "note").exists()
+        finally:
+            await asyncio.to_thread(device.detach)
