@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 from _cluster import Group, centers
 from _fio import fio, running, unix_uri
-from _machine import MIB, medians, parser, require_tools, write_json
+from _machine import MIB, cpu_s, medians, parser, require_tools, write_json
 from nbd_front import FileDevice, MemoryBytes
 
 from drsync.adapters.nbd.server import Server
@@ -50,7 +50,10 @@ class Owner:
 
 @dataclass(frozen=True)
 class Figure:
-    """One cell: medians over the runs; `ratio` is the median of relayed by direct within each run."""
+    """One cell: medians over the runs; `ratio` is the median of relayed by direct within each run.
+
+    `relay_cpu_us` is the relay's processor time for each request.
+    """
 
     work: str
     depth: int
@@ -60,6 +63,7 @@ class Figure:
     direct_p50_us: float
     relay_p50_us: float
     relay_p99_us: float
+    relay_cpu_us: float
 
 
 async def serve(path: Path, device: BlockDevice) -> None:
@@ -100,13 +104,15 @@ def compare(
     works = [(work, int(d), 4096) for work in ("randwrite", "randread") for d in options.depths.split(",")]
     works += [("write", 4, MIB), ("read", 4, MIB)]
     found: dict[tuple[str, int, str], list[dict[str, float]]] = {}
-    with running(attach, relay):
+    with running(attach, relay) as pid:
         fio([uri], "write", 4, MIB, 0)
         for _ in range(options.runs):
             for work, depth, block in works:
                 for name, address in (("direct", uri), ("relay", unix_uri(relay, volume))):
                     label = work if block == 4096 else f"{work} 1 MiB"
+                    before = cpu_s(pid)
                     done = fio([address], work, depth, block, options.seconds)
+                    done["cpu_us"] = (cpu_s(pid) - before) / done["count"] * 1e6
                     found.setdefault((label, depth, name), []).append(done)
     cells = dict.fromkeys((work, depth) for work, depth, _ in found)
     return [_figure(*cell, found[*cell, "direct"], found[*cell, "relay"]) for cell in cells]
@@ -124,15 +130,16 @@ def _figure(work: str, depth: int, direct: list[dict[str, float]], relay: list[d
         alone["p50_us"],
         led["p50_us"],
         led["p99_us"],
+        led["cpu_us"],
     )
 
 
 def table(figures: list[Figure]) -> str:
     head = f"{'work':<14}{'depth':>5}{'direct IOPS':>13}{'relay IOPS':>12}{'ratio':>7}"
-    head += f"{'p50 us':>16}{'p99 us':>8}"
+    head += f"{'p50 us':>16}{'p99 us':>8}{'cpu us':>8}"
     lines = [
         f"{f.work:<14}{f.depth:>5}{f.direct_iops:>13.0f}{f.relay_iops:>12.0f}{f.ratio:>7.2f}"
-        f"{f.direct_p50_us:>9.0f} → {f.relay_p50_us:>4.0f}{f.relay_p99_us:>8.0f}"
+        f"{f.direct_p50_us:>9.0f} → {f.relay_p50_us:>4.0f}{f.relay_p99_us:>8.0f}{f.relay_cpu_us:>8.1f}"
         for f in figures
     ]
     return "\n".join([head, *lines])
