@@ -1,17 +1,20 @@
 """What people open: served apart from production, private, bounded in time, told when it ends."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from drsync.adapters.nbd.client import NbdClient
 from drsync.engine import private
+from drsync.model.charter import IntentKind
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, MalformedError, RefusedError, UsageError
 from drsync.model.opening import LIFETIME_S
+from drsync.model.operation import OperationState
 from drsync.model.position import EpochStart, Loss
-from tests.engine.test_town import BLOCK, Writer
+from tests.engine.test_town import BLOCK, Writer, is_serving
 from tests.engine.town import GROUP, Body, Town, town
 
 MIB = 1 << 20
@@ -274,3 +277,17 @@ async def test_a_fork_below_the_images_says_what_can_still_be_done(tmp_path: Pat
         with pytest.raises(UsageError, match="there are: fork-"):
             await open_point(place, "same_city", fork="fork-9-9")
         assert place.member("same_city").views.ids() == []
+
+
+async def test_an_opening_lives_through_changes_of_owner(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        seq = await write_and_mark(place, 1, "before")
+        await place.until(lambda: holds(place, "same_city", seq))
+        answer = await open_point(place, "same_city", point="before")
+        later = await write_and_mark(place, 2, "after")
+        await place.until(lambda: holds(place, "same_city", later))
+        for owner in ("same_city", "production"):
+            assert (await place.run(IntentKind.SWITCHOVER, owner)).state is OperationState.DONE
+            await place.until(partial(is_serving, place, owner))
+            assert await number_at(uri(answer), 0) == 512
+        assert place.member("same_city").views.ids() == ["open-0000000001"]
