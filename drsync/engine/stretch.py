@@ -8,14 +8,14 @@ room. Every record is compared with its hash before any of its bytes is given to
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
 from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK
 from drsync.model.errors import FailedCopyError
-from drsync.ports.journal import Image, Journal, Layer, Locator
+from drsync.ports.journal import EXPECTED_MAX, Image, Journal, Layer, Locator
 
 REGION_BITS: Final = 26
 """64 MiB, because asking 300 layers takes 2 ms, and painting so many blocks about as long again."""
@@ -167,6 +167,14 @@ class _Records:
                 if len(self._verified) > VERIFIED_MAX:
                     del self._verified[next(iter(self._verified))]
 
+    def expect(self, pieces: Iterable[tuple[Layer, int]]) -> None:
+        """These (layer, number of the piece) will be read next. Raises FailedCopyError."""
+        places: list[tuple[Locator, int]] = []
+        for layer, number in pieces:
+            _offset, _hash, _length, _at, record_at, record_length = layer.piece(number)
+            places.append((layer.base + record_at, record_length))
+        self._journal.expect(places)
+
     def _verify(self, record: Locator, data: memoryview, hashed: int) -> None:
         found = xxh3_64_intdigest(data)
         if found != hashed:
@@ -233,6 +241,10 @@ class Stretch:
             layer = self._layers[(slot >> _PIECE_BITS) - 1]
             self._records.fill(layer, slot & _PIECE_MASK, at, target)
 
+    def expect(self, slots: Iterable[Slot]) -> None:
+        """These will be read next. Raises FailedCopyError."""
+        self._records.expect((self._layers[(s >> _PIECE_BITS) - 1], s & _PIECE_MASK) for s in slots)
+
     def close(self) -> None:
         """Give memory back."""
         self._cache.drop(self._name)
@@ -266,9 +278,11 @@ class StretchView:
         base = start >> REGION_BITS << REGION_BITS
         end = start + len(target)
         block, stop = (start - base) >> BLOCK_BITS, (end - base + BLOCK_MASK) >> BLOCK_BITS
-        first = block
+        first = expected = block
         while block < stop:
             slot = slots[block]
+            if block == expected:
+                expected = self._expect(slots, block, stop)
             after = block + 1
             while after < stop and slots[after] == slot:
                 after += 1
@@ -294,6 +308,21 @@ class StretchView:
             self._image.read_into(at, part)
         else:
             self._stretch.fill(slot, at, part)
+
+    def _expect(self, slots: "array[int] | _Sparse", first: int, stop: int) -> int:
+        """Have the disk fetch what a long read needs next; returns the block where it is to be asked again."""
+        wanted: dict[Slot, None] = {}
+        for block in range(first, stop):
+            slot = slots[block]
+            if slot > ZEROS:
+                wanted[slot] = None
+                if len(wanted) > EXPECTED_MAX:
+                    del wanted[slot]
+                    stop = block
+                    break
+        if len(wanted) > 1:
+            self._stretch.expect(wanted)
+        return stop
 
     def extent(self, offset: int) -> tuple[int, bool]:
         """See Image. Ends with its region at the latest."""

@@ -1,10 +1,10 @@
 """The journal of one group at one center: an append-only log of batches, and its superblock.
 
 One journal has one user at a time (the agent's event loop, in the main thread). In other threads only
-`sync` and `index` may run, each at most once at a time, and any number of `read`, `read_into`, `changed`,
-`layers` and `export_tail` of records that are neither trimmed nor cut meanwhile. After any write or fsync
-error every further call raises `FailedCopyError`: a copy that may have lost data is never retried into
-silence (P33). A full disk is no such error: a write that finds no space changes nothing, raises
+`sync` and `index` may run, each at most once at a time, and any number of `read`, `read_into`, `expect`,
+`changed`, `layers` and `export_tail` of records that are neither trimmed nor cut meanwhile. After any write
+or fsync error every further call raises `FailedCopyError`: a copy that may have lost data is never retried
+into silence (P33). A full disk is no such error: a write that finds no space changes nothing, raises
 `NoSpaceError`, and may be tried again.
 """
 
@@ -48,6 +48,11 @@ class HeldSegment:
     last_seq: int
     bytes: int
     newest_us: int
+
+
+EXPECTED_MAX = (
+    32  # because they may lie in as many files, and half of what a journal keeps open must be enough
+)
 
 
 class Layer(Protocol):
@@ -149,6 +154,13 @@ class Journal(Protocol):
 
     def read_into(self, locator: Locator, target: memoryview) -> None:
         """Like `read`, filling `target`."""
+        ...
+
+    def expect(self, places: Sequence[tuple[Locator, int]]) -> None:
+        """These (locator, length) will be read next, in this order: the disk may fetch them at once.
+
+        Changes nothing. At most `EXPECTED_MAX` of them.
+        """
         ...
 
     def read_batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:

@@ -156,6 +156,9 @@ class DiskFiles:
                 _flip(targets, faults.dice.randrange(done), faults.dice.randrange(8))
         return done
 
+    def will_need(self, fd: int, offset: int, length: int, /) -> None:
+        """See `Files`. A disk that reads everything at once."""
+
     def seek(self, fd: int, offset: int, whence: int) -> int:
         """See `Files`. A file system without holes."""
         return offset if whence == os.SEEK_DATA else self.size(fd)

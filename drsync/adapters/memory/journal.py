@@ -138,6 +138,9 @@ class MemoryJournal:
         """See the port."""
         target[:] = self.read(locator, len(target))
 
+    def expect(self, places: Sequence[tuple[Locator, int]]) -> None:
+        """See the port."""
+
     def read_batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:
         """See the port."""
         self._check("read")

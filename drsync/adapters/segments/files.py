@@ -43,6 +43,10 @@ class Files(Protocol):
         """Fill buffers; may read less than asked."""
         ...
 
+    def will_need(self, fd: int, offset: int, length: int, /) -> None:
+        """Say that a part of a file will be read soon; changes nothing."""
+        ...
+
     def fdatasync(self, fd: int, /) -> None:
         """Make the data of a file durable."""
         ...
@@ -106,6 +110,10 @@ class OsFiles:
     def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
         """See `Files`."""
         return os.preadv(fd, targets, offset)
+
+    def will_need(self, fd: int, offset: int, length: int, /) -> None:
+        """See `Files`."""
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def truncate(self, fd: int, length: int, /) -> None:
         """See `Files`."""

@@ -97,6 +97,13 @@ class Indexes:
             self.forget(place)
             return None
 
+    def will_need(self) -> None:
+        """All of them will be read soon. Raises OSError."""
+        self._load()
+        with self._handles:
+            for pack in self._packs:
+                self._files.will_need(self._descriptor(pack), 0, pack.end)
+
     def read(self, place: _Place, at: int, length: int) -> bytearray:
         """Bytes of an index; zeros where its file is shorter. Raises OSError."""
         data = bytearray(length)

@@ -408,6 +408,12 @@ class SegmentJournal:
         segment, at = self._shelf.find(locator, len(target))
         self._shelf.fill(segment, at, target)
 
+    def expect(self, places: Sequence[tuple[Locator, int]]) -> None:
+        """See the port."""
+        for locator, length in places:
+            with suppress(MalformedError, OSError):  # whoever reads it will be told
+                self._shelf.will_need(*self._shelf.find(locator, length), length)
+
     def read_batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:
         """See the port. Never crosses from one segment into the next."""
         if self._failed:

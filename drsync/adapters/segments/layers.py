@@ -48,6 +48,8 @@ class SegmentLayers:
             FailedCopyError: the journal is damaged or cannot be read.
         """
         found: list[Layer] = []
+        with suppress(OSError):  # it helps, no more
+            self._indexes.will_need()
         unverified = VERIFIED_BYTES
         for segment in reversed(list(self._shelf.segments)):
             if segment.first_seq > through_seq:

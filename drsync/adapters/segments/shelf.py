@@ -72,6 +72,11 @@ class Shelf:
         if done != len(target):
             raise _unreadable(segment, at, "the file is shorter")
 
+    def will_need(self, segment: Segment, at: int, length: int) -> None:
+        """Stored bytes will be read soon. Raises OSError."""
+        with self._handles:
+            self._files.will_need(self.descriptor(segment, os.O_RDONLY), at, length)
+
     def locate(self, after_seq: int) -> tuple[int, int]:
         """Indexes of the segment and of the batch in it that start right after `after_seq`.
 
