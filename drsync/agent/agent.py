@@ -21,7 +21,8 @@ from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
 from drsync.agent.view_desk import ViewDesk
 from drsync.engine.bulk import BulkChannel, StreamHandler
-from drsync.engine.copy import Durable, GroupCopy, Self
+from drsync.engine.copy import GroupCopy, Self
+from drsync.engine.durable import Durable
 from drsync.engine.file_sets import FileSets
 from drsync.engine.member import Member, World
 from drsync.engine.peers import Peers

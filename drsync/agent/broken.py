@@ -5,7 +5,8 @@ A broken copy must not take the other groups of its center with it, and nobody m
 
 from dataclasses import dataclass
 
-from drsync.engine.copy import Durable, Self
+from drsync.engine.copy import Self
+from drsync.engine.durable import Durable
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError

@@ -161,7 +161,7 @@ def _remedy(folder: Path, report: "JournalReport") -> str:
 def _durable_hint(folder: Path) -> int | None:
     """The position that the copy beside the journal called durable; None: not told."""
     from drsync.adapters.segments.superblock import SuperblockFiles
-    from drsync.engine.copy import Durable
+    from drsync.engine.durable import Durable
     from drsync.model.errors import DrsyncError
 
     try:

@@ -106,7 +106,7 @@ def show_records(folders: list[Path], wanted: "Selection", volume: str, limit: i
 def volume_names(folder: Path) -> dict[int, str]:
     """Names by index, from the charter that the copy beside the journal remembers; empty: none is found."""
     from drsync.adapters.segments.superblock import SuperblockFiles
-    from drsync.engine.copy import Durable
+    from drsync.engine.durable import Durable
     from drsync.model.errors import DrsyncError
 
     for home in [folder, *folder.parents][:4]:  # a fork lies three levels below its copy

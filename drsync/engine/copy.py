@@ -5,164 +5,35 @@ then. Role-independent; the owner's and the replica's loops append through the j
 """
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from drsync.core import lease
-from drsync.core.resync import EndWord
 from drsync.delta.batch import peek, split
 from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
 from drsync.engine import switch as switching
 from drsync.engine.dirty_entries import through_switch
+from drsync.engine.durable import Durable
 from drsync.engine.heartbeat import BeatBook
 from drsync.engine.space import Space
 from drsync.engine.switch import Own, Switch
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
-from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, TransientError
 from drsync.model.group import GroupSpec
 from drsync.model.objectives import Beat
-from drsync.model.position import EpochStart, History
 from drsync.ports.copy_store import CopyStore
 from drsync.ports.journal import Image, Journal, Superblock
 from drsync.ports.stage import FailedStageError
-from drsync.wire import control
 
 if TYPE_CHECKING:
     from drsync.model.fileset import FileSetWord
 
 NO_SPACE_CHARACTERS_MAX = 500  # because a path may be long, and the word goes out each second
 CHECKPOINTS_MAX = 20_000  # because a day of checkpoints every 5 s is 17,280
-FORMAT = 1
-FORMAT_SWITCHING = 2  # because a version that knows nothing of switches must not open a copy in one
-
-
-@dataclass(frozen=True, slots=True)
-class Durable:
-    """The superblock's value.
-
-    Attributes:
-        incarnation: random per formatted store.
-        boot_id: of the host at the last start.
-        is_clean: the last stop synced everything.
-        unclean: the host restarted uncleanly and the copy has not caught up since.
-        amnesic: the copy was noticed to have gone back in time.
-        promised, follow, history: see Statement.
-        applied: the images hold everything up to here.
-        reached: the images may hold records up to here.
-        durable_hint: records up to here were durable when this was written (never more).
-        commit: highest commit heard.
-        charter: newest charter seen.
-        bound_epoch, bound_until: a failsafe confirmation given to an owner (F.A 24); seconds since boot.
-        failure: why this copy may never be used again; empty while it is sound.
-        beat_seq, beat_us, beat_epoch: the newest heartbeat that is recoverable here, so that a start need not
-            look for one in what the images hold already.
-        switch: recorded and to be finished before anything else is done with the copy.
-        switched: the end of the last resync session that became this copy.
-        cursors: incarnation and position that each other member confirmed; only these release journal.
-        dirty_generations: generation and store number of each dirty set, so that a lost one is noticed;
-            a member without was never marked.
-    """
-
-    incarnation: str
-    boot_id: str
-    is_clean: bool = False
-    unclean: bool = False
-    amnesic: bool = False
-    promised: Epoch = NEVER
-    follow: Epoch = NEVER
-    history: History = ()
-    applied: int = 0
-    reached: int = 0
-    durable_hint: int = 0
-    commit: int = 0
-    charter: Charter | None = None
-    bound_epoch: Epoch = NEVER
-    bound_until: float = 0.0
-    failure: str = ""
-    beat_seq: int = 0
-    beat_us: int = 0
-    beat_epoch: Epoch = NEVER
-    switch: Switch | None = None
-    switched: EndWord | None = None
-    cursors: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    dirty_generations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-
-    def encode(self) -> bytes:
-        """Canonical JSON."""
-        body: dict[str, object] = {
-            name: getattr(self, name)
-            for name in self.__slots__
-            if name not in ("history", "charter", "switch", "switched")
-        }
-        body["format"] = FORMAT if self.switch is None else FORMAT_SWITCHING
-        body["switch"] = self.switch.to_json() if self.switch is not None else None
-        body["switched"] = asdict(self.switched) if self.switched is not None else None
-        body["history"] = [control.to_json(start) for start in self.history]
-        body["charter"] = control.to_json(self.charter) if self.charter else None
-        return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-
-    @staticmethod
-    def decode(raw: bytes) -> "Durable":
-        """Inverse of `encode`. Raises FailedCopyError for a value this version cannot read."""
-        body: dict[str, object] = json.loads(raw)
-        if body.pop("format", None) not in (FORMAT, FORMAT_SWITCHING):
-            raise FailedCopyError("the superblock has a format this version does not know", code="version")
-        history, charter = body.pop("history"), body.pop("charter")
-        switch, switched = body.pop("switch", None), body.pop("switched", None)
-        for name in ("cursors", "dirty_generations"):
-            pairs = body.get(name, {})
-            assert isinstance(pairs, dict)
-            body[name] = {center: tuple(pair) for center, pair in pairs.items()}
-        assert isinstance(history, list)
-        return replace(
-            _from_body(body),
-            history=tuple(control.from_json(EpochStart, start) for start in history),
-            charter=control.from_json(Charter, charter) if charter else None,
-            switch=Switch.from_json(switch) if isinstance(switch, dict) else None,
-            switched=EndWord(**switched) if isinstance(switched, dict) else None,
-        )
-
-    def after_switch(self) -> "Durable":
-        """The value with which a finished switch is over: the copy is the source's log up to p1."""
-        switch, charter = self.switch, self.charter
-        assert switch is not None
-        assert charter is not None
-        is_beat_ours = self.beat_seq <= min(switch.fork, switch.p1.seq)
-        beat = (self.beat_seq, self.beat_us, self.beat_epoch) if is_beat_ours else (0, 0, NEVER)
-        return replace(
-            self,
-            is_clean=False,
-            follow=switch.epoch,
-            history=charter.history,
-            applied=switch.p0.seq,
-            reached=switch.p1.seq,
-            durable_hint=switch.p1.seq,
-            commit=switch.p1.seq,
-            beat_seq=beat[0],
-            beat_us=beat[1],
-            beat_epoch=beat[2],
-            switch=None,
-            switched=EndWord(switch.session, switch.generation, switch.p1.seq, switch.size),
-            cursors=clamped_cursors(self.cursors, switch.fork),
-        )
-
-
-def clamped_cursors(cursors: Mapping[str, tuple[str, int]], fork: int) -> Mapping[str, tuple[str, int]]:
-    """Cursors once our log goes on after `fork` with other records: by number they say nothing of those."""
-    return {center: (incarnation, min(seq, fork)) for center, (incarnation, seq) in cursors.items()}
-
-
-def _from_body(body: dict[str, object]) -> Durable:
-    fields = Durable.__slots__
-    known = {name: value for name, value in body.items() if name in fields}
-    return Durable(**known)  # type: ignore[arg-type]  # the JSON was written by `encode`, field by field
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,14 @@
 """Dirty sets as a start finds them: the files beside what the superblock remembers of them. Blocks."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from drsync.core import dirty as marking
 from drsync.core.dirty import DirtySet, Marks
+from drsync.engine.durable import Durable
 from drsync.ports.dirty_store import DirtyStore, StoredSet
 
-if TYPE_CHECKING:
-    from drsync.engine.copy import Durable
 
-
-def found(store: DirtyStore, durable: "Durable", center: str) -> tuple[DirtySet, int]:
+def found(store: DirtyStore, durable: Durable, center: str) -> tuple[DirtySet, int]:
     """The set of a member, and the number of its last store.
 
     Never marked is not lost: without an entry and without a file the set is empty.
@@ -25,13 +22,13 @@ def found(store: DirtyStore, durable: "Durable", center: str) -> tuple[DirtySet,
     return marking.decode(stored.raw, generation), stored.number
 
 
-def noted(durable: "Durable", center: str, generation: int, number: int) -> "Durable":
+def noted(durable: Durable, center: str, generation: int, number: int) -> Durable:
     """The superblock's value that remembers a store."""
     entries = {**durable.dirty_generations, center: (generation, number)}
     return replace(durable, dirty_generations=entries)
 
 
-def through_switch(store: DirtyStore, durable: "Durable", fork: int, p0: int) -> "Durable":
+def through_switch(store: DirtyStore, durable: Durable, fork: int, p0: int) -> Durable:
     """The marks that a switch was prepared with stand for records up to p0 now; returns what to remember.
 
     For a recorded switch, before its journal takes the place of the former one. May be repeated.

@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from drsync.engine.copy import Durable, GroupCopy
+from drsync.engine.copy import GroupCopy
+from drsync.engine.durable import Durable
 from drsync.engine.retention import Keeper
 from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.threads import in_thread

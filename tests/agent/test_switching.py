@@ -6,7 +6,7 @@ from pathlib import Path
 
 from drsync.agent.broken import may_be_created_again
 from drsync.agent.copy_store import FileCopyStore
-from drsync.engine.copy import Durable
+from drsync.engine.durable import Durable
 from drsync.engine.switch import Switch
 from drsync.model.errors import FailedCopyError, NoSpaceError
 from tests.engine.switch_rig import NEW, P0, P1, SESSION, F, charter, logs

@@ -12,7 +12,7 @@ from drsync.adapters.segments.layout import Identity
 from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.delta.batch import BatchBuilder, Kind
 from drsync.delta.marks import checkpoint_payload
-from drsync.engine.copy import Durable
+from drsync.engine.durable import Durable
 from drsync.model.epoch import Epoch
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from drsync.engine import switch as switching
-from drsync.engine.copy import Durable, GroupCopy
+from drsync.engine.copy import GroupCopy
+from drsync.engine.durable import Durable
 from drsync.engine.switch import Switch
 from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError, NoSpaceError

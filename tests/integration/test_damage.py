@@ -10,7 +10,7 @@ from drsync.adapters.segments.opening import segment_paths
 from drsync.adapters.segments.scan import Found, Scan, reader
 from drsync.adapters.segments.segment import read_header
 from drsync.adapters.segments.superblock import SuperblockFiles
-from drsync.engine.copy import Durable
+from drsync.engine.durable import Durable
 from drsync.lab.layout import GROUP, PRODUCTION, REMOTE, SAME_CITY
 from drsync.lab.status import group_of
 from tests.integration.site import Site, is_connected, is_level, is_served, site

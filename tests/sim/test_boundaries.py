@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from drsync.engine.copy import Durable, GroupCopy
+from drsync.engine.copy import GroupCopy
+from drsync.engine.durable import Durable
 from drsync.sim.boundaries import deaths, walk
 from drsync.sim.boundaries.deaths import Death, Kind, Moment, Way
 from drsync.sim.boundaries.procedures import PROCEDURES
