@@ -30,8 +30,9 @@ from drsync.core.retention import (
     ShrinkWindow,
     Stall,
 )
-from drsync.engine.copy import Durable, GroupCopy, clamped_cursors
+from drsync.engine.copy import GroupCopy
 from drsync.engine.dirty_book import DirtyBook
+from drsync.engine.durable import Durable, clamped_cursors
 from drsync.engine.threads import in_thread
 from drsync.engine.views import Views
 from drsync.engine.volumes import LAYER_BLOCKS_MAX
