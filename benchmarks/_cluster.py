@@ -60,6 +60,11 @@ class Centers:
         self.names = tuple(names)
 
     @property
+    def cluster(self) -> Cluster:
+        """To start and stop single processes."""
+        return self._cluster
+
+    @property
     def pids(self) -> dict[str, int]:
         """Process ids by name, the coordinator first."""
         alive = self._cluster.alive()
