@@ -37,19 +37,7 @@ __all__ = ["Marks", "PlainMarks", "ResyncSource", "Surroundings", "Wanted"]
 ASK_TIMEOUT_S: Final = 30.0  # because the target syncs its journal, and perhaps keeps records aside as a fork
 LOOK_S: Final = 1.0  # because a line without progress is judged by minutes
 TICK_S: Final = 0.05  # because what was written is durable everywhere within a quarter of a second
-PASSING: Final = frozenset(
-    (
-        "busy",
-        "changed",
-        "halted",
-        "not_kept",
-        "not_whole",
-        "order",
-        "stage_failed",
-        "stale_epoch",
-        "switching",
-    )
-)
+PASSING: Final = frozenset(("busy", "changed", "halted", "not_kept", "stale_epoch", "switching"))
 """Codes of refusals that another attempt may not meet: it begins with a new comparison."""
 
 
