@@ -7,6 +7,8 @@ from drsync.sim.character import COORDINATOR
 from drsync.sim.story import USUAL, Story, automatic
 from tests.scenarios.telling import tells
 
+FULL_S = 10.0  # because a procedure waits for longer than that before it gives up
+
 
 @tells("walk-city-line", "The line between production and same_city is cut")
 def city_line(story: Story) -> None:
@@ -162,6 +164,22 @@ def coordinator_killed(story: Story) -> None:
     story.until("It hears everybody.", lambda: story.is_connected("production", "same_city", "remote"))
     story.outcome(story.order("switchover", "same_city"))
     story.until("production follows.", lambda: story.is_level("production", "remote"))
+    story.expect_same_bytes()
+
+
+@tells("walk-coordinator-full", "The disk of the coordinator is full")
+def coordinator_full(story: Story) -> None:
+    """Nothing can be written down there: nothing can be moved, and owners go on."""
+    story.fill_store(FULL_S)
+    story.expect("The application goes on.", story.answers(5))
+    order = story.order("switchover", "same_city")
+    story.wait(3)
+    story.expect("production still serves.", story.owner == "production" and story.openings == 1)
+    story.wait(FULL_S)
+    story.say("Somebody has made room.")
+    story.outcome(order)
+    story.until("Somebody serves, and all agree who.", lambda: agreed(story))
+    story.until("All follow.", lambda: story.is_level("production", "same_city", "remote"))
     story.expect_same_bytes()
 
 

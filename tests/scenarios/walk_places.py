@@ -174,17 +174,16 @@ def store_lost(story: Story) -> None:
     replace(USUAL, journal_quota_bytes=128 << 10),
 )
 def lag_of_days(story: Story) -> None:
-    """What it lacks is not in any journal. Its own points can still be drilled."""
+    """What it lacks is in no journal. It is brought level by blocks, and can be drilled until then."""
     story.kill("remote")
-    story.world.harmed.add("remote")  # the quota gives it up, which is recorded and said (INV-12)
     story.world.application.rate = 150
     story.wait(3)
     story.world.application.rate = 10
     story.start("remote")
-    story.wait(4)
+    story.until("remote is level again, block by block.", lambda: story.is_level("remote"))
     story.why()
     story.expect("Nobody is held up.", story.answers())
-    story.expect_same_bytes("production", "same_city")
+    story.expect_same_bytes()
 
 
 @tells("walk-coordinator-reboots", "The coordinator's machine is booted")
