@@ -310,7 +310,7 @@ class StretchView:
             self._stretch.fill(slot, at, part)
 
     def _expect(self, slots: "array[int] | _Sparse", first: int, stop: int) -> int:
-        """Have the disk fetch what a long read needs next; returns the block where it is to be asked again."""
+        """Have the disk fetch what a long read needs next; returns the block where it is to be asked next."""
         wanted: dict[Slot, None] = {}
         for block in range(first, stop):
             slot = slots[block]

@@ -5,6 +5,7 @@ checksum is made again from the segment. Several indexes share a file, so that a
 descriptors; a file goes when all segments it speaks of are gone.
 """
 
+import errno
 import os
 import threading
 from bisect import bisect_left, bisect_right
@@ -70,7 +71,7 @@ class Indexes:
         self._open: dict[_Pack, int] = {}  # descriptors, oldest use first
         self._packs: list[_Pack] = []
         self._places: dict[int, _Place] = {}
-        self._is_loaded = False
+        self._is_loaded = self._is_closed = False
         self._writing: _Pack | None = None
 
     def has(self, of: Of) -> bool:
@@ -160,6 +161,7 @@ class Indexes:
     def close(self) -> None:
         """Release the files."""
         with self._handles:
+            self._is_closed = True
             for pack in list(self._open):
                 self._close(pack)
 
@@ -207,6 +209,8 @@ class Indexes:
     def _descriptor(self, pack: _Pack) -> int:
         fd = self._open.pop(pack, None)
         if fd is None:
+            if self._is_closed:
+                raise OSError(errno.EBADF, "the journal was closed")
             fd = self._files.open(pack.path, os.O_RDWR)
         self._note_open(pack, fd)
         return fd

@@ -13,7 +13,7 @@ from drsync.adapters.segments.shelf import Shelf
 from drsync.adapters.segments.tables import add_changes, newest
 from drsync.delta.changes import Changes
 from drsync.delta.pieces import PieceTable
-from drsync.model.errors import DrsyncError, MalformedError
+from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError
 from drsync.ports.journal import Layer
 
 VERIFIED_BYTES: Final = 64 << 20
@@ -40,6 +40,7 @@ class SegmentLayers:
         self._working = threading.Lock()  # held by whoever makes indexes, and to close
         self._given_up: set[Of] = set()
         self._first_seq = 0
+        self._is_closed = False
 
     def layers(self, after_seq: int, through_seq: int) -> list[Layer]:
         """See `drsync.ports.journal.Journal.layers`; what is held was checked.
@@ -94,6 +95,8 @@ class SegmentLayers:
         return None
 
     def _whole(self, segment: Segment) -> PieceTable:
+        if self._is_closed:
+            raise FailedCopyError("the journal was closed")
         return newest(self._shelf, segment, segment.last.seq, is_thorough=False)
 
     def _layer(self, segment: Segment) -> Layer:
@@ -168,6 +171,7 @@ class SegmentLayers:
     def close(self) -> None:
         """Release the files; waits for work in threads."""
         with self._working:
+            self._is_closed = True
             self._indexes.close()
 
 

@@ -296,6 +296,18 @@ def test_an_index_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_journal_that_was_closed_opens_nothing_again(reopened: Reopen) -> None:
+    journal, writer = reopened(), Writer()
+    filled(journal, writer)
+    first, *_ = journal.layers(0, journal.tip.seq)
+    journal.close()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(FailedCopyError, match="closed"):
+        first.select(0, 0, SIZE)
+    assert not journal.index(0)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_points_inside_a_batch_and_records_that_are_not_held_are_refused(reopened: Reopen) -> None:
     journal, writer = reopened(), Writer()
     filled(journal, writer)
