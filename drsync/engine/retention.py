@@ -107,7 +107,7 @@ class Keeper:
         self._views = views
         self._tell = tell
         self._on_view_given_up = on_view_given_up
-        self._level: Level | None = None
+        self._level: Level | None = None  # the highest that people were told of
         self._lack = ""
         self._window_s: float | None = None  # what the window was shrunk to in the last round
         self._pins: dict[str, int] = {}
@@ -238,6 +238,8 @@ class Keeper:
             await self._clear_reached()
         self._window_s = None
         level, stalled = None, ""
+        if self._copy.journal.held_bytes > self._limits().hard_bytes and self.has_news:
+            await self._copy.store(self.with_cursors)  # so that nobody is marked who has confirmed meanwhile
         for action in retention.plan(self.kept(term), self._limits()):
             match action:
                 case Alarm(level=found, left_bytes=left):
@@ -253,6 +255,7 @@ class Keeper:
                     stalled = f"the journal is {over >> 20} MiB over its quota, and what is held stays"
                 case _:
                     pass
+        await self._convert_to_layer(term)
         self._note_level(level)
         self.stalled = stalled
 
@@ -346,6 +349,20 @@ class Keeper:
         if term is not None:
             term.converted(center, through)
 
+    async def _convert_to_layer(self, term: "OwnerTerm | None") -> None:
+        """An owner's images go forward a layer at a time: what is in the way is marked as far as that goes.
+
+        Or space that the plan counts on would not come back before more is written.
+        """
+        kept, limits, layer = self.kept(term), self._limits(), self._copy.volumes.waiting
+        if term is None or kept.held_bytes <= limits.hard_bytes:
+            return
+        may_drain = retention.fold_bound(replace(kept, needs=()), limits) >= layer
+        if may_drain and retention.fold_bound(kept, limits) < layer:
+            for need in kept.needs:
+                if need.floor < layer and need.pin is None:
+                    await self._convert(term, Convert(need.center, layer, is_round=False))
+
     def _lacks_space(self, center: str, error: NoSpaceError) -> None:
         """Nothing goes then, and the next round tries again."""
         if not self._lack:
@@ -372,13 +389,15 @@ class Keeper:
                 self._on_view_given_up(view_id, "too much was written since it was opened")
 
     def _note_level(self, level: Level | None) -> None:
-        """Tell once for each level that is reached, and once when it is over."""
+        """Tell once of each level that is reached, and once when the journal is below all of them again."""
         if level is None:
             self.alarm = ""
-        if level is not self._level:
-            event = "journal_full" if level is not None else "journal_kept"
-            self._tell(event, self.alarm or "the journal is within its quota")
-        self._level = level
+        if level is None and self._level is not None:
+            self._tell("journal_kept", "the journal is within its quotas again")
+        if level is not None and level is not self._level and self._level is not Level.HARD:
+            self._tell("journal_full", self.alarm)
+        if level is not Level.SOFT or self._level is None:
+            self._level = level
 
     def _alarm_words(self, level: Level, left: int) -> str:
         limits = self._limits()

@@ -303,12 +303,13 @@ class OwnerTerm:
                 attachment.tell_kept(self.retain_seq, body)
 
     def converted(self, center: str, through: int) -> None:
-        """What a peer lacks up to `through` is marked: its stream ends if it was not there yet.
+        """What a peer lacks up to `through` is marked: its stream ends if it has not come so far.
 
-        The next comparison tells that it is brought level by blocks.
+        The next comparison tells that it is brought level by blocks. Who has the records, and has not made
+        them durable yet, goes on as it is.
         """
-        attachment = self.attachments.get(center)
-        if attachment is not None and not attachment.is_lost and attachment.feed.durable < through:
+        attachment, lacks = self.attachments.get(center), self.engine.log.peer(center).appended < through
+        if attachment is not None and not attachment.is_lost and lacks:
             attachment.close("it held back more journal than the quota, and is brought level by blocks")
 
     def _is_frozen_too_long(self) -> bool:

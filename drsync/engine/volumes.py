@@ -207,7 +207,7 @@ class GroupVolumes:
     @property
     def waiting(self) -> int:
         """The next drain brings the images to this record and not to one before; 0 when none is prepared."""
-        return (self if self._behind is None else self._behind)._waiting or 0
+        return self._behind.waiting if self._behind is not None else self._waiting or 0
 
     @property
     def held_blocks(self) -> int:
