@@ -18,7 +18,7 @@ CLIENTS = 3
 BENCH_CLIENTS = 2
 BENCH_S = 300  # longer than any proof: it ends with its server
 BENCH_ENDS_S = 20.0
-COMMITS_S = 40.0
+COMMITS_S = 60.0
 
 
 @dataclass(slots=True)

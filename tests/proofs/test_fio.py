@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from drsync.adapters.api_client.doc import Doc
 from drsync.lab.layout import DISK, GROUP, PRODUCTION, SAME_CITY
+from drsync.lab.status import group_of
 from tests.integration.proxy import Wire
 from tests.integration.site import MIB, is_served, site
 
@@ -19,7 +21,7 @@ STORY_S = 80.0
 DISK_BYTES = 64 * MIB
 DEPTH = 16
 IOPS = 3000  # so that the volume is not full before its owner is gone
-WRITTEN_S = 1.5
+WRITTEN = 2000  # records, most of them of a block each
 FREEZE_S = 6.0  # because a proof should not wait the usual minute for an owner to give its clients up
 GONE_S = 30.0
 
@@ -68,9 +70,8 @@ async def test_what_fio_saw_acknowledged_verifies_at_the_new_owner(home: Path, h
         async with running(
             ["env", "-C", str(home), *fio(home, await place.uri(DISK), *save, *log)]
         ) as writing:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(WRITTEN_S):  # it writes that long, and does not end before
-                    await writing.wait()
+            await place.until("fio writes", lambda s: position(s) > WRITTEN)
+            assert writing.returncode is None, "it ended before its disk was gone"
             if how == "killed":
                 await place.kill(PRODUCTION)
             else:
@@ -81,7 +82,7 @@ async def test_what_fio_saw_acknowledged_verifies_at_the_new_owner(home: Path, h
                 await writing.communicate()
             assert writing.returncode != 0, "fio noticed that its disk is gone"
         seen = acknowledged(home)
-        assert len(seen) > IOPS * WRITTEN_S / 10, f"only {len(seen)} blocks were written"
+        assert len(seen) > WRITTEN // 2, f"only {len(seen)} blocks were written"
 
         # One request at a time: else fio 3.33 also reads blocks that were under way when it ended.
         load = ["--verify_only", "--verify_state_load=1", "--verify_fatal=1", "--iodepth=1"]
@@ -91,6 +92,11 @@ async def test_what_fio_saw_acknowledged_verifies_at_the_new_owner(home: Path, h
         assert reading.returncode == 0, f"{out.decode()}\n{err.decode()}"
         (job,) = json.loads((home / "read.json").read_text())["jobs"]
         assert job["read"]["total_ios"] == len(seen), "each of them was read, and nothing else"
+
+
+def position(status: Doc) -> int:
+    """The last record that the owner had at its last heartbeat."""
+    return group_of(status).doc("centers").doc(PRODUCTION).whole("position")
 
 
 def acknowledged(folder: Path) -> set[int]:
