@@ -59,8 +59,18 @@ class Space:
             if BEYOND in term.plans.get(name, "") and name not in self._world.harmed:
                 raise ViolationError("INV-12", f"{name} was never damaged, and {term.plans[name]}")
 
+    def _is_marked(self, name: str, other: str, held: int, through_seq: int) -> bool:
+        """Whether the blocks of these records are marked for the member, or all of it counts as different."""
+        members = self._world.agents[name].members()
+        marks = members[0].keeper.of(other) if members else None
+        return marks is not None and (
+            not marks.is_known or (marks.since <= held and through_seq <= marks.through)
+        )
+
     def before_trim(self, name: str, copy: GroupCopy, through_seq: int) -> None:
-        """INV-13: nothing is dropped that another member lacks, unless the journal takes more than its quota.
+        """INV-13: nothing is dropped that another member lacks, unless it is marked for that member.
+
+        A journal that takes more than its quota may drop more than that.
 
         Called by the code under test: what is wrong is noted, not raised.
         """
@@ -79,7 +89,11 @@ class Space:
             held = common(theirs.journal.runs, charter.history) if theirs is not None else 0
             held = min(held, self._holdings.durable(other))
             first = theirs.journal.first_seq if theirs is not None else 1
-            if held < through_seq and first <= through_seq:
+            if (
+                held < through_seq
+                and first <= through_seq
+                and not self._is_marked(name, other, held, through_seq)
+            ):
                 world.ledger.note(
                     "INV-13", f"{name} drops records up to {through_seq}, {other} has them only up to {held}"
                 )
