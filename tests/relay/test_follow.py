@@ -106,6 +106,9 @@ async def test_a_deposed_owner_that_still_talks_is_cut_first_and_never_attached_
         await mate.open(2)
         await writing
         assert bytes(device(mate).data[:PAGE]) == page(1)
+        await client.write(0, page(3))
+        device(production).release()  # a late answer of the old owner, to whom nobody listens
+        assert await client.read(0, PAGE) == page(3)
         await mate.end()
         await relay.until(Event.WAITING, 2)
         device(production).is_holding = False
@@ -313,3 +316,40 @@ async def test_tcp_is_served_on_loopback(tmp_path: Path, production: Owner) -> N
         await client.write(0, page(1))
         await client.close()
     assert bytes(device(production).data[:PAGE]) == page(1)
+
+
+async def test_told_to_stop_it_answers_nothing_and_closes(tmp_path: Path, production: Owner) -> None:
+    """The outcome of what is unanswered is open; an error would promise that it never happens."""
+    await production.open(1)
+    async with attached(tmp_path, production) as relay:
+        client = await NbdClient.connect(relay.uri)
+        await production.end()
+        await relay.until(Event.WAITING)
+        writing = asyncio.create_task(client.write(0, page(1)))
+        await asyncio.sleep(0)
+    with pytest.raises(TransientError) as caught:
+        await writing
+    assert caught.value.code == "nbd_lost"
+    assert relay.said[-1].event is Event.STOPPING
+    assert not relay.socket.exists()
+
+
+async def test_one_relay_leads_several_clients_and_a_flush_of_one_covers_all(
+    tmp_path: Path, production: Owner, mate: Owner
+) -> None:
+    await production.open(1)
+    async with attached(tmp_path, production, mate) as relay:
+        clients = [await NbdClient.connect(relay.uri) for _ in range(5)]
+        async with asyncio.TaskGroup() as tasks:
+            for number, client in enumerate(clients):
+                tasks.create_task(client.write(number * PAGE, page(number)))
+        await clients[0].flush()
+        await production.end()
+        mate.device = production.device
+        async with asyncio.TaskGroup() as tasks:
+            reads = [tasks.create_task(client.read(0, 5 * PAGE)) for client in clients]
+            await mate.open(2)
+        assert {read.result() for read in reads} == {b"".join(map(page, range(5)))}
+        for client in clients:
+            await client.close()
+    assert [r.asked for r in device(production).recorded].count(Asked.FLUSH) == 1
