@@ -220,13 +220,17 @@ class Shelf:
             return  # other threads never close: the loop reads without the lock
         with self.shared:
             kept = {wanted, self.segments[-1], *self.unsynced}
-        idle = [segment for segment in self._loaded if segment not in kept]
-        for segment in idle[: max(len(self._loaded) - DIRECTORIES_MAX, 0)]:
-            segment.directory = None
-            del self._loaded[segment]
-        idle = [segment for segment in self._open if segment not in kept]
-        for segment in idle[: max(len(self._open) - OPEN_SEGMENTS_MAX, 0)]:
-            self.close(segment)
+        for segment in list(self._loaded):
+            if len(self._loaded) <= DIRECTORIES_MAX:
+                break
+            if segment not in kept:
+                segment.directory = None
+                del self._loaded[segment]
+        for segment in list(self._open):  # oldest opening first
+            if len(self._open) <= OPEN_SEGMENTS_MAX:
+                return
+            if segment not in kept:
+                self.close(segment)
 
 
 def _is_main() -> bool:
