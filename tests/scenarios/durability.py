@@ -71,7 +71,7 @@ def a_follower_that_never_comes_back(story: Story) -> None:
     story.expect("It was kept near it, as far as open segments and a burst allow.", segments <= 4 * quota)
     story.expect("production was never held up.", story.owner == "production" and story.answers())
     story.start("remote")
-    story.until("remote is level again, block by block.", lambda: story.is_level("remote"))
+    story.until("remote is level again.", lambda: story.is_level("remote"))
     story.expect_same_bytes()
 
 

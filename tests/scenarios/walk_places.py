@@ -180,7 +180,7 @@ def lag_of_days(story: Story) -> None:
     story.wait(3)
     story.world.application.rate = 10
     story.start("remote")
-    story.until("remote is level again, block by block.", lambda: story.is_level("remote"))
+    story.until("remote is level again.", lambda: story.is_level("remote"))
     story.why()
     story.expect("Nobody is held up.", story.answers())
     story.expect_same_bytes()
