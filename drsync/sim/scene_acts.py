@@ -39,6 +39,7 @@ ROT_AT = (5000, 9000)  # bytes into a segment, because there are records early
 ROT_BYTES, ROT_STEP = 1024, 32  # because a header is among them then
 SLOW_RATE = 150_000.0  # bytes a second, because that is a little more than the application writes
 CALM_RATE = 6.0  # because an application that waits for too many writes reads no more
+JUMP_RATE = 0.9  # of the owners that are alone, because a lease by the wall clock shows nowhere else
 BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
 ALONE_S = (0.5, 3.0)  # that somebody may go on alone
 LEASES = (1.1, 1.6)  # because an owner that lost sight of the coordinator asks for company in its last lease
@@ -49,7 +50,7 @@ CITY = ("production", "same_city")
 def lone_owner(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The owner is cut off from everybody, and its mate takes over; perhaps the coordinator starts afresh."""
     is_forgetful = dice.random() < BRANCH_RATE
-    if dice.random() < BRANCH_RATE:
+    if dice.random() < JUMP_RATE:
         world.hosts[owner].jump_wall(-WALL_JUMP_S)
         world.application.rate = CALM_RATE
     sever(world, lines := lines_between([owner], world.places))
