@@ -77,6 +77,8 @@ def _about_copy(member: Member) -> Readings:
     }
     for metric, value in figures.items():
         yield Reading(metric, (group,), value)
+    for holder in member.keeper.holders():
+        yield Reading(catalog.JOURNAL_HELD, (group, holder.center), holder.held_bytes)
     if copy.checkpoints and (ratio := copy.checkpoints[-1].ratio) is not None:
         yield Reading(catalog.POINT_RATIO, (group,), ratio)
     charter = term.charter if term is not None else member.charter

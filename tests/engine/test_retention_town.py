@@ -1,11 +1,12 @@
 """A center is away for a week, scaled down: who keeps what for it, and how it comes back level from whom."""
 
-import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from drsync.engine import resync_desk, resync_slots
+from drsync.engine.member import Member
 from drsync.model.charter import IntentKind
 from drsync.model.operation import OperationState
 from tests.engine import town as town_module
@@ -22,6 +23,11 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resync_slots, "JITTER_S", 0.01)
     monkeypatch.setattr(resync_desk, "PAUSE_LOW_S", 0.1)
     monkeypatch.setattr(town_module, "SEGMENT_BYTES", SEGMENT)
+
+
+def is_durable(member: Member) -> bool:
+    """Whether all that was written so far survives a crash, so that space can come back."""
+    return member.copy.journal.durable_seq == member.copy.journal.tip.seq
 
 
 async def away(place: Town, story: Story) -> int:
@@ -45,7 +51,7 @@ async def test_a_week_without_the_remote_center_costs_the_quota_and_no_write_wai
         quota = SMALL.policy.journal_quota_bytes
         for _ in range(12):
             await story.write(100)  # five times the quota in all
-            await asyncio.sleep(0.25)
+            await place.until(partial(is_durable, owner))
         for member in (owner, mate):
             journal = member.copy.journal
             await place.until(lambda held=journal: held.held_bytes <= quota + RESERVE, 20)  # type: ignore[misc]  # bound now
@@ -113,7 +119,7 @@ async def test_a_center_that_follows_too_slowly_is_brought_level_by_blocks(tmp_p
         place.rates["production", "remote"] = 150_000
         for _ in range(10):
             await story.write(100)
-            await asyncio.sleep(0.2)
+            await place.until(partial(is_durable, place.member("production")))
         await place.until(lambda: bool(story.told("journal_not_kept")), 20)
         place.rates.clear()
         await place.until(lambda: bool(story.told("resync_done")), 30)

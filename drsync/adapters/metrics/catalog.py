@@ -57,6 +57,9 @@ POINT_RATIO = _gauge(
 )
 JOURNAL_BYTES = _gauge("drsync_journal_bytes", "Disk that the journal occupies.", "group")
 JOURNAL_QUOTA = _gauge("drsync_journal_quota_bytes", "What it may occupy.", "group")
+JOURNAL_HELD = _gauge(
+    "drsync_journal_held_bytes", "Journal that stays for this member alone.", "group", "peer"
+)
 JOURNAL_FIRST = _gauge("drsync_journal_first_record", "First record held.", "group")
 JOURNAL_TIP = _gauge("drsync_journal_tip_record", "Last record appended.", "group")
 JOURNAL_DURABLE = _gauge(
@@ -210,7 +213,8 @@ FILES: Final = (
 
 AGENT: Final = (
     *(BUILD, STATE, ROLE, SERVING, GENERATION, ERA, TERM, IN_SYNC, COMMIT, POINTS, POINT_RATIO),
-    *(JOURNAL_BYTES, JOURNAL_QUOTA, JOURNAL_FIRST, JOURNAL_TIP, JOURNAL_DURABLE, APPLIED, BROKEN),
+    *(JOURNAL_BYTES, JOURNAL_QUOTA, JOURNAL_HELD, JOURNAL_FIRST, JOURNAL_TIP, JOURNAL_DURABLE),
+    *(APPLIED, BROKEN),
     *(TARGET, LAG_RECORDS, LAG_BYTES, LAG_SECONDS, PEER_UP, RAW_BYTES, WIRE_BYTES, LEVEL, RATIO, LINE, STEP),
     *(PACE_RATE, PACED, PACED_SECONDS),
     *(RESYNC_RUNNING, RESYNC_DONE, RESYNC_WIRE, RESYNC_LEFT, RESYNC_RATE, RESYNC_ROUNDS),

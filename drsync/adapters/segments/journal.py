@@ -15,7 +15,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 from drsync.adapters.segments.directory import BatchDirectory
@@ -40,8 +39,6 @@ from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, r
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
-from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
-from drsync.delta.batch import peek
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Layer, Locator
@@ -207,24 +204,10 @@ class SegmentJournal:
         return sum(s.file_bytes for s in segments if s.last.seq > seq or s is segments[-1])
 
     def sealed(self) -> Sequence[HeldSegment]:
-        """See the port: the label after a segment is that of the first batch of the next one."""
+        """See the port."""
         if self._failed:
             raise self._refuse()
-        return [
-            HeldSegment(
-                segment.last.seq, segment.file_bytes, self._first_us(after) or self._first_us(segment)
-            )
-            for segment, after in pairwise(self._shelf.segments)
-        ]
-
-    def _first_us(self, segment: Segment) -> int:
-        """Label of its first batch; 0 without one, and where it cannot be read: whoever needs it says so."""
-        if not segment.first_us and segment.last.seq > segment.prior.seq:
-            head = bytearray(BATCH_HEADER_BYTES)
-            with suppress(FailedCopyError, MalformedError):
-                self._shelf.fill(segment, HEADER_BYTES, memoryview(head))
-                segment.first_us = peek(head).time_us
-        return segment.first_us
+        return self._shelf.full()
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -245,9 +228,7 @@ class SegmentJournal:
             if written != length:
                 write_all(self._files, segment.fd, parts, at)
         except OSError as error:
-            if is_full(error):
-                raise self._no_space(error) from error
-            raise self._fail("append", error) from error
+            raise self._refused("append", error) from error
         assert segment.directory is not None
         segment.directory.add(first_seq, at, end.chain)
         segment.end = at + length
@@ -317,21 +298,12 @@ class SegmentJournal:
         self._files.unlink(path)
 
     def establish(self) -> None:
-        """Make the position before the first record durable, where nothing is held yet: an empty segment.
-
-        Raises:
-            NoSpaceError: there is no room for it; the journal can be used all the same.
-            FailedCopyError: another error; the journal is failed.
-        """
-        if self._failed:
-            raise self._refuse()
+        """Make the position before the first record durable where nothing is held. Raises as `append`."""
         try:
             if not self._shelf.segments:
                 self._roll(0)
         except OSError as error:
-            if is_full(error):
-                raise self._no_space(error) from error
-            raise self._fail("begin", error) from error
+            raise self._refused("begin", error) from error
         self.sync()
 
     def make_room(self) -> None:
@@ -342,9 +314,7 @@ class SegmentJournal:
             if self._spare is None:
                 self._keep_spare(*self._make_spare())
         except OSError as error:
-            if is_full(error):
-                raise self._no_space(error) from error
-            raise self._fail("make room", error) from error
+            raise self._refused("make room", error) from error
 
     def sync(self) -> int:
         """See the port. Also writes footers of full segments, unlinks trimmed ones and prepares the next."""
@@ -606,9 +576,11 @@ class SegmentJournal:
         self._failed = f"{what}: {error}"
         return self._refuse()
 
-    def _no_space(self, error: OSError) -> NoSpaceError:
-        """Nothing was appended, nothing is lost: unlike other errors it may pass (P33 is about fsync)."""
-        return NoSpaceError(f"no space for the journal in {self._directory}: {error.strerror}")
+    def _refused(self, what: str, error: OSError) -> NoSpaceError | FailedCopyError:
+        """Without space nothing was appended, nothing is lost: that may pass (P33 is about fsync)."""
+        if is_full(error):
+            return NoSpaceError(f"no space for the journal in {self._directory}: {error.strerror}")
+        return self._fail(what, error)
 
     def _refuse(self) -> FailedCopyError:
         return FailedCopyError(

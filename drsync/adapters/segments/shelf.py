@@ -7,14 +7,18 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
 
 from drsync.adapters.segments.directory import BatchDirectory, RunList
 from drsync.adapters.segments.files import Files, read_into
 from drsync.adapters.segments.layout import HEADER_BYTES
 from drsync.adapters.segments.segment import Segment, load_directory
+from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
+from drsync.delta.batch import peek
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import Position
-from drsync.ports.journal import BatchPlace, Locator
+from drsync.ports.journal import BatchPlace, HeldSegment, Locator
 
 OPEN_SEGMENTS_MAX = 64  # because a process has 1024 descriptors by default, and serves several groups
 DIRECTORIES_MAX = 16  # because the directory of a segment of smallest batches takes 10 MiB
@@ -50,6 +54,22 @@ class Shelf:
     def first_seq(self) -> int:
         """First record held; tip.seq + 1 when empty."""
         return self.segments[0].first_seq if self.segments else self.tip.seq + 1
+
+    def full(self) -> list[HeldSegment]:
+        """All but the last one. The label after a segment is that of the first batch of the next one."""
+        return [
+            HeldSegment(one.last.seq, one.file_bytes, self._first_us(after) or self._first_us(one))
+            for one, after in pairwise(self.segments)
+        ]
+
+    def _first_us(self, segment: Segment) -> int:
+        """Label of its first batch; 0 without one, and where it cannot be read: whoever needs it says so."""
+        if not segment.first_us and segment.last.seq > segment.prior.seq:
+            head = bytearray(BATCH_HEADER_BYTES)
+            with suppress(FailedCopyError, MalformedError):
+                self.fill(segment, HEADER_BYTES, memoryview(head))
+                segment.first_us = peek(head).time_us
+        return segment.first_us
 
     def find(self, locator: Locator, length: int) -> tuple[Segment, int]:
         """Segment and offset of stored bytes. Raises MalformedError."""
