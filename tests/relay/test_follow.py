@@ -12,9 +12,13 @@ import pytest
 from drsync.adapters.memory.volume import Asked, MemoryDevice
 from drsync.adapters.nbd.client import NbdClient
 from drsync.model import epoch as epochs
+from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, TransientError
+from drsync.ports.clock import Clock, Random
+from drsync.relay.options import RelayOptions
 from drsync.relay.pilot import CONNECT_S
-from drsync.relay.telling import Event
+from drsync.relay.relay import Relay
+from drsync.relay.telling import Event, Tell
 from tests.relay.owners import SIZE, AfterLoss, Owner, attached
 
 PAGE = 4096
@@ -353,3 +357,31 @@ async def test_one_relay_leads_several_clients_and_a_flush_of_one_covers_all(
         for client in clients:
             await client.close()
     assert [r.asked for r in device(production).recorded].count(Asked.FLUSH) == 1
+
+
+async def test_from_the_moment_a_newer_epoch_is_heard_of_the_old_owner_is_not_heard(
+    tmp_path: Path, production: Owner, mate: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer has arrived already, and is thrown away with the connection."""
+    made: list[Relay] = []
+
+    class Seen(Relay):
+        def __init__(self, options: RelayOptions, clock: Clock, dice: Random, tell: Tell) -> None:
+            super().__init__(options, clock, dice, tell)
+            made.append(self)
+
+    monkeypatch.setattr("drsync.relay.daemon.Relay", Seen)
+    await production.open(1)
+    device(production).is_holding = True
+    async with attached(tmp_path, production, mate) as relay:
+        client = await NbdClient.connect(relay.uri)
+        writing = asyncio.create_task(client.write(0, page(1)))
+        await until_asked(device(production), 1)
+        device(production).release()
+        made[0].take(Epoch(2))
+        await relay.until(Event.WAITING)
+        assert not writing.done()
+        await mate.open(2)
+        await writing
+        assert bytes(device(mate).data[:PAGE]) == page(1)
+        await client.close()
