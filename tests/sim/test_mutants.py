@@ -24,7 +24,7 @@ CAUGHT_AT: dict[str, tuple[int, str]] = {
     "failsafe_mates_only": (39, "INV-14"),
     "bind_forgotten": (34, "INV-14"),
     "bind_ignored": (34, "INV-14"),
-    "apply_beyond_durable": (98, "INV-05"),
+    "apply_beyond_durable": (130, "INV-05"),
     "apply_early": (24, "INV-05"),
     "commit_before_append": (10, "INV-05"),
     "flush_appended": (37, "INV-05"),
@@ -34,10 +34,9 @@ CAUGHT_AT: dict[str, tuple[int, str]] = {
     "lease_forgotten": (176, "INV-14"),
     "old_store_accepted": (11, "INV-23"),
     "barrier_before_prefix": (37, "INV-05"),
-    "applied_leads": (98, "INV-09"),
+    "applied_leads": (130, "INV-09"),
     "owner_reopens_without_cas": (94, "INV-02"),
     "neither_route": (26, "INV-13"),
-    "no_anti_flap": (58, "P01"),
     "promote_gray": (41, "P01"),
     "async_promoted": (49, "P01"),
     "restored_store_accepted": (11, "INV-23"),
@@ -78,6 +77,10 @@ NOT_YET = {
 }
 """No seed shows harm: the next opening finds the damage and refuses the copy."""
 
+TOO_RARE = {"no_anti_flap"}
+"""No seed below 200 shows these since other faults break into scenes: a second loss within `anti_flap` of the
+first needs half a minute in which nothing else happens. tests/sim/test_lost_owner.py plays it."""
+
 _clean: dict[int, bool] = {}
 
 
@@ -113,8 +116,8 @@ def test_a_mistake_is_caught_where_the_shipped_rules_stand(name: str) -> None:
 
 
 def test_no_mistake_is_forgotten() -> None:
-    assert {*CAUGHT_AT, *ONLY_IN_MINIATURE, *NOT_YET} == set(mutants.running_mutants())
-    assert not set(CAUGHT_AT) & (ONLY_IN_MINIATURE | NOT_YET)
+    assert {*CAUGHT_AT, *ONLY_IN_MINIATURE, *NOT_YET, *TOO_RARE} == set(mutants.running_mutants())
+    assert not set(CAUGHT_AT) & (ONLY_IN_MINIATURE | NOT_YET | TOO_RARE)
     assert set(list_mutants()) >= ONLY_IN_MINIATURE
 
 
