@@ -127,6 +127,7 @@ class OwnerReport(Form):
     `now_us`: the present instant in labels of its heartbeat records. `serving_s`: for how long it has taken
     writes without a break; None while it takes none. `served`: earlier stretches of that in its term, from
     and to in seconds ago, oldest first. `commit_counts`: commits since its opening, by how long they took.
+    `journal_full`: over which of its quotas the journal is, and for whom most of it is kept.
     """
 
     epoch: Count
@@ -140,6 +141,7 @@ class OwnerReport(Form):
     serving_s: Annotated[float, Field(ge=0)] | None = None
     served: Annotated[tuple[tuple[float, float], ...], Field(max_length=64)] = ()
     waiting: Text = ""
+    journal_full: Text = ""
     pacing: PacingWord = PacingWord()
     peers: Annotated[dict[Name, PeerWord], Field(max_length=16)] = {}
     nbd: Annotated[dict[Name, Text], Field(max_length=1024)] = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from drsync import __version__
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator.authority import Authority
-from drsync.coordinator.forms import PeerWord, resync_words
+from drsync.coordinator.forms import OwnerReport, PeerWord, resync_words
 from drsync.coordinator.lookout import Lookout, is_open
 from drsync.coordinator.lookout_view import (
     MISSING,
@@ -283,8 +283,14 @@ class Picture:
             return [Line(f"the owner {name} holds writes: {what}", name, None, "It goes on by itself.")]
         if verdict is not None and verdict.state is State.GRAY:
             return [Line(f"the owner {verdict.reason}", name, None, remedy_for(charter, verdict))]
-        held = report.report.waiting
-        return [Line(f"the owner {name} holds writes: {held}", name, None, _HELD_REMEDY)] if held else []
+        return self._about_serving(name, report.report)
+
+    def _about_serving(self, name: str, said: OwnerReport) -> list[Line]:
+        if said.waiting:
+            return [Line(f"the owner {name} holds writes: {said.waiting}", name, None, _HELD_REMEDY)]
+        if said.journal_full:
+            return [Line(f"the owner {name}: {said.journal_full}", name, None, _QUOTA_REMEDY)]
+        return []
 
     def _owner_gone(self, charter: Charter, name: str, verdict: Verdict | None) -> Line:
         book = self._authority.lease(charter.group.id)
@@ -383,6 +389,9 @@ class Picture:
 
 
 _HELD_REMEDY = "It goes on by itself, or without who is silent if the group's mode allows it."
+_QUOTA_REMEDY = (
+    "Writes go on. Bring the absent center back, or raise quota; drsync pins tells who holds what."
+)
 _SPACE_REMEDY = "Free space there; it goes on by itself."
 
 

@@ -28,7 +28,6 @@ from drsync.core.retention import (
     PinKind,
     Segment,
     ShrinkWindow,
-    Stall,
 )
 from drsync.engine.copy import GroupCopy
 from drsync.engine.dirty_book import DirtyBook
@@ -88,7 +87,6 @@ class Keeper:
         book: the dirty sets.
         retain: every member has the log up to here, as the owner of an older version says; for replicas only.
         alarm: how full the journal is, in words; empty while it is not.
-        stalled: why the owner takes no writes; empty while it does.
     """
 
     def __init__(
@@ -102,7 +100,6 @@ class Keeper:
         self.book = DirtyBook(copy)
         self.retain = 0
         self.alarm = ""
-        self.stalled = ""
         self._copy = copy
         self._views = views
         self._tell = tell
@@ -237,7 +234,7 @@ class Keeper:
         if term is not None:
             await self._clear_reached()
         self._window_s = None
-        level, stalled = None, ""
+        level = None
         if self._copy.journal.held_bytes > self._limits().hard_bytes and self.has_news:
             await self._copy.store(self.with_cursors)  # so that nobody is marked who has confirmed meanwhile
         for action in retention.plan(self.kept(term), self._limits()):
@@ -251,13 +248,10 @@ class Keeper:
                     self._window_s = to_s
                 case Convert():
                     await self._convert(term, action)
-                case Stall(over_bytes=over):
-                    stalled = f"the journal is {over >> 20} MiB over its quota, and what is held stays"
-                case _:
+                case _:  # folding and trimming ask for their bounds; only checkpoints on hold, to come, stall
                     pass
         await self._convert_to_layer(term)
         self._note_level(level)
-        self.stalled = stalled
 
     def bounds(self, term: "OwnerTerm | None") -> Bounds:
         """How far images and trimming may go at this moment, after what the last round gave up."""
@@ -402,12 +396,12 @@ class Keeper:
     def _alarm_words(self, level: Level, left: int) -> str:
         limits = self._limits()
         bound = limits.hard_bytes if level is Level.HARD else limits.soft_bytes
-        words = f"the journal takes {left >> 20} MiB of its {level.value} quota of {bound >> 20} MiB"
+        words = f"the journal takes {_size(left)}, its {level.value} quota is {_size(bound)}"
         holders = [holder for holder in self.holders() if holder.held_bytes]
         if not holders:
             return words
         most = max(holders, key=lambda holder: (holder.held_bytes, holder.center))
-        return f"{words}; {most.held_bytes >> 20} MiB of it for {most.center}"
+        return f"{words}; {_size(most.held_bytes)} of it stay for {most.center}"
 
     # --- for people
 
@@ -429,6 +423,10 @@ class Keeper:
                 )
             )
         return found
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 10 << 20 else f"{count >> 10} KiB"
 
 
 def _age_s(newest_us: int, label_us: int) -> float:
