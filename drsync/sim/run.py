@@ -16,6 +16,7 @@ from drsync.sim.coverage import Coverage
 from drsync.sim.invariants import Watch
 from drsync.sim.invariants.automatic import Automatic
 from drsync.sim.ledger import ViolationError
+from drsync.sim.person import Person
 from drsync.sim.world import World
 
 BROKEN_S = 25.0  # virtual seconds under faults, because longer runs find less than more seeds
@@ -79,6 +80,7 @@ class Run:
         self.coverage = Coverage(self.world)
         self.world.disk_changed.append(self.watch.disk_changed)
         self.world.heard.append(Automatic(self.world).heard)
+        self.person = Person(self.world)
         self.play = scenes.Play(self.world)
         self.broken_s = broken_s
         self.struck = 0
@@ -323,7 +325,7 @@ class Run:
             return
         self._person_at = self.world.timeline.now + PERSON_S
         if not self._has_converged():
-            self.world.person.look(self._why_not())
+            self.person.look(self._why_not())
 
     def _rest(self) -> None:
         """Nobody writes any more, and everything that is on its way arrives."""

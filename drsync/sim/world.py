@@ -21,7 +21,6 @@ from drsync.sim.disk import Disk
 from drsync.sim.host import Host
 from drsync.sim.ledger import Ledger
 from drsync.sim.network import Network
-from drsync.sim.person import Person
 from drsync.sim.process import Process
 from drsync.sim.timeline import Timeline
 from drsync.sim.trace import Trace
@@ -49,7 +48,6 @@ class World:
         gone: machines that were lost for ever.
         doomed: disks that somebody is going to replace, by member.
         harmed: members whose data was damaged and that have not caught up since.
-        person: who helps when it is calm, where the manual says so.
         is_calm: nothing breaks any more.
     """
 
@@ -98,7 +96,6 @@ class World:
         self._newest = (0, 0)  # generation and version of the newest charter that anybody has seen
         self.is_calm = False
         self._found_at = 0.0
-        self.person = Person(self)
         self.lay_lines()
         self.heard: list[Callable[[str, str], None]] = []
         self.opened: list[Callable[[Export], None]] = []

@@ -205,9 +205,9 @@ def test_a_person_helps_with_what_the_manual_leaves_to_a_person() -> None:
         world.timeline.run(world.timeline.now + 20)
         if run._has_converged():
             break
-        world.person.look(run._why_not())
-    assert world.person.helped
-    assert all("lost for good" in reason for reason in world.person.helped)
+        run.person.look(run._why_not())
+    assert run.person.helped
+    assert all("lost for good" in reason for reason in run.person.helped)
     assert world.charter is not None
     assert world.charter.owner != "production"
     world.end()

@@ -7,6 +7,7 @@ from drsync.sim.boundaries.deaths import Death, Steps, Way
 from drsync.sim.boundaries.procedures import PROCEDURES, Procedure
 from drsync.sim.boundaries.town import Town
 from drsync.sim.ledger import ViolationError
+from drsync.sim.person import Person
 from drsync.sim.process import UNFINISHED
 
 PATIENCE_S = 20.0  # because one who resumes waits for leases, words and back-off, one after the other
@@ -152,7 +153,7 @@ class Trial:
             if not town.is_coordinator_up() or town.is_running():
                 continue
             if self._asked_again >= LAST_RESORT and self._may_lose() and not town.serves():
-                town.world.person.look("nothing else helps")
+                Person(town.world).look("nothing else helps")
             elif self.procedure.again is not None:
                 self.procedure.again(town)
             self._asked_again += 1
