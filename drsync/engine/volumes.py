@@ -233,7 +233,8 @@ class GroupVolumes:
         if self._waiting > bound:
             return None
         self.reached = max(self.reached, self._waiting)
-        return DrainJob([(view, view.layers[0]) for view in self.views.values()], self._waiting)
+        waiting = [(view, layer) for view in self.views.values() for layer in view.layers[:-1]]
+        return DrainJob(waiting, self._waiting)
 
     def end_drain(self, job: DrainJob) -> None:
         """The images now hold everything up to `job.last_seq`."""
@@ -245,7 +246,7 @@ class GroupVolumes:
             return
         assert job.last_seq == self._waiting
         for view in self.views.values():
-            del view.layers[0]
+            del view.layers[:-1]
         self.applied, self._waiting = job.last_seq, None
 
     def forget_above_images(self) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -245,6 +246,42 @@ async def test_an_owner_that_writes_faster_than_its_images_come_forward_keeps_it
         assert job is not None
         job.run()
         volumes.end_drain(job)
+    image = bytearray(SIZE)
+    rig.images[0].read_into(0, memoryview(image))
+    assert image == rig.state(tip)
+
+
+async def test_a_stretch_that_could_not_be_lengthened_loses_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes_module, "LAYER_BLOCKS_MAX", 5)
+    rig.write(10)
+    rig.journal.sync()
+    volumes = rig.volumes()
+    await volumes.reach(rig.journal.tip.seq)
+    rig.write(20)
+    while volumes.record_slice(rig.journal.tip.seq):
+        pass
+
+    def refuse(_after: int, _through: int) -> NoReturn:
+        raise FailedCopyError("it cannot be read just now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.journal, "layers", refuse)
+        with pytest.raises(FailedCopyError):
+            await volumes.catch_up(rig.journal.tip.seq)
+    rig.write(5)
+    tip = rig.journal.tip.seq
+    while volumes.record_slice(tip):
+        pass
+    monkeypatch.setattr(volumes_module, "LAYER_BLOCKS_MAX", 100_000)
+    while volumes.applied < tip:
+        await volumes.catch_up(tip)
+        job = volumes.begin_drain(tip)
+        assert job is not None
+        job.run()
+        volumes.end_drain(job)
+        rig.compare(volumes, tip)
     image = bytearray(SIZE)
     rig.images[0].read_into(0, memoryview(image))
     assert image == rig.state(tip)
