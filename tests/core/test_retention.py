@@ -24,10 +24,10 @@ from drsync.core.retention import (
     ShrinkWindow,
     Stall,
     Trim,
-    WhenFull,
     heard,
     plan,
 )
+from drsync.model.group import WhenFull
 
 LIMITS = Limits(soft_bytes=60, hard_bytes=100)
 
