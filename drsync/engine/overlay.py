@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from drsync.ports.journal import Buffer, Image, Journal, Locator
+from drsync.ports.journal import Buffer, Image, Locator
 
 BLOCK = 4096
 BLOCK_BITS = 12
@@ -95,6 +95,20 @@ class Readable(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Where payloads are read: `drsync.engine.payloads.Payloads`."""
+
+    def read(self, locator: Locator, length: int) -> bytes:
+        """`length` bytes of payload."""
+        ...
+
+    def read_into(
+        self, locator: Locator, target: memoryview, kept: dict[Locator, memoryview] | None = None
+    ) -> None:
+        """Fill `target` with payload. Raises FailedCopyError."""
+        ...
+
+
 class VolumeView:
     """An image seen through layers, newest last. All reads give whole committed blocks.
 
@@ -104,10 +118,10 @@ class VolumeView:
         layers: of committed records; the last one takes records.
     """
 
-    def __init__(self, image: Image, journal: Journal) -> None:
+    def __init__(self, image: Image, payloads: Source) -> None:
         self.image = image
         self.below: Readable = image
-        self._journal = journal
+        self._payloads = payloads
         self.layers: list[BlockIndex] = [BlockIndex()]
 
     @property
@@ -126,7 +140,7 @@ class VolumeView:
             self.layers[-1].put(offset >> BLOCK_BITS, length >> BLOCK_BITS, locator)
         else:
             self._unaligned(
-                offset, length, lambda skip, size: self._journal.read(locator + skip, size), locator
+                offset, length, lambda skip, size: self._payloads.read(locator + skip, size), locator
             )
 
     def record_zero(self, offset: int, length: int) -> None:
@@ -174,6 +188,7 @@ class VolumeView:
         """Fill `target` with the content at `offset`.
 
         Raises:
+            DamagedError: a record has changed since it was written; `target` is not to be given to anybody.
             FailedCopyError: the image or the journal cannot be read.
         """
         if len(self.layers) == 1 and not self.layers[0]:
@@ -199,32 +214,40 @@ class VolumeView:
         else:
             self._fill(content, skip, target)
 
-    def _fill(self, content: Content, skip: int, target: memoryview) -> None:
+    def _fill(
+        self, content: Content, skip: int, target: memoryview, kept: dict[Locator, memoryview] | None = None
+    ) -> None:
         if isinstance(content, bytes):
             target[:] = content[skip : skip + len(target)]
         elif content == ZERO:
             target[:] = _ZEROS[: len(target)]
         else:
-            self._journal.read_into(content + skip, target)
+            self._payloads.read_into(content + skip, target, kept)
 
     def write_out(self, layer: BlockIndex) -> int:
         """Write a layer into the image, in ascending order; returns bytes written. Blocks: for a thread.
 
-        The layer must no longer take records; reads may go on through it meanwhile.
+        The layer must no longer take records; reads may go on through it meanwhile. What comes from the
+        journal is verified before it is written, in the memory that it is written from.
+
+        Raises:
+            DamagedError: the journal has changed. Blocks before the damaged one may have been written.
+            FailedCopyError, NoSpaceError: the image cannot be written.
         """
         written = 0
+        kept: dict[Locator, memoryview] = {}
         for start, end in layer.zeros:
             self.image.zero(
                 start << BLOCK_BITS, min((end - start) << BLOCK_BITS, self.size - (start << BLOCK_BITS))
             )
         for start, contents in layer.runs():
             buffer = bytearray(len(contents) * BLOCK)
-            self._gather(contents, memoryview(buffer))
+            self._gather(contents, memoryview(buffer), kept)
             self.image.write(start << BLOCK_BITS, [_view(buffer)])
             written += len(buffer)
         return written
 
-    def _gather(self, contents: list[Content], target: memoryview) -> None:
+    def _gather(self, contents: list[Content], target: memoryview, kept: dict[Locator, memoryview]) -> None:
         """Fill `target` with neighbouring blocks, reading neighbouring payloads at once."""
         index = 0
         while index < len(contents):
@@ -233,7 +256,7 @@ class VolumeView:
             if not isinstance(content, bytes) and content != ZERO:
                 while index + count < len(contents) and contents[index + count] == content + count * BLOCK:
                     count += 1
-            self._fill(content, 0, target[index * BLOCK : (index + count) * BLOCK])
+            self._fill(content, 0, target[index * BLOCK : (index + count) * BLOCK], kept)
             index += count
 
 

@@ -15,11 +15,12 @@ written must not change the images too, which are all that is left when the jour
 import asyncio
 from dataclasses import dataclass
 
-from drsync.delta.batch import KIND_WRITE, KIND_ZERO, RECORD, split, verify
+from drsync.delta.batch import KIND_WRITE, KIND_ZERO, RECORD, peek, verify
 from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, BlockIndex, VolumeView
+from drsync.engine.payloads import Payloads
 from drsync.engine.stretch import RegionCache, Stretch, StretchView
 from drsync.engine.threads import in_thread
-from drsync.model.errors import FailedCopyError, MalformedError
+from drsync.model.errors import DamagedError, MalformedError
 from drsync.model.position import Position
 from drsync.ports.journal import Image, Journal, Locator
 
@@ -41,7 +42,12 @@ class DrainJob:
     last_seq: int
 
     def run(self) -> int:
-        """Write and sync; returns bytes written. Blocks: for a thread. Raises FailedCopyError."""
+        """Write and sync; returns bytes written. Blocks: for a thread.
+
+        Raises:
+            DamagedError: the journal has changed; to be done again when it is mended.
+            FailedCopyError, NoSpaceError: see Image.
+        """
         written = 0
         for view, layer in self.layers:
             if layer:
@@ -71,11 +77,13 @@ class GroupVolumes:
     ) -> None:
         self.journal = journal
         self.regions = RegionCache() if regions is None else regions
-        self.views = {index: VolumeView(image, journal) for index, image in images.items()}
+        self.payloads = Payloads(journal)
+        self.views = {index: VolumeView(image, self.payloads) for index, image in images.items()}
         self.applied = applied
         self.reached = max(applied, reached)
         self.recorded = applied
         self._waiting: int | None = None
+        self._waiting_batches = 0  # noted in `payloads` when it began to wait
         self._stretch: Stretch | None = None
         self._stretch_begin = self._stretch_end = 0
         self._behind: GroupVolumes | None = None
@@ -83,6 +91,7 @@ class GroupVolumes:
     def record(self, last_seq: int, table: bytes | memoryview, payload: Locator) -> None:
         """Take the batch that ends at `last_seq`: its record table and the locator of its payload area."""
         views = self.views
+        self.payloads.note(bytes(table), payload)
         for offset, _hash, length, at, volume, kind, _reserved, _flags in RECORD.iter_unpack(table):
             if kind == KIND_WRITE:
                 view = views[volume]
@@ -98,7 +107,7 @@ class GroupVolumes:
         """Take some more batches of the journal, up to the batch end `through_seq`; False when there.
 
         Raises:
-            FailedCopyError: the journal is damaged; nothing of the damaged batch was taken.
+            DamagedError: the journal has changed; nothing of the damaged batch was taken.
         """
         if self.recorded >= through_seq:
             return False
@@ -108,19 +117,26 @@ class GroupVolumes:
         try:
             return self._take(data, through_seq)
         except MalformedError as error:
-            raise FailedCopyError(f"the journal is damaged after record {self.recorded}: {error}") from error
+            place = next(self.journal.places(self.recorded))
+            raise DamagedError(
+                f"the journal is damaged after record {self.recorded}: {error}", place.locator
+            ) from error
 
     def _take(self, data: bytes, through_seq: int) -> bool:
         before = self.journal.position_at(self.recorded)
-        places = self.journal.places(self.recorded)
-        for (at, header), place in zip(split(data), places, strict=False):
-            if header.last_seq > through_seq:
+        at = 0
+        for place in self.journal.places(self.recorded):
+            if at == len(data):
+                break
+            if place.last_seq > through_seq:
                 return False
+            header = peek(data, at)
             # What was trimmed away may have no position any more: the first batch after it speaks for itself.
             start = before or Position(header.epoch, self.recorded, header.prev_chain)
             before = verify(data, at, header, start)
             table = memoryview(data)[at + header.table_start : at + header.payload_start]
             self.record(header.last_seq, table, place.locator + header.payload_start)
+            at += place.length
         return self.recorded < through_seq
 
     async def record_through(self, seq: int) -> None:
@@ -188,6 +204,7 @@ class GroupVolumes:
             return
         for view in self.views.values():
             view.layers.append(BlockIndex())  # takes what is recorded meanwhile
+        noted = len(self.payloads)
         layers = await in_thread(lambda: journal.layers(begin, seq))
         assert self._stretch is stretch, "whoever forgets what lies above the images holds the same lock"
         stretch.close()
@@ -195,6 +212,7 @@ class GroupVolumes:
         for index, view in self.views.items():
             view.below = StretchView(view.image, self._stretch, index)
             del view.layers[:-1]
+        self.payloads.forget(noted)
 
     @property
     def settled(self) -> int:
@@ -229,7 +247,7 @@ class GroupVolumes:
                 return None
             for view in self.views.values():
                 view.layers.append(BlockIndex())
-            self._waiting = self.recorded
+            self._waiting, self._waiting_batches = self.recorded, len(self.payloads)
         if self._waiting > bound:
             return None
         self.reached = max(self.reached, self._waiting)
@@ -254,6 +272,7 @@ class GroupVolumes:
         self._drop_stretch()
         for view in self.views.values():
             view.layers = [BlockIndex()]
+        self.payloads.clear()
         self.recorded, self._waiting = self.applied, None
 
     def _drop_stretch(self) -> None:

@@ -60,6 +60,20 @@ class FailedCopyError(DrsyncError):
     code = "copy_failed"
 
 
+class DamagedError(FailedCopyError):
+    """A journal gives back other bytes than were written to it: what was asked for is not given.
+
+    Attributes:
+        locator: of a byte of the damaged batch (`drsync.ports.journal.Locator`); 0: not known.
+    """
+
+    code = "corrupt_journal"
+
+    def __init__(self, message: str, locator: int = 0) -> None:
+        super().__init__(message, remedy="repair this copy from another center")
+        self.locator = locator
+
+
 class UsageError(DrsyncError):
     """The caller asked for something that does not exist or is written wrongly (exit 2)."""
 

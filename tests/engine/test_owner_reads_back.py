@@ -1,4 +1,4 @@
-"""What an owner reads back of its own journal; wanting until places in its layers come with hashes."""
+"""What an owner reads back of its own journal."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,6 @@ from drsync.model.errors import FailedCopyError
 from tests.engine.test_damaged_journal import STORED, damage
 from tests.engine.test_owner import Bench
 
-WANTING = "an owner does not verify what it reads back of its journal; docs/proofs.md says so"
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
@@ -19,7 +17,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.journal.close()
 
 
-@pytest.mark.xfail(strict=True, reason=WANTING)
 def test_damaged_bytes_are_not_taken_into_its_image(bench: Bench, tmp_path: Path) -> None:
     bench.write(b"w1", 0, STORED)
     bench.sync()
@@ -30,7 +27,6 @@ def test_damaged_bytes_are_not_taken_into_its_image(bench: Bench, tmp_path: Path
         job.run()
 
 
-@pytest.mark.xfail(strict=True, reason=WANTING)
 def test_damaged_bytes_are_not_answered(bench: Bench, tmp_path: Path) -> None:
     bench.write(b"w1", 0, STORED)
     damage(tmp_path, STORED)
