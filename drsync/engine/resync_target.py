@@ -407,6 +407,7 @@ class ResyncTarget:
             kept = resync_target.again(self.target, word)
             if kept is None or self._stage is None or self._stage.session.p0 != begin.p0:
                 raise TransientError("what was put aside is not there any more", code="not_kept")
+            await in_thread(self._stage.forget_redo)
             self.target = kept
         else:
             await self._begin_anew(begin, asked, word)

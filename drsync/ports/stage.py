@@ -95,6 +95,15 @@ class Stage(Protocol):
         """
         ...
 
+    def forget_redo(self) -> None:
+        """The source sends all of it again, from p0 on; blocks stay as they are. Blocks.
+
+        Raises:
+            NoSpaceError: the disk is full.
+            FailedStageError: it cannot be removed.
+        """
+        ...
+
     def redo(self) -> Journal:
         """The redo, begun at p0 when there is none yet in this process; what a former one left is forgotten.
 

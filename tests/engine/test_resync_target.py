@@ -124,6 +124,25 @@ async def test_a_request_that_comes_between_never_waits_and_keeps_what_is_staged
         assert read(rig.copy) == THEIRS.content[P1]
 
 
+async def test_redo_that_a_cut_line_left_is_taken_again_from_the_start(tmp_path: Path) -> None:
+    async with target_rig(tmp_path, OURS, THEIRS) as rig:
+        source, whole = Source(rig), rig.whole(await rig.ask())
+        source.begin(THEIRS.at(P0))
+        source.granules(whole, THEIRS.content[P1])
+        source.redo(THEIRS, P0, P0 + 3)
+        await rig.until(lambda: rig.target.target.redo == P0 + 3)
+        source.link.close("cut")
+        await rig.until(lambda: rig.target.words.startswith("kept"))
+        await rig.ask()
+        again = Source(rig)
+        again.begin(THEIRS.at(P0), BeginFlags.RESUME)
+        again.redo(THEIRS, P0, P1)
+        again.end(whole, THEIRS.at(P1))
+        await rig.until(lambda: again.is_lost or again.has_heard(FrameType.RESYNC_DONE))
+        assert not again.is_lost, rig.events.told
+        assert read(rig.copy) == THEIRS.content[P1]
+
+
 async def test_a_stage_is_of_no_use_once_the_own_log_went_on(tmp_path: Path) -> None:
     async with target_rig(tmp_path, OURS, THEIRS) as rig:
         source, whole = Source(rig), rig.whole(await rig.ask())

@@ -200,7 +200,7 @@ class FileStage:
     def begin_round(self, session: StageInfo) -> None:
         """See the port."""
         self.sync()
-        self._forget_redo()
+        self.forget_redo()
         self._session = session
         for table in self._tables.values():
             table.forget_round()
@@ -210,13 +210,14 @@ class FileStage:
     def redo(self) -> Journal:
         """See the port."""
         if self._redo is None:
-            self._forget_redo()
+            self.forget_redo()
             self._redo = self._open_redo(self._directory / REDO, self._session.p0)
             with self._trying("begin the redo"):
                 sync_directory(self._files, self._directory)
         return self._redo
 
-    def _forget_redo(self) -> None:
+    def forget_redo(self) -> None:
+        """See the port."""
         if self._redo is not None:
             self._redo.close()
             self._redo = None
