@@ -229,6 +229,8 @@ async def meet(center: str, charter: Charter, copy: GroupCopy, engine: OwnerEngi
     answer = await peers.call(center, "group.attach", body, ATTACH_TIMEOUT_S)
     statement = control.from_json(Statement, answer["statement"])
     view, found = _compared(charter, copy, engine, statement, answer)
+    if isinstance(found, compare.Corrupt):  # by its numbers the log may seem to be ours: nothing of it is
+        return Met(statement, _features(answer), found, 0, None, view)
     fork = compare.fork_point(charter.history, statement)
     return Met(statement, _features(answer), found, fork, view.chain_at_fork, view)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from drsync.engine.copy import GroupCopy
 from drsync.engine.fold import Folder
+from drsync.engine.retention import Keeper
 from drsync.engine.views import Views
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
@@ -21,6 +22,7 @@ class Hosted(Protocol):
     copy: GroupCopy
     views: Views
     folder: Folder
+    keeper: Keeper
 
     @property
     def charter(self) -> Charter | None:
@@ -74,6 +76,7 @@ class ResyncHost:
                 member.views.release(view_id)
                 self._give_up_view(view_id, "the images below it change (resync)")
             yield
+            member.keeper.switched()  # at once: by its numbers the former log may say too much of the others
 
     def may_switch(self, epoch: Epoch) -> str:
         """See TargetEvents. A promise to somebody else, or a role, came in between (INV-03)."""

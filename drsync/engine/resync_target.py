@@ -109,11 +109,14 @@ class TargetEvents(Protocol):
         ...
 
 
-MarkOthers = Callable[[Switch, Extents], Awaitable[None]]
-"""Marks durably, for every other member, what a switch changes. Raises DrsyncError."""
+MarkOthers = Callable[[Switch, Extents | None], Awaitable[None]]
+"""Marks durably, for every other member, what a switch changes: what was staged; None: perhaps more.
+
+Raises DrsyncError.
+"""
 
 
-async def nobody_marked(word: Switch, staged: Extents) -> None:
+async def nobody_marked(word: Switch, staged: Extents | None) -> None:
     """Of a copy that keeps no dirty sets."""
     del word, staged
 
@@ -219,7 +222,8 @@ class ResyncTarget:
         assert charter is not None
         if asked.fork >= journal.tip.seq:
             return
-        if compare.is_droppable(charter.history, self._copy.statement(), asked.fork):
+        # Without any common record it may be that the logs contradict each other: evidence, all of it.
+        if asked.fork and compare.is_droppable(charter.history, self._copy.statement(), asked.fork):
             return  # nothing of it was ever committed
         after = max(asked.fork, journal.first_seq - 1)
         name = f"fork-{epochs.show(asked.epoch)}-{after}"
@@ -535,7 +539,9 @@ class ResyncTarget:
         applied, tip = copy.volumes.applied, copy.journal.tip
         await in_thread(lambda: switching.check_log(copy.journal, applied, stage.session.base))
         await in_thread(lambda: switching.take_space(copy.files, copy.spec, copy.journal, applied, stage))
-        await self.mark_others(switch, whole)
+        # What was compared and found equal may differ at a member that stands in between (decision 21, 14).
+        is_all = not intake.begin.flags & (BeginFlags.DIGESTS | BeginFlags.EVERYTHING)
+        await self.mark_others(switch, whole if is_all else None)
         async with self._events.requests_held():
             self._require_current(intake)
             if intake.is_over or copy.journal.tip != tip or copy.durable.charter != charter:

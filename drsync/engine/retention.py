@@ -7,6 +7,7 @@ any two survivors can be brought level (INV-11).
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -35,7 +36,7 @@ from drsync.engine.durable import Durable, clamped_cursors
 from drsync.engine.threads import in_thread
 from drsync.engine.views import Views
 from drsync.engine.volumes import LAYER_BLOCKS_MAX
-from drsync.model.errors import NoSpaceError
+from drsync.model.errors import MalformedError, NoSpaceError
 from drsync.wire.stream import ToldCursor
 
 if TYPE_CHECKING:
@@ -109,7 +110,6 @@ class Keeper:
         self._window_s: float | None = None  # what the window was shrunk to in the last round
         self._pins: dict[str, int] = {}
         self._fresh: set[str] = set()  # members that spoke for themselves since we opened
-        self._journal = copy.journal
         self._cursors = self._stored_cursors()
 
     def _stored_cursors(self) -> dict[str, Cursor]:
@@ -203,11 +203,12 @@ class Keeper:
         if any(seq > fork for _, seq in self._copy.durable.cursors.values()):
             await self._copy.store(self.with_cursors)
 
-    async def mark_switch(self, word: "Switch", staged: Extents) -> None:
+    async def mark_switch(self, word: "Switch", staged: Extents | None) -> None:
         """See `resync_target.MarkOthers`: what a switch changes, marked before it is recorded.
 
         The marks stand for no records until the switch is done (`dirty_entries.through_switch`): then another
-        member that holds the source's log up to p0 is level with this copy, whatever it was before.
+        member that holds the source's log up to p0 is level with this copy, whatever it was before. A cursor
+        is where a member was at least: without `staged` nothing is known of any of them.
         """
         journal = self._copy.journal
         trimmed, tip = journal.first_seq - 1, journal.tip.seq
@@ -215,9 +216,17 @@ class Keeper:
             cursor, marked = self.cursor(center), self.book.of(center)
             floor = min(marking.journal_floor(marked, cursor), tip)
             runs: Extents | None = None
-            if trimmed <= floor and not word.fork < cursor <= word.p0.seq and self._is_known(center):
-                runs = extents.union(await self._changed(floor, tip), staged)
-            await self.book.change(center, _switched(cursor, runs))
+            is_known = trimmed <= floor and not word.fork < cursor <= word.p0.seq and self._is_known(center)
+            if is_known and staged is not None:
+                with suppress(MalformedError):  # the images went forward meanwhile, and the records went
+                    runs = extents.union(await self._changed(floor, tip), staged)
+            # Also what changes nothing is noted, or the switch would not know that there is a set.
+            await self.book.store(center, _switched(cursor, runs)(self.book.of(center)))
+
+    def switched(self) -> None:
+        """A switch has put another log in the place of ours: what it stored of the others counts, no more."""
+        self._cursors = self._stored_cursors()
+        self.book.reread()
 
     def _is_known(self, center: str) -> bool:
         return center in self._copy.durable.cursors
@@ -226,10 +235,6 @@ class Keeper:
 
     async def round(self, term: "OwnerTerm | None") -> None:
         """Give up what has to be given up for space. While the fold lock is held. Raises FailedCopyError."""
-        if self._journal is not self._copy.journal:  # a switch has put another one in its place
-            self._journal = self._copy.journal
-            self._cursors = self._stored_cursors()
-            self.book.reread()
         self._give_up_heavy_views(term)
         if term is not None:
             await self._clear_reached()
