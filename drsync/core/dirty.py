@@ -107,7 +107,8 @@ def mark(dirty: DirtySet, cursor: int, through: int, runs: Extents, trimmed: int
     Durable before the records go. Marking the same again changes nothing. Where the journal holds no longer
     all of these records (`trimmed` is the last that it does not), nobody knows what differs.
     """
-    since = cursor if cursor >= dirty.through else dirty.since
+    is_new = cursor >= dirty.through or cursor < dirty.since
+    since = cursor if is_new else dirty.since
     known = None if trimmed > journal_floor(dirty, cursor) else runs
     return replace(dirty, since=since, live=dirty.live.plus(Marks(known, through, known is None)))
 
@@ -118,8 +119,11 @@ def mark_different(dirty: DirtySet, runs: Extents | None) -> DirtySet:
 
 
 def journal_floor(dirty: DirtySet, cursor: int) -> int:
-    """The journal has to hold what comes after this for a peer that confirmed `cursor` (INV-13)."""
-    return max(cursor, dirty.through)
+    """The journal has to hold what comes after this for a peer that confirmed `cursor` (INV-13).
+
+    Marks that began after `cursor` do not count: the peer has gone back, and lacks what lies between.
+    """
+    return max(cursor, dirty.through) if dirty.since <= cursor else cursor
 
 
 def begin(dirty: DirtySet, generation: int = 0) -> DirtySet:

@@ -297,7 +297,9 @@ class Keeper:
 
     def _need(self, center: str, *, is_owner: bool) -> Needed:
         cursor = self.cursor(center) if is_owner else max(self.cursor(center), self.retain)
-        return Needed(center, cursor, self.book.durable(center).through, self._pins.get(center))
+        marked = self.book.durable(center)
+        through = marked.through if marked.since <= cursor else 0  # else the member has gone back
+        return Needed(center, cursor, through, self._pins.get(center))
 
     def _view_pins(self) -> list[Pin]:
         quota = int(VIEW_QUOTA_SHARE * self._copy.spec.policy.journal_quota_bytes)
@@ -441,7 +443,8 @@ def _age_s(newest_us: int, label_us: int) -> float:
 
 def _switched(cursor: int, runs: Extents | None) -> Callable[[DirtySet], DirtySet]:
     def change(marked: DirtySet) -> DirtySet:
-        since = cursor if cursor >= marked.through else marked.since
+        is_new = cursor >= marked.through or cursor < marked.since
+        since = cursor if is_new else marked.since
         return replace(marked, since=since, live=marked.live.plus(Marks(runs)))
 
     return change

@@ -128,6 +128,14 @@ def test_marks_that_begin_again_after_a_gap_reach_back_to_the_gap_only() -> None
     assert (dirty.since, dirty.through, dirty.runs) == (30, 40, AB)
 
 
+def test_marks_do_not_stand_for_what_a_peer_that_went_back_lacks_before_them() -> None:
+    dirty = marked(A, cursor=15, through=20)
+    assert marks.journal_floor(dirty, 10) == 10
+    again = marks.mark(dirty, 10, 20, AB, trimmed=8)
+    assert (again.since, again.runs) == (10, AB)
+    assert not marks.mark(dirty, 10, 20, B, trimmed=12).is_known
+
+
 @pytest.mark.parametrize(
     ("fork", "trimmed", "does"),
     [(9, 15, False), (10, 15, True), (20, 20, True), (15, 21, False), (21, 21, True), (50, 40, True)],
