@@ -175,7 +175,8 @@ class Folder:
     def _trim(self) -> None:
         """Drop journal segments that nobody needs, of what the images hold."""
         copy = self._copy
-        limit = min(self._keeper.bounds(self.term).trim, copy.volumes.settled)
+        # As stored, because a start that finds less would look in the journal for what has gone from it.
+        limit = min(self._keeper.bounds(self.term).trim, copy.volumes.settled, copy.durable.applied)
         if limit >= copy.journal.first_seq:
             first = copy.journal.trim(limit)
             copy.checkpoints = [mark for mark in copy.checkpoints if mark.seq >= first]

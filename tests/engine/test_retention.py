@@ -1,5 +1,6 @@
 """What one copy keeps for the others: nothing goes that is neither confirmed nor marked, whenever it dies."""
 
+import json
 import random
 from collections.abc import Iterator
 
@@ -221,6 +222,32 @@ def test_a_full_disk_keeps_what_cannot_be_marked() -> None:
     bench.rounds()
     assert bench.copy.journal.first_seq == 1
     assert any("cannot be marked" in line for line in bench.told)
+
+
+def test_a_full_disk_keeps_what_a_start_would_look_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images went forward, and that could not be stored."""
+    world = World()
+    bench = world.start()
+    real = bench.copy._superblock.store
+
+    def full(value: bytes) -> None:
+        if json.loads(value)["applied"] > bench.copy.durable.applied:
+            raise NoSpaceError("none left")
+        real(value)
+
+    for number in range(40):
+        world.write(bench, number)
+        bench.sync()
+        for center in OTHERS:
+            world.confirm(bench, center, bench.copy.journal.durable_seq)
+        if number == 20:
+            monkeypatch.setattr(bench.copy._superblock, "store", full)
+        bench.rounds(3)
+    assert bench.copy.volumes.applied > bench.copy.durable.applied >= bench.copy.journal.first_seq - 1
+    bench.die()
+    again = world.start()
+    again.rounds(10)
+    assert not again.trouble
 
 
 class FullDisk:
