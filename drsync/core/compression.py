@@ -182,6 +182,16 @@ def best_level(line: float, sample: Sample) -> int:
     return next((level for level in LEVELS if rates[level] >= enough), fastest)
 
 
+# --- bodies that nobody waits for
+
+BULK_LEVEL: Final = 3  # because it is hardly slower than level 1, and what other tools compress with
+
+
+def bulk_level(advice: Advice) -> int:
+    """For what goes as fast as it can, and whose bytes count: never off, harder where the line is slow."""
+    return max(BULK_LEVEL, advice.level)
+
+
 # --- what is not worth trying
 
 RATIO_MIN: Final = 1.1  # because less than a tenth saved does not pay for unpacking it

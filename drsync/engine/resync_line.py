@@ -1,7 +1,7 @@
 """The source's end of a session's stream: what was sent and not taken yet, and what the target said last.
 
-Bodies are compressed by the same rule as those of a replication stream (`core.compression`), one at a time,
-in a thread: whoever sends waits for it, so order needs no queue.
+Where the peer unpacks, every body of some size is compressed: nobody waits for a single block, and bytes cost
+more than processors do. A slow line gets a higher level (`core.compression`).
 """
 
 import asyncio
@@ -12,15 +12,14 @@ from drsync.core import compression
 from drsync.core.compression import Advice, Memory, Sample
 from drsync.core.extents import Run
 from drsync.engine.bulk import BulkChannel
-from drsync.engine.packing import PACK_BYTES_MIN, PROBE_RATIO_MIN, probe
-from drsync.engine.threads import in_thread
+from drsync.engine.packing import PACK_BYTES_MIN
+from drsync.engine.resync_packing import Parcel, ParcelQueue
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
 from drsync.ports.clock import Clock
 from drsync.ports.journal import Buffer
 from drsync.wire import resync
-from drsync.wire.compression import Packer
-from drsync.wire.frames import COMPRESSED, Frame, FrameType
+from drsync.wire.frames import Frame, FrameType
 
 WINDOW_LOW_BYTES: Final = 8 << 20  # because the target says what it took after 4 MiB: less would wait for it
 WINDOW_HIGH_BYTES: Final = 32 << 20  # because the target holds no more than twice that
@@ -87,7 +86,7 @@ class Line:
         self._taken: deque[_Taken] = deque([_Taken(clock.now(), 0, 0)])
         self._raw = self._wire = 0
         self._window = WINDOW_LOW_BYTES
-        self._packer = Packer()
+        self._parcels = ParcelQueue(clock, self._send)
         self._memory = Memory()
         self._sampled_at = clock.now()
         self.number = channel.open_stream(self)
@@ -97,11 +96,11 @@ class Line:
     @property
     def has_room(self) -> bool:
         """Whether more may be sent now."""
-        return not self._is_paused and self._flight_bytes < self._window
+        return not self._is_paused and self._flight_bytes + self._parcels.waiting < self._window
 
     def small(self, kind: FrameType, body: bytes) -> None:
-        """A frame that steers."""
-        self._channel.send(kind, self.number, [body])
+        """A frame that steers; goes out after what was handed over before it."""
+        self._parcels.add(Parcel(kind, [body], 0))
 
     def want_digests(self, run: Run) -> None:
         """Ask what the target holds there."""
@@ -110,45 +109,32 @@ class Line:
 
     async def bulk(self, kind: FrameType, parts: list[Buffer], *, granules: int = 0, redo: int = 0) -> None:
         """A frame of `granules` granules of blocks, or of batches of `redo` bytes."""
-        size = sum(map(len, parts))
-        packed = await self._packed(parts, size)
+        await self._parcels.room()
         if self.is_lost:
             return
-        if packed is None:
-            self._channel.send(kind, self.number, parts)
-        else:
-            self._channel.send(kind, self.number, [packed], COMPRESSED)
-        sent = size if packed is None else len(packed)
+        size = sum(map(len, parts))
+        level = compression.bulk_level(self.advice) if self._can_unpack and size >= PACK_BYTES_MIN else 0
+        self._parcels.add(Parcel(kind, parts, size, granules, redo, level))
+
+    def _send(self, parcel: Parcel) -> None:
+        if self.is_lost:
+            return
+        sent = parcel.wire
+        self._channel.send(parcel.kind, self.number, parcel.parts, parcel.flags)
+        if not parcel.raw:
+            return
         self.wire_bytes += sent
-        self.granules += granules
-        self.redo_bytes += redo
-        self._flight.append(_Flight(self.granules, self.redo_bytes, size, sent, self._clock.now()))
-        self._flight_bytes += size
-
-    async def _packed(self, parts: list[Buffer], size: int) -> bytes | None:
-        """The body compressed; None when it goes as it is."""
-        level = self.advice.level
-        if not level or size < PACK_BYTES_MIN or not self._memory.is_worth_a_try():
-            return None
-        body = b"".join(parts)
-
-        def work() -> tuple[bytes | None, float]:
-            began = self._clock.now()
-            tried = probe(body)
-            if len(self._packer.pack(tried, 1)) * PROBE_RATIO_MIN > len(tried):
-                return None, 0.0
-            return self._packer.pack(body, level), self._clock.now() - began
-
-        try:
-            packed, seconds = await in_thread(work)
-        except MemoryError:
-            return None  # without memory for zstd's tables the body goes as it is
-        self._memory.tried(size, size if packed is None else len(packed), level, seconds)
-        return packed if packed is not None and len(packed) < size else None
+        self.granules += parcel.granules
+        self.redo_bytes += parcel.redo
+        self._flight.append(_Flight(self.granules, self.redo_bytes, parcel.raw, sent, self._clock.now()))
+        self._flight_bytes += parcel.raw
+        if parcel.seconds:
+            self._memory.tried(parcel.raw, sent, parcel.level, parcel.seconds)
 
     def detach(self, reason: str) -> None:
         """End the stream from our side."""
         if not self.is_lost:
+            self._parcels.close()
             self._channel.send(FrameType.DETACH, self.number, [])
             self._channel.close_stream(self.number)
             self.lost(reason)
@@ -246,4 +232,5 @@ class Line:
         """See StreamHandler."""
         self.reason = self.reason or reason
         self.is_lost = True
+        self._parcels.close()
         self.heard.set()

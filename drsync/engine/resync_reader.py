@@ -94,7 +94,7 @@ class GranuleReader:
             for granule in range(run.first, run.end):
                 piece = self._piece(run, granule, view)
                 self._volumes.views[run.volume].read_into(granule * GRANULE, piece)
-                is_empty = piece == _ZEROS[: len(piece)]
+                is_empty = not piece[0] and piece.tobytes() == _ZEROS[: len(piece)]  # views compare slowly
                 if granule > begins and is_empty is not is_zeros:
                     found.append(self._block(run, begins, granule, view, is_zeros=is_zeros))
                     begins = granule
