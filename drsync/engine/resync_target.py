@@ -6,7 +6,7 @@ task; what blocks is done in threads, one at a time.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
@@ -477,14 +477,9 @@ class ResyncTarget:
         epoch, blocks = resync.read_blocks(body)
         self._require_epoch(intake, epoch)
         stage = self._required()
+        sizes = [self._size_of(block.volume, block.first, block.granules) for block in blocks]
+        await in_thread(lambda: _put(stage, blocks, sizes))
         for block in blocks:
-            size = self._size_of(block.volume, block.first, block.granules)
-            if block.kind is resync.BlockKind.ZEROS:
-                stage.zero(block.volume, block.first, block.first + block.granules)
-            else:
-                if len(block.data) != size or xxh3_128_digest(block.data) != block.hash:
-                    raise MalformedError(f"granules {block.first} of volume {block.volume} are damaged")
-                stage.put(block.volume, block.first * GRANULE, block.data)
             intake.granules += block.granules
             intake.block_bytes += len(block.data)
             self._unsynced += len(block.data)
@@ -564,6 +559,22 @@ class ResyncTarget:
             await self._copy.switch(switch, pause)
         if self._copy.state is CopyState.FAILED:
             raise FailedCopyError(self._copy.failure)
+
+
+def _put(stage: Stage, blocks: Sequence[resync.Block], sizes: Sequence[int]) -> None:
+    """Put blocks aside, of `sizes` bytes each. Blocks, because a disk may be slower than the line.
+
+    Raises:
+        MalformedError: content is not what its hash says; what stands before it was put aside.
+        NoSpaceError, FailedStageError: see the port.
+    """
+    for block, size in zip(blocks, sizes, strict=True):
+        if block.kind is resync.BlockKind.ZEROS:
+            stage.zero(block.volume, block.first, block.first + block.granules)
+            continue
+        if len(block.data) != size or xxh3_128_digest(block.data) != block.hash:
+            raise MalformedError(f"granules {block.first} of volume {block.volume} are damaged")
+        stage.put(block.volume, block.first * GRANULE, block.data)
 
 
 def _switch(stage: Stage, end: resync.End) -> Switch:
