@@ -166,6 +166,7 @@ class ResyncSource:
                 await around.marks.store(center, marked)
             except DrsyncError:
                 self._stop(SourceEvent.DROPPED)
+                around.marks.pin(center, None)
                 raise
             if self.source.state is SourceState.IDLE:
                 around.marks.pin(center, None)
@@ -232,8 +233,9 @@ class ResyncSource:
         answer = Answer.from_json(
             await self._around.peers.call(self._center, "group.resync", body, ASK_TIMEOUT_S)
         )
-        before, now = wanted.statement, answer.statement
-        if answer.switched is None and (before.session, before.tip) != (now.session, now.tip):
+        before, now, switched = wanted.statement, answer.statement, answer.switched
+        is_done = switched is not None and switched.session == session
+        if not is_done and (before.session, before.tip) != (now.session, now.tip):
             raise TransientError(f"{self._center} has changed since it was compared", code="changed")
         return answer
 

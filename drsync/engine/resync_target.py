@@ -350,9 +350,12 @@ class ResyncTarget:
         stage, self._stage = self._stage, None
         if self.target.state not in (TargetState.IDLE, TargetState.SWITCHING):
             self.target = resync_target.halted(self.target, TargetEvent.GIVEN_UP)
-        if stage is not None:
-            with suppress(FailedStageError):  # it costs space, and the next session or start tries again
+        with suppress(FailedStageError):  # it costs space, and the next session or start tries again
+            if stage is not None:
                 await in_thread(stage.drop)
+            elif not self._is_read:  # what a former process put aside
+                self._is_read = True
+                await in_thread(self._copy.files.drop_stage)
 
     async def _refuse(self, intake: Intake, error: DrsyncError) -> None:
         """The session is over: what is staged goes, and with it the space it takes."""
@@ -539,8 +542,11 @@ class ResyncTarget:
         await self.mark_others(switch, whole if is_all else None)
         async with self._events.requests_held():
             self._require_current(intake)
-            if intake.is_over or copy.journal.tip != tip or copy.durable.charter != charter:
-                raise TransientError("the log or the charter changed meanwhile", code="changed")
+            if intake.is_over or copy.journal.tip != tip:
+                raise TransientError("the log changed meanwhile", code="changed")
+            if copy.durable.charter != charter:  # asked anew; what is staged is as good as it was
+                intake.halted = "the charter changed meanwhile"
+                raise TransientError(intake.halted, code="halted")
             self.target = ended
             self._stage = None  # from here on nobody drops it: the next start may need it
             stage.close()

@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from blake3 import blake3
 from drsync.core import extents
 from drsync.core.extents import GRANULE, Extents, Run
 from drsync.engine.resync_ask import Mode
-from drsync.engine.resync_target import Asked
+from drsync.engine.resync_target import Asked, nobody_marked
+from drsync.engine.switch import Switch
 from drsync.model.epoch import Epoch
 from drsync.model.errors import NoSpaceError, RefusedError, TransientError
 from drsync.model.position import Position
@@ -102,6 +104,33 @@ async def test_a_promise_to_somebody_else_refuses_the_next_frame_and_the_end(tmp
         await rig.until(lambda: bool(source.refusal))
         assert source.refusal == "halted"
         assert is_as_it_was(rig)
+
+
+async def test_a_charter_that_changes_while_all_is_read_back_costs_no_blocks(tmp_path: Path) -> None:
+    async with target_rig(tmp_path, OURS, THEIRS) as rig:
+
+        async def changing(word: Switch, staged: Extents | None) -> None:
+            del word, staged
+            known = rig.copy.durable.charter
+            assert known is not None
+            await rig.copy.store(lambda d: replace(d, charter=replace(known, version=known.version + 1)))
+
+        rig.target.mark_others = changing
+        source, whole = Source(rig), rig.whole(await rig.ask())
+        rig.send_all(source, whole)
+        source.end(whole, THEIRS.at(P1))
+        await rig.until(lambda: bool(source.refusal))
+        assert source.refusal == "halted"
+        assert is_as_it_was(rig)
+        rig.target.mark_others = nobody_marked
+        answer = await rig.ask()
+        assert answer.staged == answer.fresh == whole
+        again = Source(rig)
+        again.begin(THEIRS.at(P0), BeginFlags.RESUME)
+        again.redo(THEIRS, P0, P1)
+        again.end(whole, THEIRS.at(P1))
+        await rig.until(lambda: again.has_heard(FrameType.RESYNC_DONE))
+        assert read(rig.copy) == THEIRS.content[P1]
 
 
 async def test_a_request_that_comes_between_never_waits_and_keeps_what_is_staged(tmp_path: Path) -> None:
@@ -307,6 +336,10 @@ async def test_a_former_process_left_a_stage_that_is_gone_on_with(tmp_path: Path
             answer = await next_one.ask()
             assert answer.stage is not None
             assert answer.staged == whole
+        async with target_rig(tmp_path / "c", OURS, THEIRS) as streamed:
+            shutil.copytree(tmp_path / "kept", tmp_path / "c" / "stage")
+            streamed.target.halt("it follows by the stream", drop=True)
+            await streamed.until(lambda: not (tmp_path / "c" / "stage").exists())
 
 
 async def test_while_one_session_ends_another_is_told_to_come_back(tmp_path: Path) -> None:
