@@ -1,7 +1,6 @@
 """An owner brings a center level by blocks: what it sends, and what becomes of it when the line is lost."""
 
 from dataclasses import replace
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -370,49 +369,6 @@ async def test_random_writes_and_cuts_end_level(tmp_path: Path, seed: int) -> No
         await made.source.begin(made.wanted(Mode.DIRTY))
         assert level(made)
         assert made.marks.of(PEER).is_clean
-
-
-async def test_a_round_that_cannot_be_marked_keeps_no_journal(tmp_path: Path) -> None:
-    async with rig(tmp_path) as made:
-        made.scribble(60)
-
-        def cutting(frame: Frame) -> bool:
-            if frame.type.name == "BLOCKS":
-                made.cut()
-            return frame.type.name == "BLOCKS"
-
-        made.target.on_frame = cutting
-        with pytest.raises(TransientError):
-            await made.source.begin(made.wanted(Mode.EVERYTHING))
-        assert made.marks.pins
-        before = made.marks.of(PEER)
-        made.scribble(10)
-        made._sync()
-
-        async def full(center: str, marked: DirtySet) -> None:
-            raise NoSpaceError(f"{center}: {marked.through}")
-
-        store, made.marks.store = made.marks.store, full  # type: ignore[method-assign]
-        with pytest.raises(NoSpaceError):
-            await made.source.outgrow(made.copy.journal.tip.seq)
-        assert made.source.progress is None
-        assert made.marks.pins == {}
-        assert made.marks.of(PEER) == before
-        made.marks.store, made.target.on_frame = store, lambda _: False  # type: ignore[method-assign]
-        await made.source.begin(made.wanted(Mode.EVERYTHING))
-        assert level(made)
-
-
-async def test_a_center_that_changed_after_it_was_compared_is_compared_anew(tmp_path: Path) -> None:
-    """Also one that was brought level by blocks before."""
-    async with rig(tmp_path) as made:
-        made.scribble(5)
-        await made.source.begin(made.wanted(Mode.EVERYTHING))
-        wanted = made.wanted(Mode.DIRTY)
-        made.scribble(5)
-        other = replace(wanted.statement, session="6f" * 16)
-        with pytest.raises(TransientError, match="has changed"):
-            await made.source.begin(replace(wanted, statement=other))
 
 
 async def test_a_round_that_cannot_be_marked_keeps_no_journal(tmp_path: Path) -> None:
