@@ -22,7 +22,7 @@ from drsync.engine.switch import Own, Switch
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.copy import CopyState, Statement
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, TransientError
+from drsync.model.errors import DamagedError, DrsyncError, FailedCopyError, NoSpaceError, TransientError
 from drsync.model.group import GroupSpec
 from drsync.model.objectives import Beat
 from drsync.ports.copy_store import CopyStore
@@ -82,6 +82,7 @@ class GroupCopy:
         self.is_failure_lasting = False
         self.space = Space()
         self.token = 0
+        self.damaged: Callable[[DamagedError], None] = self.fail
         self.file_words: Callable[[], tuple[FileSetWord, ...]] = tuple
         self._superblock = superblock
         self._storing = asyncio.Lock()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from drsync.delta.batch import EncodedBatch
+from drsync.engine.sound import sound_batches
 from drsync.model.errors import DrsyncError
 from drsync.ports.journal import Buffer, Journal
 
@@ -130,12 +131,15 @@ class Feed:
             self.pump()
 
     def pump(self) -> bool:
-        """Send more of the journal; True when there is more to send and room for it."""
+        """Send more of the journal; True when there is more to send and room for it.
+
+        Damage stops it until it is mended: it is tried again whenever the owner looks after its peers.
+        """
         for _ in range(PUMP_ROUNDS_MAX):
             if not self._may_send() or self.is_live:
                 return False
             try:
-                data, last = self._journal.read_batches(self.sent, self.pump_bytes)
+                data, last = sound_batches(self._journal, self.sent, self.pump_bytes)
             except DrsyncError as error:
                 self._on_trouble(error)
                 return False

@@ -1,7 +1,7 @@
 """Bringing images forward behind the log, and giving journal back, as far as `engine.retention` allows."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from drsync.engine.retention import Keeper
 from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.threads import in_thread
 from drsync.model.copy import CopyState
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
+from drsync.model.errors import DamagedError, DrsyncError, FailedCopyError, NoSpaceError
 from drsync.ports.clock import Clock
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 FOLD_INTERVAL_S = 0.5  # because images that trail by half a second keep an opening's index small
 INDEXES_A_ROUND = 16  # because that is 2 GiB of journal a second, more than anybody writes
+MENDS_MAX = 8  # because an opening that finds more of them is not to wait for all
 STORE_INTERVAL_S = 1.0  # because the superblock's hints may be this old after a crash
+
+
+async def _not(_error: DamagedError) -> bool:
+    return False
 
 
 class Folder:
@@ -31,6 +36,7 @@ class Folder:
         lock: held while images or their index change; take it to cut the log.
         term: the running term of ownership, None at a replica.
         newest: newest charter seen, to be stored with the next round.
+        mend: repairs a damaged place; whether it is well now.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Folder:
         self.lock = asyncio.Lock()
         self.term: OwnerTerm | None = None
         self.newest: Charter | None = None
+        self.mend: Callable[[DamagedError], Awaitable[bool]] = _not
         self._copy = copy
         self._keeper = keeper
         self._clock = clock
@@ -61,16 +68,23 @@ class Folder:
         What the images don't hold yet is read through the journal, and goes into them afterwards.
 
         Raises:
-            FailedCopyError: the journal is damaged, and the copy has failed with it.
+            FailedCopyError: the journal is damaged and was not mended, and the copy has failed with it.
         """
+        mends = 0
+        while True:
+            try:
+                return await self._reach(seq, commit)
+            except FailedCopyError as error:
+                mends += 1
+                if not isinstance(error, DamagedError) or mends > MENDS_MAX or not await self.mend(error):
+                    self._copy.fail(error)
+                    raise
+
+    async def _reach(self, seq: int, commit: int) -> None:
         async with self.lock:
             self._drop_stale_index()
             self._copy.commit = commit
-            try:
-                await self._copy.volumes.reach(seq)
-            except FailedCopyError as error:
-                self._copy.fail(error)
-                raise
+            await self._copy.volumes.reach(seq)
 
     async def run(self) -> None:
         """Bring the images forward, store hints, give journal space back."""
@@ -92,6 +106,8 @@ class Folder:
                 await self._index()
             except NoSpaceError as error:
                 self._pause(error)
+            except DamagedError as error:
+                self._copy.damaged(error)  # it is folded when it is mended
             except DrsyncError as error:
                 self._on_trouble(error)
 
@@ -127,7 +143,7 @@ class Folder:
             await self._copy.store(lambda d: d)
             try:
                 await in_thread(job.run)  # half of it may be done: the whole of it is done again
-            except NoSpaceError:
+            except (NoSpaceError, DamagedError):
                 raise
             except DrsyncError as error:
                 self._copy.fail(error, is_lasting=True)

@@ -9,7 +9,7 @@ from drsync.engine.copy import GroupCopy
 from drsync.engine.overlay import VolumeView
 from drsync.engine.views import GroupView
 from drsync.engine.volumes import GroupVolumes
-from drsync.model.errors import RefusedError
+from drsync.model.errors import DamagedError, RefusedError
 from drsync.model.group import VolumeSpec
 from drsync.ports.journal import Buffer, Image, Journal
 
@@ -72,6 +72,10 @@ class ForkView(GroupView):
         }
         self._above = GroupVolumes(lower, self._fork, self.seq)
         await self._above.reach(self._fork.tip.seq)
+
+    @override
+    def damaged(self, error: DamagedError) -> None:
+        """A fork is held nowhere else; what lies below it is told by whoever reads that."""
 
     @override
     def reader(self, volume: VolumeSpec) -> VolumeView:

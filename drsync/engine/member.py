@@ -15,6 +15,7 @@ from drsync.engine.candidate import Candidate
 from drsync.engine.copy import GroupCopy
 from drsync.engine.fold import Folder
 from drsync.engine.member_world import MemberEvents, World
+from drsync.engine.mending import Mender
 from drsync.engine.owner import OwnerDevice
 from drsync.engine.receiver import Donor, Receiver
 from drsync.engine.resync_ask import Answer
@@ -31,7 +32,7 @@ from drsync.model import epoch as epochs
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import NEVER, Epoch
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, RefusedError
+from drsync.model.errors import DamagedError, DrsyncError, FailedCopyError, NoSpaceError, RefusedError
 from drsync.model.position import History
 from drsync.wire import control
 from drsync.wire.negotiate import MEMBER_FEATURES
@@ -58,11 +59,14 @@ class Member:
         self._gone = asyncio.Event()
         self._resync_host = ResyncHost(self, self._lock, self._say, self._view_given_up)
         self.resyncs = ResyncTarget(copy, world.clock, self._resync_host)
-        self.keeper = Keeper(copy, self.views, self._keeper_told, self._view_given_up)
+        self.keeper = Keeper(copy, self.views, self._say, self._view_given_up)
         self.resyncs.mark_others = self.keeper.mark_switch
         self.folder = Folder(copy, self.keeper, world.clock, self.copy_troubled)
-        self._candidate = Candidate(copy, world.peers, self._cut, self._log, self._seek_room)
         self._room = RoomSeeker(copy, world.clock, self._space_back, self.copy_troubled)
+        self._candidate = Candidate(copy, world.peers, self._cut, self._log, self._room.seek)
+        self._mender = Mender(copy, world.peers, world.clock, self.folder.lock, self._say, self._mended)
+        copy.damaged = self._mender.noticed
+        self.folder.mend = self._mender.mend_now
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
         self._is_checked = False
@@ -75,6 +79,7 @@ class Member:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.folder.run())
             tasks.create_task(self._room.run())
+            tasks.create_task(self._mender.run())
             tasks.create_task(self._replica_sync_loop())
             tasks.create_task(self.resyncs.run())
             tasks.create_task(self._term_loop())
@@ -493,18 +498,21 @@ class Member:
         if self.term is not None:
             self.term.waiting = str(error)
             self.term.end()
-        self._events.log_member(self, "copy_failed", str(error))
-        self._events.word_changed(self)
+        self._say("copy_failed", str(error))
+
+    def _mended(self, error: DamagedError | None) -> None:
+        if error is not None:
+            self.copy_troubled(error)
+        elif self.term is not None:
+            self.term.engine.is_mending = False
 
     def _log_no_space(self, error: NoSpaceError) -> None:
         """This copy pauses; nothing is lost, and the search for space begins."""
         self._room.seek()
-        self._events.log_member(self, "no_space", str(error))
-        self._events.word_changed(self)
+        self._say("no_space", str(error))
 
     def _space_back(self) -> None:
-        self._events.log_member(self, "space_back", "what was refused is taken again")
-        self._events.word_changed(self)
+        self._say("space_back", "what was refused is taken again")
 
     def durable_wanted(self, seq: int) -> None:
         """See ReplicaEvents."""
@@ -525,18 +533,11 @@ class Member:
         """See ReplicaEvents."""
         self.keeper.told(told)
 
-    def _seek_room(self) -> None:
-        self._room.seek()
-
     def _log(self, event: str, reason: str) -> None:
         self._events.log_member(self, event, reason)
 
     def _say(self, event: str, reason: str) -> None:
         self._log(event, reason)
-        self._events.word_changed(self)
-
-    def _keeper_told(self, event: str, reason: str) -> None:
-        self._events.log_member(self, event, reason)
         self._events.word_changed(self)
 
     def term_troubled(self, error: DrsyncError) -> None:
@@ -549,8 +550,7 @@ class Member:
 
     def peer_told(self, event: str, reason: str) -> None:
         """See TermEvents."""
-        self._events.log_member(self, event, reason)
-        self._events.word_changed(self)
+        self._say(event, reason)
 
     def charter_changed(self, charter: Charter) -> None:
         """See TermEvents: remembered durably by the fold loop's next store."""

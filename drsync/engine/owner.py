@@ -18,7 +18,7 @@ from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
 from drsync.engine.allocation import extents
 from drsync.engine.sampling import Sampler
 from drsync.engine.volumes import GroupVolumes
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
+from drsync.model.errors import DamagedError, DrsyncError, FailedCopyError, NoSpaceError
 from drsync.model.group import Durability
 from drsync.model.position import Position
 from drsync.ports.clock import Clock
@@ -119,6 +119,8 @@ class OwnerEngine:
         self.is_frozen = False
         self.is_released = False
         self.is_closed = False
+        self.is_mending = False
+        self.on_damage: Callable[[DamagedError], None] = on_trouble
         self.wake_sync: Callable[[], None] = _nothing
         self.wake_pace: Callable[[], None] = _nothing
         self.pacer = Pacer(0.0)
@@ -205,12 +207,17 @@ class OwnerEngine:
     def read_into(self, volume: int, offset: int, target: memoryview) -> int:
         """Committed data; EAGAIN while the lease has lapsed (somebody else may own the group).
 
-        Also while not all that was found at the opening is committed: what was seen must not be taken back.
+        Also while not all that was found at the opening is committed: what was seen must not be taken back;
+        and while the journal is mended where this would be read.
         """
         if not self.is_leased or self.log.commit < self._opened_at:
             return errno.EAGAIN
         try:
             self.volumes.views[volume].read_into(offset, target)
+        except DamagedError as error:
+            self.is_mending = True  # first: who hears of it may say at once that it is over
+            self.on_damage(error)
+            return errno.EAGAIN
         except DrsyncError as error:
             self._on_trouble(error)
             return errno.EIO
@@ -316,7 +323,7 @@ class OwnerEngine:
             self._answer_waiters()
         if self._held:
             self._answer_held()
-        if self._parked and self.log.commit >= self._opened_at:
+        if self._parked and self.log.commit >= self._opened_at and not self.is_mending:
             self._unpark()
 
     def _commit(self) -> None:
@@ -345,8 +352,8 @@ class OwnerEngine:
                     if answer is not None:
                         answer.complete(cookies, COMPLETE_OK)
                     answer, cookies = entry.completion, entry.cookies
-        except DrsyncError as error:
-            self._on_trouble(error)
+        except DrsyncError as error:  # also when a block that is written in part is damaged: it is not known
+            self._on_trouble(FailedCopyError(str(error)))
             self.close()
             return
         while self._times and self._times[0][0] <= commit:

@@ -12,9 +12,10 @@ from drsync.core import group_log
 from drsync.delta.batch import KIND_WRITE, KIND_ZERO, Header, peek, records, split, verify
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
+from drsync.engine.sound import sound_batches
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
-from drsync.model.errors import DrsyncError, MalformedError, NoSpaceError
+from drsync.model.errors import DamagedError, DrsyncError, MalformedError, NoSpaceError
 from drsync.model.position import Position
 from drsync.wire import data, stream
 from drsync.wire.frames import Frame, FrameType
@@ -233,7 +234,10 @@ class Donor:
         if self._last >= wanted.through_seq or self._sent >= FETCH_BYTES_MAX:
             return False
         try:
-            batches, reached = self._copy.journal.read_batches(self._last, FETCH_PIECE)
+            batches, reached = sound_batches(self._copy.journal, self._last, FETCH_PIECE)
+        except DamagedError as error:
+            self._copy.damaged(error)
+            return False
         except DrsyncError:
             return False  # trimmed or cut meanwhile: the candidate sees that no more came, and asks others
         if not batches:

@@ -25,8 +25,16 @@ from drsync.engine.resync_line import Line
 from drsync.engine.resync_marks import Marks, PlainMarks
 from drsync.engine.resync_progress import Progress
 from drsync.engine.resync_reader import GRANULES_A_FRAME, GranuleReader
+from drsync.engine.sound import sound_batches
 from drsync.engine.threads import in_thread
-from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, RefusedError, TransientError
+from drsync.model.errors import (
+    DamagedError,
+    DrsyncError,
+    FailedCopyError,
+    MalformedError,
+    RefusedError,
+    TransientError,
+)
 from drsync.model.position import ORIGIN, Position
 from drsync.wire import data, resync
 from drsync.wire.frames import FrameType
@@ -312,6 +320,10 @@ class ResyncSource:
             if is_resumed:
                 await self._go_on(line)
             await self._drive(line)
+        except DamagedError as error:  # it is mended meanwhile, or the copy fails; the session begins anew
+            self._stop(SourceEvent.DROPPED)
+            around.copy.damaged(error)
+            raise TransientError(str(error)) from error
         except FailedCopyError as error:
             self._stop(SourceEvent.DROPPED)
             around.on_trouble(error)
@@ -446,7 +458,7 @@ class ResyncSource:
                 self._moved(self._around.clock.now())
                 return
             try:
-                batches, last = journal.read_batches(self._redone, PUMP_BYTES)
+                batches, last = sound_batches(journal, self._redone, PUMP_BYTES)
             except MalformedError as error:
                 self._stop(SourceEvent.DROPPED)
                 raise TransientError(f"the journal no longer holds the redo: {error}") from error

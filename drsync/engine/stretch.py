@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from xxhash import xxh3_64_intdigest
 
 from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK
-from drsync.model.errors import FailedCopyError
+from drsync.model.errors import DamagedError, FailedCopyError
 from drsync.ports.journal import EXPECTED_MAX, Image, Journal, Layer, Locator
 
 REGION_BITS: Final = 26
@@ -178,11 +178,10 @@ class _Records:
     def _verify(self, record: Locator, data: memoryview, hashed: int) -> None:
         found = xxh3_64_intdigest(data)
         if found != hashed:
-            raise FailedCopyError(
+            raise DamagedError(
                 f"the journal is damaged: segment {record >> 32}, byte {record & 0xFFFFFFFF}: "
                 f"{len(data)} bytes of payload have hash {found:016x}, {hashed:016x} was written",
-                code="corrupt_journal",
-                remedy="repair this copy from another center",
+                record,
             )
 
 

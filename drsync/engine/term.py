@@ -31,7 +31,14 @@ from drsync.engine.peers import Peers
 from drsync.engine.resync_desk import ResyncDesk, ResyncMeans
 from drsync.engine.resync_source import Surroundings
 from drsync.model.charter import Charter
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, RefusedError, TransientError
+from drsync.model.errors import (
+    DamagedError,
+    DrsyncError,
+    FailedCopyError,
+    NoSpaceError,
+    RefusedError,
+    TransientError,
+)
 from drsync.model.group import Mode
 from drsync.model.objectives import Beat
 from drsync.model.position import Position
@@ -93,6 +100,7 @@ class OwnerTerm:
             log=log, journal=copy.journal, volumes=copy.volumes, clock=clock, on_trouble=self._trouble
         )
         self.engine.wake_sync = self._wake_sync
+        self.engine.on_damage = copy.damaged
         self.enforcer = Enforcer(charter.group, copy.me.center, self.engine, self.lag)
         self.insync = ownership.begin(charter)
         self.attachments: dict[str, Attachment] = {}
@@ -173,6 +181,9 @@ class OwnerTerm:
         self.engine.mark(Kind.EPOCH_START, epoch_payload(start.epoch, start.uuid, start.fork_seq))
 
     def _trouble(self, error: DrsyncError) -> None:
+        if isinstance(error, DamagedError):
+            self.copy.damaged(error)  # who met it waits until it is mended, or the copy has failed
+            return
         if isinstance(error, FailedCopyError):
             self.copy.fail(error)
         elif isinstance(error, NoSpaceError):

@@ -17,7 +17,7 @@ from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, VolumeView
 from drsync.engine.private import Kind, PrivateLayer, Quota
 from drsync.engine.threads import in_long_thread
 from drsync.engine.volumes import GroupVolumes
-from drsync.model.errors import DrsyncError, NoSpaceError, RefusedError
+from drsync.model.errors import DamagedError, DrsyncError, NoSpaceError, RefusedError
 from drsync.model.group import VolumeSpec
 from drsync.model.opening import QUOTA_BYTES
 from drsync.ports.journal import Image
@@ -73,8 +73,16 @@ class GroupView:
 
     async def build(self) -> None:
         """Find out where the journal between the images and the position holds what; reads none of it."""
-        await self._volumes.reach(self.seq)
+        try:
+            await self._volumes.reach(self.seq)
+        except DamagedError as error:
+            self.damaged(error)
+            raise
         assert self._volumes.recorded == self.seq, (self._volumes.recorded, self.seq)
+
+    def damaged(self, error: DamagedError) -> None:
+        """What this reads has changed: the copy is told, and mends it."""
+        self._source.damaged(error)
 
     def device(self, volume: VolumeSpec) -> "ViewDevice":
         """A device over one volume; each call gives a fresh private layer."""
@@ -130,6 +138,10 @@ class _Reading:
 
         try:
             digest = await in_long_thread(lambda: hash_volume(volume.size, read_into))
+        except DamagedError as error:
+            self._require_wanted()
+            self.whole.damaged(error)
+            raise
         except Exception:  # whatever it was, it came of reading what is not there any more
             self._require_wanted()
             raise
@@ -264,6 +276,9 @@ class ViewDevice:
             return errno.ESHUTDOWN
         try:
             self.private.read_into(offset, target, self.view.read_into)
+        except DamagedError as error:
+            self.whole.damaged(error)
+            return errno.EIO
         except DrsyncError:
             return errno.EIO
         return 0

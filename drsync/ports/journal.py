@@ -1,10 +1,10 @@
 """The journal of one group at one center: an append-only log of batches, and its superblock.
 
 One journal has one user at a time (the agent's event loop, in the main thread). In other threads only
-`sync` and `index` may run, each at most once at a time, and any number of `read`, `read_into`, `expect`,
-`changed`, `layers` and `export_tail` of records that are neither trimmed nor cut meanwhile. After any write
-or fsync error every further call raises `FailedCopyError`: a copy that may have lost data is never retried
-into silence (P33). A full disk is no such error: a write that finds no space changes nothing, raises
+`sync`, `index` and `mend` may run, each at most once at a time, and any number of `read`, `read_into`,
+`expect`, `changed`, `layers` and `export_tail` of records that are neither trimmed nor cut meanwhile. After
+any write or fsync error every further call raises `FailedCopyError`: a copy that may have lost data is never
+retried into silence (P33). A full disk is no such error: a write that finds no space changes nothing, raises
 `NoSpaceError`, and may be tried again.
 """
 
@@ -176,6 +176,27 @@ class Journal(Protocol):
 
     def places(self, after_seq: int) -> Iterator[BatchPlace]:
         """All batches that follow `after_seq`, in order."""
+        ...
+
+    def place_of(self, locator: Locator) -> BatchPlace:
+        """The batch that holds a stored byte; what is stored of it is not looked at.
+
+        Raises:
+            MalformedError: the place does not exist (trimmed, cut).
+        """
+        ...
+
+    def mend(self, batch: Buffer) -> BatchPlace:
+        """Write a batch that is held once more, because the disk has changed it. Durable on return. Blocks.
+
+        Neither length nor chain of the journal changes: `batch` must be the one that was appended, which its
+        chain proves. A locator into it stays good.
+
+        Raises:
+            MalformedError: it is another batch, or it is not held; nothing was written.
+            NoSpaceError: some of it may have been written; to be tried again.
+            FailedCopyError: the journal is failed.
+        """
         ...
 
     def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:

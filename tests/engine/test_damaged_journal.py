@@ -6,11 +6,8 @@ from pathlib import Path
 import pytest
 
 from drsync.engine.volumes import GroupVolumes
-from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError
 from tests.engine.test_owner import Bench
-from tests.engine.test_town import Writer
-from tests.engine.town import town
 
 STORED = b"\xa5stored!" * 512
 
@@ -52,17 +49,3 @@ def test_a_damaged_place_that_a_record_names_is_noticed_too(bench: Bench, tmp_pa
     again = GroupVolumes({0: bench.image}, bench.journal, 0)
     with pytest.raises(FailedCopyError, match="the journal is damaged after record 0"):
         again.record_slice(1)
-
-
-async def test_a_replica_whose_journal_is_damaged_fails_instead_of_spoiling_its_image(tmp_path: Path) -> None:
-    async with town(tmp_path) as place:
-        remote = place.member("remote")
-        writer = Writer(place, "production")
-        writer.write_many(1, 3)
-        await place.until(
-            lambda: remote.copy.journal.tip.seq == place.member("production").copy.journal.tip.seq
-        )
-        damage(tmp_path / "remote", b"DRJ1")
-        with pytest.raises(FailedCopyError):
-            await remote.folder.index_through(remote.copy.journal.tip.seq, remote.copy.commit)
-        assert remote.copy.state is CopyState.FAILED

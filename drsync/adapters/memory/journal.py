@@ -160,6 +160,29 @@ class MemoryJournal:
         for batch in self._batches[self._index_after(after_seq) :]:
             yield BatchPlace(batch.first_seq, batch.end.seq, batch.number << 32, len(batch.data))
 
+    def place_of(self, locator: Locator) -> BatchPlace:
+        """See the port."""
+        self._check("read")
+        index = bisect_left(self._batches, locator >> 32, key=_number)
+        if index == len(self._batches) or self._batches[index].number != locator >> 32:
+            raise MalformedError(f"locator {locator:#x}: not held (trimmed or cut)")
+        batch = self._batches[index]
+        return BatchPlace(batch.first_seq, batch.end.seq, batch.number << 32, len(batch.data))
+
+    def mend(self, batch: Buffer) -> BatchPlace:
+        """See the port."""
+        self._check("mend")
+        header = peek(batch)
+        index = bisect_left(self._batches, header.last_seq, key=_last_seq)
+        if index == len(self._batches):
+            raise MalformedError(f"no batch of records {header.first_seq} to {header.last_seq} is held")
+        held = self._batches[index]
+        before = self.batch_end_at_or_below(held.first_seq - 1)
+        if verify(batch, 0, header, before) != held.end or len(batch) != len(held.data):
+            raise MalformedError(f"records {held.first_seq} to {held.end.seq}: another batch is held")
+        self._batches[index] = _Batch(held.number, held.first_seq, held.end, bytes(batch))
+        return BatchPlace(held.first_seq, held.end.seq, held.number << 32, len(held.data))
+
     def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:
         """See the port."""
         self._check("read")

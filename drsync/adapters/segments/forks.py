@@ -53,6 +53,10 @@ class ReadOnlyJournal(SegmentJournal):
         return self.durable_seq
 
     @override
+    def mend(self, batch: Buffer) -> BatchPlace:
+        raise _refusal()
+
+    @override
     def cut(self, after_seq: int) -> None:
         raise _refusal()
 

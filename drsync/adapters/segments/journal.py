@@ -35,6 +35,7 @@ from drsync.adapters.segments.layout import (
     SegmentHeader,
     encode_header,
 )
+from drsync.adapters.segments.mending import mend
 from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, refuse_loss
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
@@ -205,9 +206,7 @@ class SegmentJournal:
 
     def sealed(self) -> Sequence[HeldSegment]:
         """See the port."""
-        if self._failed:
-            raise self._refuse()
-        return self._shelf.full()
+        return self._held.full()
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -400,18 +399,26 @@ class SegmentJournal:
             return
         yield from self._shelf.places(after_seq)
 
+    def place_of(self, locator: Locator) -> BatchPlace:
+        """See the port."""
+        return self._held.place_of(locator)
+
+    def mend(self, batch: Buffer) -> BatchPlace:
+        """See the port. Indexes stay: they are made of tables that the same chain proves."""
+        with self._syncing:
+            try:
+                return mend(self._files, self._held, batch)
+            except OSError as error:
+                raise self._refused("mend", error) from error
+
     def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:
         """See the port."""
-        if self._failed:
-            raise self._refuse()
-        refuse_not_held(self._shelf, after_seq, through_seq)
+        refuse_not_held(self._held, after_seq, through_seq)
         return self._layers.changed(after_seq, through_seq)
 
     def layers(self, after_seq: int, through_seq: int) -> Sequence[Layer]:
         """See the port."""
-        if self._failed:
-            raise self._refuse()
-        refuse_not_held(self._shelf, after_seq, through_seq)
+        refuse_not_held(self._held, after_seq, through_seq)
         return self._layers.layers(after_seq, through_seq)
 
     def is_index_due(self, above_seq: int) -> bool:
@@ -431,9 +438,7 @@ class SegmentJournal:
 
     def batch_end_at_or_below(self, seq: int) -> Position:
         """See the port."""
-        if self._failed:
-            raise self._refuse()
-        return self._shelf.end_at_or_below(seq)
+        return self._held.end_at_or_below(seq)
 
     # -- removing --------------------------------------------------------------------------------------
 
@@ -581,6 +586,12 @@ class SegmentJournal:
         if is_full(error):
             return NoSpaceError(f"no space for the journal in {self._directory}: {error.strerror}")
         return self._fail(what, error)
+
+    @property
+    def _held(self) -> Shelf:  # nothing of a failed journal may be used
+        if self._failed:
+            raise self._refuse()
+        return self._shelf
 
     def _refuse(self) -> FailedCopyError:
         return FailedCopyError(

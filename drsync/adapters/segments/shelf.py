@@ -146,6 +146,17 @@ class Shelf:
                 yield BatchPlace(first_seq, last_seq, segment.number << 32 | at, end - at)
             batch = 0
 
+    def place_of(self, locator: Locator) -> BatchPlace:
+        """The batch that holds a stored byte. Raises MalformedError, FailedCopyError."""
+        segment, at = self.find(locator, 1)
+        directory = self.directory(segment)
+        i = bisect_right(directory.offsets, at) - 1
+        is_last = i + 1 == len(directory)
+        end = segment.end if is_last else directory.offsets[i + 1]
+        last_seq = segment.last.seq if is_last else directory.first_seqs[i + 1] - 1
+        start = directory.offsets[i]
+        return BatchPlace(directory.first_seqs[i], last_seq, segment.number << 32 | start, end - start)
+
     def index_of(self, seq: int) -> int:
         """The segment that holds, or would hold, record `seq`; -1 when it is before all."""
         return bisect_right(self._firsts, seq) - 1

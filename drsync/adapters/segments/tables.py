@@ -10,7 +10,7 @@ from drsync.adapters.segments.shelf import Shelf
 from drsync.delta.batch import HEADER_BYTES, RECORD_BYTES, RECORDS_MAX, Header, chain_of, peek, verify
 from drsync.delta.changes import Changes
 from drsync.delta.pieces import Newest, PieceTable
-from drsync.model.errors import FailedCopyError, MalformedError
+from drsync.model.errors import DamagedError, MalformedError
 from drsync.model.position import Position
 
 WINDOW: Final = 128 << 10  # because small batches are read many at once, payloads of large ones hardly at all
@@ -70,10 +70,9 @@ class TableReader:
                 return self._checked(at)
             except MalformedError as error:
                 reason = error
-        raise FailedCopyError(
+        raise DamagedError(
             f"segment {self._segment.path.name}, byte {at}, seq {self.position.seq + 1}: {reason}",
-            code="corrupt_journal",
-            remedy="repair this copy from another center",
+            self._segment.number << 32 | at,
         ) from reason
 
     def _checked(self, at: int) -> Header:
