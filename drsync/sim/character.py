@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 
+from drsync.core.extents import GRANULE
 from drsync.model.group import Durability, Failover, GroupPolicy, GroupSpec, Mode, VolumeSpec
 from drsync.model.topology import Center, Designation
 
@@ -14,10 +15,12 @@ CENTERS = (
 NAMES = tuple(center.name for center in CENTERS)
 COORDINATOR = "coordinator"
 CLUSTER = "simulated"
-VOLUME_BYTES = 64 << 10  # because every byte is compared again and again
+GRANULES = 8  # of the volume, because marks and digests must be able to tell parts of it apart
+VOLUME_BYTES = GRANULES * GRANULE
 VOLUME = VolumeSpec("cd" * 16, "disk", VOLUME_BYTES, 0)
 GROUP_ID = "ab" * 16
 SMALL_QUOTA = 400 << 10  # bytes, because some journals must be too small for what a peer lacks
+LEAST_QUOTA = 192 << 10  # because scenes about that have little time
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from drsync.core.extents import GRANULE
 from drsync.engine.owner import OwnerDevice
 from drsync.model.epoch import Epoch
 from drsync.ports.volume import BlockDevice
+from drsync.sim.character import GRANULES
 from drsync.sim.ledger import Ledger, Write
 from drsync.sim.process import Process
 from drsync.sim.timeline import Timeline
@@ -62,6 +64,7 @@ class Application:
         rate: operations a second.
         exports: where the volume is served, as far as it knows.
         failed: answers with an error.
+        places: numbers of the slots that it writes to, over the whole volume.
         is_fsync: whether each answer promises that the write is durable.
         at_answer: who looks at the moment of each answer. Must not raise: it runs inside the owner's process.
     """
@@ -76,7 +79,7 @@ class Application:
         self._timeline = timeline
         self._dice = dice
         self._ledger = ledger
-        self._slots = slots
+        self.places = places(slots)
         self._numbers = 0
         self._asked: dict[bytes, _Asked] = {}
         self._cookies = 0
@@ -139,7 +142,7 @@ class Application:
         cookies: list[bytes] = []
         for _ in range(dice.randint(1, BATCH_MAX)):
             self._numbers += 1
-            slot = dice.randrange(self._slots)
+            slot = self.places[_often_low(dice.randrange(len(self.places)), len(self.places))]
             is_zero = dice.random() < ZERO_RATE
             content = 0 if is_zero else self._numbers
             now = self._timeline.now
@@ -173,7 +176,8 @@ class Application:
     def _read(self, export: Export) -> None:
         device = export.device
         room = device.size // SLOT  # all of it: what nobody wrote is zeros
-        slot = self._dice.randrange(room if self._dice.random() < FAR_RATE else self._slots)
+        is_far = self._dice.random() < FAR_RATE
+        slot = self._dice.randrange(room) if is_far else self._dice.choice(self.places)
         target = bytearray(SLOT * min(self._dice.randint(1, READ_MAX), room - slot))
         if device.read_into(slot * SLOT, memoryview(target)) == 0:
             commit = device.engine.log.commit
@@ -207,6 +211,17 @@ class Application:
 
     def resume(self) -> None:
         """See Completion: it never parks reads."""
+
+
+def places(count: int) -> tuple[int, ...]:
+    """So many slots, in order, spread over the granules of the volume."""
+    found = (divmod(number * GRANULES, count) for number in range(count))
+    return tuple(granule * (GRANULE // SLOT) + within // GRANULES for granule, within in found)
+
+
+def _often_low(number: int, count: int) -> int:
+    """The first places are written most, so that some granules differ while others do not."""
+    return number * number // count
 
 
 def pattern(content: int) -> bytes:

@@ -6,15 +6,18 @@ seeds every situation of `SITUATIONS` must have been met by at least one.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from drsync.core.plan import Command, Prepare
 from drsync.model.copy import CopyState
 from drsync.model.position import Loss
-from drsync.sim.character import COORDINATOR, NAMES
+from drsync.sim.agent import STATE_DIR
+from drsync.sim.character import COORDINATOR, GROUP_ID, NAMES
 from drsync.sim.invariants.space import BEYOND
 
 if TYPE_CHECKING:
+    from drsync.engine.copy import GroupCopy
     from drsync.engine.member import Member
     from drsync.sim.client import Export
     from drsync.sim.world import World
@@ -42,8 +45,23 @@ EVENTS: dict[str, str] = {
     "store_went_back": "an old store is noticed",
     "generation_begun": "a person begins a new store generation",
     "donor_silent": "a candidate does not get what a donor has",
+    "journal_not_kept": "a member is converted to marks",
+    "resync_begun": "a resync session begins",
+    "resync_resumed": "a resync session goes on after its line was lost",
+    "resync_dropped": "what was put aside is dropped",
+    "resync_refused": "a resync session is refused",
+    "resync_switched": "a target switches",
+    "resync_done": "a resync session ends level",
+    "fork_kept": "a target keeps its fork aside",
 }
 """What daemons say -> the situation that it is a sign of."""
+
+MODES: dict[str, str] = {
+    ": dirty, begins": "a resync session sends what is marked",
+    ": digest, begins": "a resync session compares digests",
+    ": everything, begins": "a resync session sends everything",
+}
+"""Part of what a target says of the session that begins -> situation."""
 
 ENDS: dict[str, str] = {
     "sealed": "a term ends because it is sealed",
@@ -52,6 +70,8 @@ ENDS: dict[str, str] = {
     "has promised": "a term ends because a member has promised a higher epoch",
 }
 """Part of the reason why a term ended -> situation."""
+
+PARTS = {"term_ended": ENDS, "resync_began": MODES}
 
 STATES: tuple[str, ...] = (
     "an owner is frozen",
@@ -67,6 +87,8 @@ STATES: tuple[str, ...] = (
     "a view is open while records arrive",
     "a journal was trimmed",
     "a stopped process has work waiting",
+    "a resync session begins another round",
+    "an owner brings two members level at once",
 )
 """Seen from time to time."""
 
@@ -83,10 +105,13 @@ OTHERS: tuple[str, ...] = (
     "a candidate fetches from donors",
     "writes are under way when an owner dies",
     "a person is needed after calm",
+    "a process dies while something is put aside",
+    "a process dies in a switch",
 )
 
 SITUATIONS: tuple[str, ...] = (
     *EVENTS.values(),
+    *MODES.values(),
     *ENDS.values(),
     *STATES,
     *OPENINGS.values(),
@@ -106,10 +131,13 @@ class Coverage:
         self.met: Counter[str] = Counter()
         self._world = world
         self._now: set[str] = set()
+        self._copies: dict[str, GroupCopy] = {}
         self._left: set[str] = set()
         self._harmed: set[str] = set()
         self._tips: dict[str, int] = {}
         self._coordinator_lived = 0.0
+        for name, agent in world.agents.items():
+            agent.at_copy.append(partial(self._copies.__setitem__, name))
         world.trace.heard.append(self._heard)
         world.opened.append(self._opened)
         world.coordinator.at_command.append(self._performed)
@@ -125,17 +153,27 @@ class Coverage:
             self.met["a person is needed after calm"] += 1
         if event in EVENTS:
             self.met[EVENTS[event]] += 1
-        if event == "term_ended":
-            for part, situation in ENDS.items():
-                self.met[situation] += part in why
-        elif event == "log_cut":
+        for part, situation in PARTS.get(event, {}).items():
+            self.met[situation] += part in why
+        if event == "process_ended" and who in NAMES:
+            self._look_at_what_died(who)
+        if event == "log_cut":
             self.met["a fork is kept aside"] += "kept as fork" in why
         elif event == "left_in_sync":
             self._left.add(why.partition(":")[0])
         elif event == "joined_in_sync" and why.partition(":")[0] in self._left:
             self.met["a member comes back into the in-sync set"] += 1
-        elif event == "process_ended" and who in NAMES and self._has_writes_under_way(who):
-            self.met["writes are under way when an owner dies"] += 1
+
+    def _look_at_what_died(self, center: str) -> None:
+        """Its engine is still there to be looked at; what is put aside has a name on its disk."""
+        self.met["writes are under way when an owner dies"] += self._has_writes_under_way(center)
+        try:
+            home = self._world.hosts[center].disk.directory(STATE_DIR / "groups" / GROUP_ID)
+        except FileNotFoundError:
+            return
+        self.met["a process dies while something is put aside"] += "stage" in home.entries
+        copy = self._copies.get(center)
+        self.met["a process dies in a switch"] += copy is not None and copy.is_switching
 
     def _has_writes_under_way(self, center: str) -> bool:
         # The process is dead by now; its engine is still there to be looked at.
@@ -206,6 +244,11 @@ class Coverage:
             found.add("an owner is frozen")
         if engine.stats.paced:
             found.add("an owner holds back answers for a member that is behind")
+        sessions = [one for name in NAMES if (one := term.resyncs.progress(name)) is not None]
+        if any(session.rounds for session in sessions):
+            found.add("a resync session begins another round")
+        if len(sessions) > 1:
+            found.add("an owner brings two members level at once")
         if any(BEYOND in plan for plan in term.plans.values()):
             found.add("a member needs blockwise resync")
         if not engine.is_leased:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 
-from drsync.sim.engine_mistakes import MISTAKES as ENGINES
+from drsync.sim import engine_mistakes, resync_mistakes
 from drsync.sim.engine_mistakes import spoiled
 from drsync.sim.miniature.mutants import MUTANTS as MISTAKES
 from drsync.sim.miniature.rules import Rules
+
+ENGINES = engine_mistakes.MISTAKES | resync_mistakes.MISTAKES
 
 Decision = Callable[..., object]  # type: ignore[explicit-any]  # decisions of any shape
 

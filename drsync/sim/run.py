@@ -295,8 +295,7 @@ class Run:
             return f"a change of owner is under way: {charter.intent.kind} to {charter.intent.target}"
         if world.coordinator.is_useless(world.character.group.name):
             return "the store may not act"
-        there = set(world.left) - set(world.beyond_the_journal(export.center))
-        wanted = {charter.owner, *charter.group.mates(charter.owner)} & there
+        wanted = {charter.owner, *charter.group.mates(charter.owner)} & set(world.left)
         if charter.group.policy.mode is not Mode.ASYNC and not wanted <= charter.in_sync:
             return f"in sync are only {sorted(charter.in_sync)}"
         return ""
@@ -305,8 +304,7 @@ class Run:
         """Which copy lacks something that it could have."""
         world = self.world
         tips = {}
-        beyond = world.beyond_the_journal(export.center)
-        for name in [name for name in world.left if name not in beyond]:
+        for name in world.left:
             members = world.agents[name].members()
             if not members:
                 return f"{name} has no copy"
@@ -337,11 +335,11 @@ class Run:
             raise ViolationError("INV-18", f"does not come to rest: {self._why_not() or 'logs differ'}")
 
     def _waits_for_another(self) -> bool:
-        """Whether writes wait, by policy, for a member that is gone or lacks more than the journal holds."""
+        """Whether writes wait, by policy, for a member that is gone."""
         world, charter = self.world, self.world.charter
         if charter is None or charter.group.policy.mode is not Mode.SYNC_STRICT:
             return False
-        return not charter.in_sync.isdisjoint([*world.gone, *world.beyond_the_journal(charter.owner)])
+        return not charter.in_sync.isdisjoint(world.gone)
 
     def _are_level(self) -> bool:
         """Whether all who can have what was written, and it is committed. The owner's marks go on."""
@@ -349,10 +347,7 @@ class Run:
         if len(serving) != 1:
             return False
         log = serving[0].device.engine.log
-        beyond = world.beyond_the_journal(serving[0].center)
-        words = [
-            m.statement() for name in world.left if name not in beyond for m in world.agents[name].members()
-        ]
+        words = [m.statement() for name in world.left for m in world.agents[name].members()]
         return all(position >= self._resting_at for position in (log.commit, *(w.appended for w in words)))
 
     def _serving(self) -> list[Export]:
@@ -363,8 +358,7 @@ class Run:
         why = self._why_not()
         if why:
             raise ViolationError("INV-18", f"did not stay converged: {why}")
-        serving = [export.center for export in world.application.exports if not export.is_over]
-        names = [name for name in world.left if name not in world.beyond_the_journal(serving[0])]
+        names = world.left
         for name in names:
             self.watch.look_at_image(name)
         found = {name: world.whole_image(name) for name in names}

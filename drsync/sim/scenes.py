@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from drsync.model.group import Failover, Mode
 from drsync.sim import scene_acts as acts
+from drsync.sim import scene_resync as resyncs
+from drsync.sim.character import LEAST_QUOTA
 from drsync.sim.scene_parts import Scene, opening
 
 if TYPE_CHECKING:
     from drsync.sim.world import World
 
 SCENE_RATE = 0.8  # of the seeds have a scene
+AWAY_RATE = 0.2  # of the seeds have one about journals that are too small instead
 FAULT_EVERY_S = 6.0  # between other faults, because a scene that is broken into often shows nothing
 ALONE_RATE = 0.5  # of the scenes; beside the others faults are as thick as in worlds without one
 LEASE_MAX_S = 2.0  # because a scene waits for leases again and again
@@ -40,8 +43,11 @@ class Play:
         """Choose, and give the world the character that the scene needs; before anything happens."""
         self._world = world
         self._dice = world.new_dice("scene")
+        self._dice_away = world.new_dice("away")  # apart, so that the worlds without these are what they were
         self._scene: Scene | None = None
         self.name = self._dice.choice(sorted(SCENES)) if self._dice.random() < SCENE_RATE else ""
+        if self._dice_away.random() < AWAY_RATE:
+            self.name = self._dice_away.choice(sorted(AWAY))
         if self.name:
             _suit(world, self.name, is_alone=self._dice.random() < ALONE_RATE)
 
@@ -49,7 +55,9 @@ class Play:
         """Let it happen."""
         if self.name:
             self._world.trace.say("world", f"scene {self.name}")
-            self._scene = opening(SCENES[self.name](self._world, self._dice), self._world, self._dice)
+            self._scene = opening(
+                (SCENES | AWAY)[self.name](self._world, self._dice), self._world, self._dice
+            )
             self._world.later(LOOK_S, self._go_on)
 
     def _go_on(self) -> None:
@@ -76,9 +84,11 @@ def _suit(world: "World", name: str, *, is_alone: bool) -> None:
     if name in AUTOMATIC:
         policy = replace(policy, failover=Failover.AUTOMATIC, anti_flap_s=ANTI_FLAP_S)
     policy = replace(policy, lease_s=lease_s, detect_s=lease_s + DETECT_S)
-    is_folding = name in FOLDING
+    is_folding = name in FOLDING or name in AWAY
     window_s, checkpoint_s = (SHORT_S, SHORT_S) if is_folding else (WINDOW_S, policy.checkpoint_s)
     policy = replace(policy, window_s=window_s, checkpoint_s=checkpoint_s)
+    if name in AWAY:
+        policy = replace(policy, journal_quota_bytes=LEAST_QUOTA)
     group = replace(group, policy=policy)
     world.character = replace(
         found,
@@ -113,7 +123,18 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
     "drills": acts.drills,
     "flapping": acts.flapping,
 }
-"""Every scene by its name."""
+"""Every scene by its name, but for those of `AWAY`."""
+
+AWAY: dict[str, Callable[["World", random.Random], Scene]] = {
+    "remote_away": resyncs.remote_away,
+    "mate_away": resyncs.mate_away,
+    "owner_dies_staging": resyncs.owner_dies_staging,
+    "cut_in_the_switch": resyncs.cut_in_the_switch,
+    "late_disk": resyncs.late_disk,
+    "fork_beyond_images": resyncs.fork_beyond_images,
+    "stood_between": resyncs.stood_between,
+}
+"""Scenes for which journals are soon too small."""
 
 FOLDING = frozenset({"deaths_in_folds", "hasty_return", "loose_plug"})
 """These need images that follow soon."""

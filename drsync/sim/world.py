@@ -32,6 +32,7 @@ FOUND_LOOK_S = 0.1  # after which whoever founds it looks whether it is there
 FOUND_AGAIN_S = 2.0  # after which a person who got an error asks again
 FOUND_S = 0.5  # because somebody founds a group when the coordinator answers
 CALM_RATE = 12.0  # writes a second at the end, because every line carries that many
+SMALL_RATE = 3.0  # because a small journal must outlast two resync sessions over the slowest line
 OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
 
 
@@ -341,7 +342,8 @@ class World:
     def heal(self) -> None:
         """Nothing breaks any more, and what is broken is mended."""
         self.is_calm = True
-        self.application.rate = min(self.character.write_rate, CALM_RATE)
+        is_small = self.character.group.policy.journal_quota_bytes <= character.SMALL_QUOTA
+        self.application.rate = min(self.character.write_rate, SMALL_RATE if is_small else CALM_RATE)
         self.trace.say("world", "calm")
         self.mend_all()
 
@@ -369,15 +371,6 @@ class World:
         self.start_coordinator()
         for agent in self.agents.values():
             agent.start()
-
-    def beyond_the_journal(self, owner: str) -> list[str]:
-        """Members that lack more than the owner's journal holds: they wait for blockwise resync."""
-        members = self.agents[owner].members()
-        term = members[0].term if members else None
-        if term is None:
-            return []
-        plans = {name: term.plans.get(name, "") for name in self.left}
-        return [name for name, plan in plans.items() if "no longer holds" in plan or "gave up" in plan]
 
     def whole_image(self, name: str) -> bytes:
         """What an application would read at a center if it were opened there now."""

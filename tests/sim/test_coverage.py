@@ -33,6 +33,21 @@ SELDOM = {
     "an epoch opens with a forced loss",
     "acknowledged writes are lost as stated",
     "a fork is kept aside",
+    "a member is converted to marks",
+    "a resync session begins",
+    "a resync session goes on after its line was lost",
+    "a resync session is refused",
+    "a resync session ends level",
+    "a resync session sends what is marked",
+    "a resync session compares digests",
+    "a resync session sends everything",
+    "a resync session begins another round",
+    "an owner brings two members level at once",
+    "a target switches",
+    "a target keeps its fork aside",
+    "what was put aside is dropped",
+    "a process dies while something is put aside",
+    "a process dies in a switch",
 }
 """In less than a tenth of short worlds; `drsync sim --seeds 1000 --coverage` has all of them."""
 

@@ -296,7 +296,7 @@ class Town:
         for name in NAMES:
             self.watch.look_at_image(name)
             image = world.whole_image(name)
-            for slot in range(world.character.slots):
+            for slot in world.application.places:
                 found = value_of(image[slot * SLOT : (slot + 1) * SLOT])
                 expected = world.ledger.content(history, tip, slot)
                 if found != expected:

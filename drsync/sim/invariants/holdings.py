@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drsync.engine.copy import GroupCopy
+from drsync.engine.switch import Switch
 from drsync.model.copy import CopyState
 from drsync.sim.character import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from drsync.model.errors import NoSpaceError
     from drsync.sim.world import World
 
 
@@ -74,7 +76,21 @@ class Holdings:
             )
 
     def _attend(self, name: str, copy: GroupCopy) -> None:
-        """Look at each cut and trim of this journal just before it is done."""
+        """Look at each cut, trim and switch just before it is done."""
+        switch = copy.switch
+
+        async def watched_switch(word: Switch, on_pause: "Callable[[NoSpaceError], Awaitable[None]]") -> None:
+            self.before_cut(name, copy, word.fork)
+            holding = self._all[name]
+            holding.ever = holding.cutting_to = 0  # until it is what it becomes
+            await switch(word, on_pause)
+            holding.cutting_to = None
+            self._attend_journal(name, copy)
+
+        vars(copy).update(switch=watched_switch)
+        self._attend_journal(name, copy)
+
+    def _attend_journal(self, name: str, copy: GroupCopy) -> None:
         journal = copy.journal
         cut, trim = journal.cut, journal.trim
 

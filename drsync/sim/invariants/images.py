@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from drsync.sim.world import World
 
 SCRIBBLE = 1 << 62  # what is written to views, because no application comes that far
+_ZEROS = bytes(SLOT)
 SLOTS_SEEN = 12  # of a view at a time, because a look must not cost more than what it looks at
 
 
@@ -57,17 +58,9 @@ class Images:
                 image.read_into(0, memoryview(buffer))
             except FailedCopyError:
                 continue  # its disk does not read: the copy will notice
-            for slot in range(image.size // SLOT):
-                found = value_of(buffer[slot * SLOT : (slot + 1) * SLOT])
-                is_written = slot < world.character.slots
-                applied = copy.volumes.applied
-                expected = world.ledger.content(history, applied, slot) if is_written else 0
-                if found != expected:
-                    raise ViolationError(
-                        "INV-09",
-                        f"slot {slot} of the image of {name} holds {found}, "
-                        f"but record {copy.volumes.applied} left {expected} there",
-                    )
+            wrong = first_wrong(world, buffer, history, copy.volumes.applied)
+            if wrong:
+                raise ViolationError("INV-09", f"the image of {name} is wrong: {wrong}")
 
     def look_at_views(self, name: str) -> None:
         """INV-16: use every view that is served here, as a drill would. Raises ViolationError."""
@@ -124,6 +117,23 @@ class Images:
         if charter is None:
             return None
         return self._world.ledger.lineage(copy.durable.follow, charter.history)
+
+
+def first_wrong(world: "World", content: bytearray, history: History, seq: int) -> str:
+    """What a volume holds that record `seq` of a log with this history did not leave there; or nothing.
+
+    `content` is used up.
+    """
+    for slot in world.application.places:
+        at = slot * SLOT
+        found, expected = value_of(content[at : at + SLOT]), world.ledger.content(history, seq, slot)
+        if found != expected:
+            return f"slot {slot} holds {found}, but record {seq} left {expected} there"
+        content[at : at + SLOT] = _ZEROS
+    if any(content):
+        slot = next(slot for slot in range(len(content) // SLOT) if any(content[slot * SLOT :][:SLOT]))
+        return f"slot {slot} holds something, and nobody ever wrote there"
+    return ""
 
 
 class _Nobody:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from drsync.model.copy import CopyState
 from drsync.model.errors import DrsyncError
-from drsync.sim.character import NAMES
+from drsync.sim.character import NAMES, SMALL_QUOTA
 from drsync.sim.invariants.age import Age
 from drsync.sim.invariants.bounds import Bounds
 from drsync.sim.invariants.charters import Charters
+from drsync.sim.invariants.disks import Disks
 from drsync.sim.invariants.echo import Echo
 from drsync.sim.invariants.holdings import Holdings
 from drsync.sim.invariants.images import Images
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SELDOM = 20  # looks, because what is counted then changes slowly
 AGE_EVERY = 90  # looks, because a status costs as much as twenty of them
+DISKS_EVERY = 240  # looks, because opening three copies costs as much as two hundred of them
+DISKS_OFTEN = 20  # likewise while things break and journals are small: marks stand for what they lack then
 ECHO_EVERY = 50  # looks, because a repeated request keeps a member from others for a moment
 
 
@@ -52,6 +55,8 @@ class Watch:
         self.limits = Limits(world)
         self.register = Register(world.timeline)
         self.echo = Echo(world)
+        self.disks = Disks(world, self.holdings)
+        self._ended: set[str] = set()
         self._attend()
 
     def _attend(self) -> None:
@@ -63,9 +68,14 @@ class Watch:
         for name, agent in world.agents.items():
             agent.at_copy.append(partial(holdings.opened, name))
             agent.at_start.append(self.register.attend_agent)
+        world.trace.heard.append(self._heard)
         world.coordinator.at_start.append(self.register.attend_office)
         world.coordinator.at_command.append(self.echo.performed)
         world.coordinator.at_other_store.append(self.forget_charter)
+
+    def _heard(self, who: str, event: str, _why: str) -> None:
+        if event == "process_ended" and who in NAMES:
+            self._ended.add(who)
 
     # --- from time to time
 
@@ -107,6 +117,9 @@ class Watch:
 
     def _look_seldom(self) -> None:
         charter = self.charters.now
+        for name in sorted(self._ended):  # because nobody has put in order yet what was left
+            self.disks.look(name)
+        self._ended.clear()
         if self.looks % SELDOM == 0:
             self._world.forget_harm()
             self.limits.look()
@@ -116,6 +129,10 @@ class Watch:
             self.age.look(charter)
         if self.looks % ECHO_EVERY == 0:
             self.echo.repeat()
+        is_small = self._world.character.group.policy.journal_quota_bytes <= SMALL_QUOTA
+        is_often = is_small and not self._world.is_calm
+        if self.looks % (DISKS_OFTEN if is_often else DISKS_EVERY) == 0:
+            self.disks.look_at_pairs()
 
     def _no_bugs(self, name: str) -> None:
         agent = self._world.agents[name]
@@ -142,6 +159,7 @@ class Watch:
         """What can only be told of a whole run, in a world that is well again. Raises ViolationError."""
         self.limits.look_for_leaks()
         self._compare_logs()
+        self.disks.look_at_pairs()
         call = self.register.contradiction()
         if call is not None:
             raise ViolationError("INV-07", f"no order of charters explains this: {call}")
