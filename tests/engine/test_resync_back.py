@@ -7,15 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from drsync.engine import resync_desk, resync_slots
 from drsync.model.charter import IntentKind
 from drsync.model.epoch import Epoch
 from drsync.model.errors import TransientError
 from drsync.model.operation import OperationState
+from tests.engine import town as town_module
 from tests.engine.test_town import Writer, is_serving
 from tests.engine.town import GROUP, Body, Town, town
 
-SMALL = replace(GROUP, policy=replace(GROUP.policy, journal_quota_bytes=24 << 20, window_s=0.5))
+SMALL = replace(
+    GROUP,
+    # As it is, because what shrinks is through a slow line before anything can come in between.
+    policy=replace(GROUP.policy, journal_quota_bytes=8 << 20, window_s=0.5, compress=False),
+)
 PASS = 512  # writes that cover half of the volume
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resync_slots, "JITTER_S", 0.01)
+    monkeypatch.setattr(resync_desk, "PAUSE_LOW_S", 0.1)
+    monkeypatch.setattr(town_module, "SEGMENT_BYTES", 1 << 20)  # so that little has to be written
 
 
 async def hashes(place: Town, center: str) -> str:

@@ -105,6 +105,11 @@ class Story:
         )
         assert content(self.place, center) == content(self.place, owner), self.place.describe()
 
+    async def done(self) -> None:
+        """Until the owner has heard that its session is over."""
+        await self.place.until(lambda: bool(self.told("resync_done")), 20)
+        assert len(self.told("resync_done")) == 1
+
 
 def content(place: Town, center: str) -> bytes:
     """What a center's copy holds: its image, and its journal above."""
@@ -130,7 +135,7 @@ async def test_a_center_that_comes_late_to_a_trimmed_journal_is_filled(tmp_path:
         await story.trim()
         story.back()
         await story.level()
-        assert len(story.told("resync_done")) == 1
+        await story.done()
         assert place.member("remote").copy.points()[-1].seq > 0
 
 
@@ -238,7 +243,7 @@ async def test_a_line_that_is_cut_in_the_middle_is_gone_on_with(
         await story.trim()
         story.back()
         await story.level()
-        assert len(story.told("resync_done")) == 1
+        await story.done()
         assert sent >= min(frame, 2)
 
 
@@ -257,7 +262,7 @@ async def test_writes_that_outgrow_the_redo_take_several_rounds(tmp_path: Path) 
         assert rounds
         place.rates.clear()
         await story.level()
-        assert len(story.told("resync_done")) == 1
+        await story.done()
 
 
 async def test_the_target_restarts_in_the_middle_and_goes_on_from_what_it_kept(tmp_path: Path) -> None:
