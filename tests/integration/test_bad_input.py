@@ -25,22 +25,23 @@ SOME = 30
 
 async def test_all_mistakes_of_a_configuration_are_told_at_once(home: Path) -> None:
     place = Site(home / "s")
-    place.found()
-    place.edit(PRODUCTION, "state_dir = ", "stat_dir = ")
-    place.edit(PRODUCTION, 'designation = "production"', 'designation = "prodution"')
-    place.edit(PRODUCTION, "[cluster]\nid = ", "[cluster]\nidd = ")
-    place.edit(PRODUCTION, "../keys/coordinator.host.pub", "../keys/nowhere.pub")
-    ended = await place.cli("agent", "run", "--config", str(place.layout.config(PRODUCTION)))
-    assert ended.code == 2, ended
-    for word in ("stat_dir", "state_dir", "prodution", "idd", "id", "nowhere.pub", "did you mean"):
-        assert word in ended.err, f"{word} is not named\n{ended.err}"
+    with place.held:
+        place.found()
+        place.edit(PRODUCTION, "state_dir = ", "stat_dir = ")
+        place.edit(PRODUCTION, 'designation = "production"', 'designation = "prodution"')
+        place.edit(PRODUCTION, "[cluster]\nid = ", "[cluster]\nidd = ")
+        place.edit(PRODUCTION, "../keys/coordinator.host.pub", "../keys/nowhere.pub")
+        ended = await place.cli("agent", "run", "--config", str(place.layout.config(PRODUCTION)))
+        assert ended.code == 2, ended
+        for word in ("stat_dir", "state_dir", "prodution", "idd", "id", "nowhere.pub", "did you mean"):
+            assert word in ended.err, f"{word} is not named\n{ended.err}"
 
-    place.edit(COORDINATOR, "[http]\nlisten = ", "[http]\nlissten = ")
-    place.edit(COORDINATOR, 'site = "guangzhou"', 'sight = "guangzhou"')
-    ended = await place.cli("coordinator", "run", "--config", str(place.layout.config(COORDINATOR)))
-    assert ended.code == 2, ended
-    for word in ("lissten", "listen", "sight", "site"):
-        assert word in ended.err, f"{word} is not named\n{ended.err}"
+        place.edit(COORDINATOR, "[http]\nlisten = ", "[http]\nlissten = ")
+        place.edit(COORDINATOR, 'site = "guangzhou"', 'sight = "guangzhou"')
+        ended = await place.cli("coordinator", "run", "--config", str(place.layout.config(COORDINATOR)))
+        assert ended.code == 2, ended
+        for word in ("lissten", "listen", "sight", "site"):
+            assert word in ended.err, f"{word} is not named\n{ended.err}"
 
 
 async def test_unknown_names_are_answered_with_the_nearest_known_one(home: Path) -> None:
