@@ -20,7 +20,7 @@ from drsync.agent.opening_desk import OpeningDesk
 from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
 from drsync.agent.view_desk import ViewDesk
-from drsync.engine.bulk import BulkChannel, StreamHandler
+from drsync.engine.bulk import Accept, BulkChannel, StreamHandler
 from drsync.engine.copy import GroupCopy, Self
 from drsync.engine.durable import Durable
 from drsync.engine.file_sets import FileSets
@@ -141,7 +141,7 @@ class Agent:
             self._clock,
             self._dice,
             lambda link: self._endpoint(link, self._requests.for_peer(link.peer)),
-            lambda link: BulkChannel(link, None, self._lines.malformed),
+            lambda link: self._channel(link, None),
         )
         self.headquarters = Headquarters(
             self,
@@ -391,7 +391,14 @@ class Agent:
         elif link.kind is LinkKind.CONTROL:
             self.spawn(self._serve_control(link))
         else:
-            BulkChannel(link, self._stream_opened, self._lines.malformed)
+            self._channel(link, self._stream_opened)
+
+    def _channel(self, link: Link, accept: Accept | None) -> BulkChannel:
+        channel = BulkChannel(link, accept, self._lines.malformed)
+        channel.on_lost = lambda reason: self.log(
+            "link_ended", f"{link.kind.value} with {link.peer}: {reason}"
+        )
+        return channel
 
     async def _serve_control(self, link: Link) -> None:
         try:

@@ -63,11 +63,13 @@ class BulkChannel:
     Attributes:
         peer: the other side.
         lost_event: set when the link has ended.
+        on_lost: told why it has ended, after its streams were.
     """
 
     def __init__(self, link: Link, accept: Accept | None, on_malformed: OnMalformed) -> None:
         self.peer = link.peer
         self.lost_event = asyncio.Event()
+        self.on_lost: Callable[[str], None] = _ignore
         self._link = link
         self._accept = accept
         self._on_malformed = on_malformed
@@ -170,3 +172,8 @@ class BulkChannel:
         streams, self._streams = self._streams, {}
         for handler in streams.values():
             handler.lost(reason)
+        self.on_lost(reason)
+
+
+def _ignore(_reason: str) -> None:
+    """Nobody listens."""

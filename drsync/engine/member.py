@@ -64,9 +64,9 @@ class Member:
         self.folder = Folder(copy, self.keeper, world.clock, self.copy_troubled)
         self._room = RoomSeeker(copy, world.clock, self._space_back, self.copy_troubled)
         self._candidate = Candidate(copy, world.peers, self._cut, self._log, self._room.seek)
-        self._mender = Mender(copy, world.peers, world.clock, self.folder.lock, self._say, self._mended)
-        copy.damaged = self._mender.noticed
-        self.folder.mend = self._mender.mend_now
+        self.mender = Mender(copy, world.peers, world.clock, self.folder.lock, self._say, self._mended)
+        copy.damaged = self.mender.noticed
+        self.folder.mend = self.mender.mend_now
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
         self._is_checked = False
@@ -79,7 +79,7 @@ class Member:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.folder.run())
             tasks.create_task(self._room.run())
-            tasks.create_task(self._mender.run())
+            tasks.create_task(self.mender.run())
             tasks.create_task(self._replica_sync_loop())
             tasks.create_task(self.resyncs.run())
             tasks.create_task(self._term_loop())

@@ -61,6 +61,7 @@ class Mender:
         self._say = say
         self._on_end = on_end
         self._noticed: dict[Locator, tuple[DamagedError, float]] = {}
+        self._refused: dict[str, str] = {}  # what each center said last, so that it is told once
         self._wanted = asyncio.Event()
 
     @property
@@ -134,8 +135,11 @@ class Mender:
                         return True
                     await in_thread(partial(journal.mend, batch))
             except DrsyncError as error:
-                self._say("mend_refused", f"{member.name}: {error}")
+                if self._refused.get(member.name) != str(error):
+                    self._refused[member.name] = str(error)
+                    self._say("mend_refused", f"{member.name}: {error}")
                 continue
+            self._refused.clear()
             self._say(
                 "journal_mended",
                 f"segment {place.locator >> 32}, byte {place.locator & 0xFFFFFFFF}, "

@@ -1,6 +1,5 @@
 """A journal that its disk has changed is mended from another center; where none has it, the copy says so."""
 
-import asyncio
 import errno
 from pathlib import Path
 
@@ -49,10 +48,14 @@ async def read(place: Town, center: str, number: int) -> tuple[int, bytes]:
     """What is answered in the end to a client that waits as long as it is told to."""
     device = place.member(center).device("disk")
     assert device is not None
-    target = bytearray(BLOCK)
-    while (error := device.read_into(number * BLOCK, memoryview(target))) == errno.EAGAIN:
-        await asyncio.sleep(0.01)
-    return error, bytes(target)
+    target, answers = bytearray(BLOCK), [errno.EAGAIN]
+
+    def is_answered() -> bool:
+        answers.append(device.read_into(number * BLOCK, memoryview(target)))
+        return answers[-1] != errno.EAGAIN
+
+    await place.until(is_answered)
+    return answers[-1], bytes(target)
 
 
 async def test_an_owner_that_reads_a_damaged_place_answers_when_it_is_mended(tmp_path: Path) -> None:

@@ -125,7 +125,9 @@ async def test_in_an_image_it_is_found_by_the_next_drill_there(home: Path) -> No
 
 
 @pytest.mark.parametrize("segment", ["newest", "full"])
-async def test_in_a_replicas_journal_it_is_found_by_the_next_drill_there(home: Path, segment: str) -> None:
+async def test_in_a_replicas_journal_the_next_drill_there_finds_it_and_it_is_mended(
+    home: Path, segment: str
+) -> None:
     """The newest segment is read when it is opened. A full one has an index, and is read when asked for."""
     async with site(home, seconds=STORY_S) as place:
         await place.protect(DISK_BYTES)
@@ -138,32 +140,50 @@ async def test_in_a_replicas_journal_it_is_found_by_the_next_drill_there(home: P
         found = await place.cli("drill", "run", GROUP, "--at", REMOTE)
         assert found.code == 1, found
         assert "4096 bytes of payload" in found.err, found.err
-        ended = await place.cli("journal", "check", str(place.layout.state(REMOTE)))
-        assert ended.code == 1
-        assert "payload_hash does not match" in ended.out, ended.out
-        await place.require_equal_content(SAME_CITY)
+        await until("it is mended", lambda: "journal mended" in place.log(REMOTE))
+        assert "journal damaged" in place.log(REMOTE)
+        (await place.cli("journal", "check", str(place.layout.state(REMOTE)))).well()
+        (await place.cli("drill", "run", GROUP, "--at", REMOTE)).well()
+        await place.require_equal_content(SAME_CITY, REMOTE)
 
 
-async def test_in_the_owners_journal_it_is_sent_to_nobody_and_another_owner_has_it_well(home: Path) -> None:
+async def test_in_the_owners_journal_it_is_sent_to_nobody_and_mended_from_another_center(home: Path) -> None:
     """The remote center was away, so that the record is read from the disk when it comes back."""
     async with site(home, wired=True, seconds=STORY_S) as place:
-        await place.protect(DISK_BYTES)
+        await place.protect()
         place.switch(Wire.DROP, REMOTE, [PRODUCTION, SAME_CITY])
         await write_blocks(place)
         async with place.writing() as writer:
             await until_written(writer, SOME)
             flip(journal(place, PRODUCTION))
             place.switch(Wire.PASS, REMOTE, [PRODUCTION, SAME_CITY])
-            await until("it is named", lambda: "payload_hash does not match" in place.log(REMOTE))
-            why = (await place.cli("why", GROUP)).well().out
-            assert f"{REMOTE} does not follow {PRODUCTION}" in why, why
+            await until("it is mended", lambda: "journal mended" in place.log(PRODUCTION))
+            assert "payload_hash does not match" in place.log(PRODUCTION)
+            assert "payload_hash does not match" not in place.log(REMOTE), "it was sent to nobody"
             before = writer.acknowledged
             await until_written(writer, before + SOME)
-
-            (await place.cli("switchover", GROUP, "--to", SAME_CITY)).well()
-            await place.until("everybody follows the mate", lambda s: is_level(s, SAME_CITY))
+            await place.until("level", lambda s: is_level(s, PRODUCTION))
             await place.require_ledger(writer)
-        await place.require_equal_content(REMOTE)
+        (await place.cli("journal", "check", str(place.layout.state(PRODUCTION)))).well()
+        await place.require_equal_content(SAME_CITY, REMOTE)
         async with connected(await place.uri(DISK)) as client:
             for number in range(1, BLOCKS):
                 assert await client.read(number * BLOCK, BLOCK) == block(number)
+
+
+async def test_in_the_owners_journal_where_nobody_else_has_it_the_owner_says_so(home: Path) -> None:
+    """Only the remote center is behind, and the mate is away: nobody can give the record."""
+    async with site(home, wired=True, seconds=STORY_S) as place:
+        await place.protect()
+        place.switch(Wire.DROP, REMOTE, [PRODUCTION, SAME_CITY])
+        place.switch(Wire.DROP, SAME_CITY, [PRODUCTION, REMOTE])
+        await write_blocks(place)
+        flip(journal(place, PRODUCTION))
+        place.switch(Wire.PASS, REMOTE, [PRODUCTION, SAME_CITY])
+        await until("it is noticed", lambda: "journal damaged" in place.log(PRODUCTION))
+        await place.until(
+            "the owner's copy has failed, visibly",
+            lambda s: group_of(s).doc("centers").doc(PRODUCTION).text("state") == "failed",
+        )
+        assert "copy failed" in place.log(PRODUCTION)
+        assert "payload_hash does not match" not in place.log(REMOTE), "it was sent to nobody"
