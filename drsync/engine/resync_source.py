@@ -257,9 +257,21 @@ class ResyncSource:
             wanted = replace(wanted, mode=Mode.DIGEST if wanted.mode is Mode.DIRTY else Mode.EVERYTHING)
 
     async def _durable(self, at_least: int, line: Line | None = None) -> Position:
-        """The highest batch end that is committed and durable on the whole ack set, once it is `at_least`."""
+        """The highest batch end that is committed and durable on the whole ack set, once it is `at_least`.
+
+        Raises TransientError: nothing becomes durable there, and another group may want the slot.
+        """
         engine, clock = self._around.engine, self._around.clock
+        bound, since = engine.log.flush_bound(), clock.now()
         while engine.log.flush_bound() < at_least:
+            if engine.log.flush_bound() > bound:
+                bound, since = engine.log.flush_bound(), clock.now()
+            if clock.now() - since > resync_source.NO_PROGRESS_S:
+                raise TransientError(
+                    f"{self._center} waits: nothing after record {bound} becomes durable at all centers "
+                    "that writes wait for",
+                    code="stalled",
+                )
             for feed in engine.feeds:
                 feed.want_durable(engine.log.appended)
             engine.wake_sync()

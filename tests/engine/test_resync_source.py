@@ -412,3 +412,32 @@ async def test_a_center_that_changed_after_it_was_compared_is_compared_anew(tmp_
         other = replace(wanted.statement, session="6f" * 16)
         with pytest.raises(TransientError, match="has changed"):
             await made.source.begin(replace(wanted, statement=other))
+
+
+async def test_a_session_does_not_wait_for_ever_for_what_is_not_durable_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A center that writes wait for is away: the slot is given back, and what was put aside stays."""
+    monkeypatch.setattr(rules, "NO_PROGRESS_S", 0.3)
+    monkeypatch.setattr(resync_source, "GRANULES_A_FRAME", 1)  # so that frames are still to come
+    async with rig(tmp_path) as made:
+        made.scribble(60)
+        sync, made.engine.wake_sync = made.engine.wake_sync, lambda: None
+
+        def writing(frame: Frame) -> bool:
+            if frame.type.name == "BLOCKS":
+                made.scribble(1)
+            return False
+
+        with pytest.raises(TransientError, match="becomes durable"):
+            await made.source.begin(made.wanted(Mode.EVERYTHING))
+        assert made.marks.pins == {}
+        made._sync()
+        made.target.on_frame = writing
+        with pytest.raises(TransientError, match="becomes durable"):
+            await made.source.begin(made.wanted(Mode.EVERYTHING))
+        assert made.source.source.state is SourceState.KEPT
+        made.engine.wake_sync, made.target.on_frame = sync, lambda _: False
+        assert await made.source.resume(made.wanted(Mode.EVERYTHING))
+        await made.source.begin(made.wanted(Mode.DIRTY))
+        assert level(made)
