@@ -46,7 +46,7 @@ CAUGHT_AT: dict[str, tuple[int, str]] = {
     "failsafe_any_company": (39, "INV-14"),
     "resync_trim_before_marks": (0, "INV-11"),
     "resync_p1_at_start": (37, "INV-09"),
-    "resync_redo_not_applied": (101, "INV-15"),
+    "resync_redo_not_applied": (1, "INV-15"),
     "unsynced_cursor": (0, "INV-11"),
 }
 """A seed that shows each, and the invariant that is broken then."""
