@@ -364,4 +364,3 @@ class Run:
         found = {name: world.whole_image(name) for name in names}
         if len(set(found.values())) != 1 and not self._waits_for_another():
             raise ViolationError("INV-09", "the volumes of the centers are not the same bytes")
-        self.watch.look_at_the_end()
