@@ -22,6 +22,7 @@ from tests.engine.town import town
 
 SPOT = 12 << 20  # where nothing else is written
 OTHER_CHAIN = b"x" * 16
+FOLD_S = 0.2  # between looks at a journal that is trimmed now and then
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ class Tale(Story):
                 return
             self.writer.write_many(self.number, 100)
             self.number += 100
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(FOLD_S)
         raise AssertionError(f"nothing was trimmed\n{self.place.describe()}")
 
 

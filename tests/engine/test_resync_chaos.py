@@ -19,6 +19,7 @@ from tests.engine.town import Town, town
 TINY = replace(SMALL, policy=replace(SMALL.policy, journal_quota_bytes=768 << 10, window_s=0.1))
 CENTERS = ("production", "same_city", "remote")
 STEPS = 12
+POLL_S = 0.1  # between tries to go back to an owner; its own deadlines end them
 PLACES = 230  # granules, most of which are seldom written, so that marks do not cover everything
 
 
@@ -98,7 +99,7 @@ class Chaos:
         if not await self._failover(target):
             self.back(former)
             while not await self._failover(former):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(POLL_S)
 
     async def _failover(self, target: str) -> bool:
         outcome = await self.place.run(IntentKind.FAILOVER, target, accept_loss=True)
