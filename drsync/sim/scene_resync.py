@@ -166,6 +166,11 @@ def late_disk(world: "World", dice: random.Random, owner: str, mate: str) -> Sce
     yield from strike(world, dice, name)
 
 
+def is_doomed(world: "World", name: str) -> bool:
+    """Whether somebody is going to replace the disk that a member has now."""
+    return world.doomed.get(name) is world.hosts[name].disk
+
+
 @of_a_pair
 def fork_beyond_images(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """The remote member takes over whatever is lost; what the city went on with is in its images."""
@@ -182,6 +187,8 @@ def fork_beyond_images(world: "World", dice: random.Random, owner: str, mate: st
 
     yield from until(is_applied)
     world.application.rate = CALM_RATE
+    if is_doomed(world, "remote"):
+        return  # its disk is about to go, and with it all that would be left
     yield from while_apart(world, CITY, take_over(world, "remote", accept_loss=True))
     late = dice.choice(CITY)
     if dice.random() < BRANCH_RATE:
@@ -197,6 +204,8 @@ def stood_between(world: "World", dice: random.Random, owner: str, mate: str) ->
     lagging = lines_between(CITY, ["remote"])
     sever(world, lagging)
     yield dice.uniform(*MORE_S)
+    if is_doomed(world, "remote"):
+        return  # likewise
     yield from while_apart(world, CITY, take_over(world, "remote", accept_loss=True))
     world.mend(lagging)
     if not serves_at(world, "remote"):

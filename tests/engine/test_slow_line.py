@@ -112,10 +112,10 @@ async def test_an_owner_gives_up_a_silent_peer_and_not_a_slow_one(
         for _ in range(TICKS):
             attachment.frame_received(ack)
             hands.instant += SILENCE_S * 2 / 3
-            attachment.tick(0, 0, hands.now())
+            attachment.tick(0, hands.now())
         assert closed == [], "it said each time that something comes"
         hands.instant += SILENCE_S
-        attachment.tick(0, 0, hands.now())
+        attachment.tick(0, hands.now())
         assert closed == ["nothing was acknowledged for 15 s"]
 
 

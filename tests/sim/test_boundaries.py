@@ -111,9 +111,9 @@ def broken_by(name: str, mutant: str | None = None) -> set[str]:
 @pytest.mark.parametrize(
     ("mutant", "name", "invariant"),
     [
-        ("superblock_not_durable", "switchover", "INV-03"),
-        ("no_truncation", "tail", "INV-18"),
-        ("applied_leads", "in_sync", "INV-09"),
+        ("superblock_not_durable", "switchover", "INV-15"),
+        ("no_truncation", "tail", "INV-10"),
+        ("applied_leads", "isolated", "INV-09"),
     ],
 )
 def test_a_wrong_rule_is_noticed(mutant: str, name: str, invariant: str) -> None:

@@ -63,7 +63,7 @@ def test_a_failover_takes_the_place_of_an_opening_and_nobody_goes_on_with_that_b
     world.coordinator.crash_after_command = world.coordinator.commands + 1  # its intent is recorded then
     world.agents[A].restart()
     world.timeline.run(world.timeline.now + 20, lambda: world.coordinator.starts == 2)
-    world.run(1)
+    world.run(0.2)
     for one, other in ((A, "coordinator"), (B, "coordinator"), (A, C), (B, C)):
         cut(world, one, other)
     world.run(8)

@@ -141,11 +141,6 @@ def _always_in_place(_room: Room, _target: str, _others: Mapping[str, bool]) -> 
     return Staging.IN_PLACE
 
 
-def _dirty_without_reach(found: ConnectPlan, dirty: DirtySet, trimmed: int, is_consistent: bool) -> How:  # noqa: FBT001  # a rule's
-    how = resync.plan(found, dirty, trimmed, is_consistent=is_consistent)
-    return How.DIRTY if how is How.DIGEST and dirty.is_known else how
-
-
 def _lost_is_clean(raw: bytes | None, generation: int) -> DirtySet:
     found = marks.decode(raw, generation)
     return found if found.is_known else DirtySet(generation)
@@ -204,7 +199,6 @@ MUTANTS: dict[str, tuple[str, ResyncRules]] = {
         ResyncRules(resume=_blind_resume, end=_early_end),
     ),
     "unknown_is_clean": ("lost marks count as none", ResyncRules(decode=_lost_is_clean)),
-    "marks_without_reach": ("marks that began later are used", ResyncRules(plan=_dirty_without_reach)),
     "inconsistent_only_copy": (
         "the only other good copy is written in place",
         ResyncRules(staging=_only_copy),

@@ -68,7 +68,6 @@ CAUGHT_AT = {
     "resync_wrong_generation_clear": 144,
     "resync_early_end": 0,
     "resync_unknown_is_clean": 0,
-    "resync_marks_without_reach": 109,
     "resync_inconsistent_only_copy": 0,
     "resync_switch_marks_nobody": 3,
     "resync_latched": 4,
