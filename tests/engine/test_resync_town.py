@@ -27,6 +27,7 @@ SMALL = replace(
     volumes=(VolumeSpec("cd" * 16, "disk", SIZE, 0),),
     policy=replace(GROUP.policy, journal_quota_bytes=1 << 20, window_s=0.5),
 )
+PLAIN = replace(SMALL, policy=replace(SMALL.policy, compress=False))  # so that a slow line is slow
 SLOW = 1_500_000  # bytes/s: two MiB take more than a second
 
 
@@ -248,7 +249,7 @@ async def test_a_line_that_is_cut_in_the_middle_is_gone_on_with(
 
 
 async def test_writes_that_outgrow_the_redo_take_several_rounds(tmp_path: Path) -> None:
-    async with town(tmp_path, SMALL) as place:
+    async with town(tmp_path, PLAIN) as place:
         story = Story(place)
         await story.leave(is_wiped=True)
         await story.trim()
@@ -258,7 +259,8 @@ async def test_writes_that_outgrow_the_redo_take_several_rounds(tmp_path: Path) 
         rounds = 0
         for _ in range(4):
             await story.write(40)
-            rounds += await story.outgrow()
+            await story.outgrow()  # or retention was faster
+            rounds = max(rounds, story.source("remote").source.rounds)
         assert rounds
         place.rates.clear()
         await story.level()
