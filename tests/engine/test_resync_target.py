@@ -98,7 +98,7 @@ async def test_a_promise_to_somebody_else_refuses_the_next_frame_and_the_end(tmp
     async with target_rig(tmp_path, OURS, THEIRS) as rig:
         source, whole = Source(rig), rig.whole(await rig.ask())
         rig.send_all(source, whole)
-        await rig.until(lambda: rig.target.words.startswith("redoing"))
+        await rig.until(lambda: rig.target.words.endswith(f"redo up to record {P1}"))
         rig.events.why = "it promised another epoch"
         source.end(whole, THEIRS.at(P1))
         await rig.until(lambda: bool(source.refusal))
@@ -176,7 +176,7 @@ async def test_a_stage_is_of_no_use_once_the_own_log_went_on(tmp_path: Path) -> 
     async with target_rig(tmp_path, OURS, THEIRS) as rig:
         source, whole = Source(rig), rig.whole(await rig.ask())
         rig.send_all(source, whole)
-        await rig.until(lambda: rig.target.words.startswith("redoing"))
+        await rig.until(lambda: rig.target.words.endswith(f"redo up to record {P1}"))
         more = OURS.branch()
         more.write(Epoch(1), 0, b"more" * 1024)
         batch = more.batches[-1]
