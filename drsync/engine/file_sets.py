@@ -31,6 +31,7 @@ from drsync.ports.transport import LinkKind
 ROLE_POLL_S = 0.05  # because a new owner's tree should be its source as soon as its volumes are served
 RETRY_LOW_S, RETRY_HIGH_S = 0.2, 5.0  # because a returning peer should be met soon, a dead one seldom
 FORGET_S = 10.0  # because a tombstone costs a hundred bytes, and a transaction a sync
+BEGIN_S = 3.0  # because a tree that was followed a moment ago is taken over in less
 SETTLE_POLL_S = 0.02  # because a person waits for the end of it
 
 Json = dict[str, object]
@@ -234,12 +235,20 @@ class FileSets:
         """
         deadline = self._clock.now() + timeout_s
         for fileset, files in self._sets.items():
-            source = self._sources.get(fileset)
+            source = await self._begun(fileset, min(deadline, self._clock.now() + BEGIN_S))
             if source is None:
                 raise TransientError(f"file set {files.spec.name} is not owned here yet")
             await source.round(must_cut=must_cut, is_thorough=True)
             if center and center != self._member.copy.me.center:
                 await self._settled(source, center, deadline)
+
+    async def _begun(self, fileset: str, deadline: float) -> Source | None:
+        """The source of a file set; an owner that has just opened begins with it in a moment."""
+        while (source := self._sources.get(fileset)) is None:
+            if self._member.term is None or self._clock.now() >= deadline:
+                return None
+            await self._clock.sleep_until(self._clock.now() + ROLE_POLL_S)
+        return source
 
     async def _settled(self, source: Source, center: str, deadline: float) -> None:
         wanted = source.current
