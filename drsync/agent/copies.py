@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drsync.adapters.segments.journal import SEGMENT_BYTES
-from drsync.agent.copy_store import CopyFiles, FileCopyStore, copies_in
+from drsync.agent.copy_store import OS_FILES, CopyFiles, FileCopyStore, copies_in
 from drsync.ports.copy_store import CopyStore
 
 
@@ -15,14 +15,14 @@ class DiskCopies:
     Attributes:
         state_dir: of the agent.
         cluster, center: who it is.
-        files: system calls; None for the real ones.
+        files: system calls.
         segment_bytes: size of a journal segment.
     """
 
     state_dir: Path
     cluster: str
     center: str
-    files: CopyFiles | None = None
+    files: CopyFiles = OS_FILES
     segment_bytes: int = SEGMENT_BYTES
 
     def ids(self) -> list[str]:

@@ -7,10 +7,12 @@ from typing import Protocol
 
 from drsync.adapters.images.file_image import FileImage
 from drsync.adapters.images.files import Files as ImageFiles
+from drsync.adapters.images.files import OsFiles as OsImageFiles
 from drsync.adapters.images.unnamed import UnnamedImage
 from drsync.adapters.segments.dirty_sets import DirtySetFiles
 from drsync.adapters.segments.files import Files as SegmentFiles
-from drsync.adapters.segments.files import OsFiles, ensure_directory, is_full
+from drsync.adapters.segments.files import OsFiles as OsSegmentFiles
+from drsync.adapters.segments.files import ensure_directory, is_full
 from drsync.adapters.segments.forks import SegmentForks
 from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
@@ -18,7 +20,7 @@ from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.adapters.stage import adoption, file_stage
 from drsync.adapters.stage.file_stage import FileStage
 from drsync.adapters.stage.files import Files as StageFiles
-from drsync.adapters.stage.files import OsFiles as OsStageFiles
+from drsync.adapters.stage.files import is_directory
 from drsync.core.extents import GRANULE, Extents
 from drsync.model.errors import FailedCopyError, NoSpaceError
 from drsync.model.group import GroupSpec, VolumeSpec
@@ -34,6 +36,22 @@ class CopyFiles(SegmentFiles, ImageFiles, StageFiles, Protocol):
     """Every system call that a copy makes, for a disk that is not the real one."""
 
 
+class OsFiles(OsSegmentFiles, OsImageFiles):
+    """The real ones, with those that only a stage asks for."""
+
+    def remove_directory(self, path: Path) -> None:
+        """See `drsync.adapters.stage.files.Files`."""
+        path.rmdir()
+
+    def free(self, directory: Path) -> int:
+        """See `drsync.adapters.stage.files.Files`. What only the administrator may use is not counted."""
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
+
+
+OS_FILES: CopyFiles = OsFiles()
+
+
 @dataclass(frozen=True, slots=True)
 class FileCopyStore:
     """A copy on files.
@@ -42,19 +60,19 @@ class FileCopyStore:
         directory: of the copy; created when missing.
         cluster: cluster id, written into every segment.
         center: this center, likewise.
-        files: system calls; None for the real ones.
+        files: system calls.
         segment_bytes: size of a journal segment, 64 KiB to 256 MiB.
     """
 
     directory: Path
     cluster: str
     center: str
-    files: CopyFiles | None = None
+    files: CopyFiles = OS_FILES
     segment_bytes: int = SEGMENT_BYTES
 
     def superblock(self) -> Superblock:
         """See CopyStore."""
-        ensure_directory(self.files or OsFiles(), self.directory)
+        ensure_directory(self.files, self.directory)
         return SuperblockFiles(self.directory, self.files)
 
     def journal(self, spec: GroupSpec, incarnation: str, durable_hint: int) -> Journal:
@@ -75,7 +93,7 @@ class FileCopyStore:
     def image(self, volume: VolumeSpec) -> Image:
         """See CopyStore."""
         folder = self.directory / "volumes"
-        ensure_directory(self.files or OsFiles(), folder)
+        ensure_directory(self.files, folder)
         return FileImage(folder / f"{volume.id}.img", volume.size, self.files)
 
     def stage(self, spec: GroupSpec) -> Stage | None:
@@ -89,15 +107,15 @@ class FileCopyStore:
     def drop_stage(self) -> None:
         """See CopyStore."""
         try:
-            adoption.remove_old(self._stage_files, self.directory)
-            file_stage.drop(self._stage_files, self._stage)
+            adoption.remove_old(self.files, self.directory)
+            file_stage.drop(self.files, self._stage)
         except OSError as error:
             raise FailedStageError(f"stage {self._stage} cannot be removed: {error}") from error
 
     def make_way(self) -> None:
         """See CopyStore."""
         try:
-            is_gone = adoption.remove_old(self._stage_files, self.directory)
+            is_gone = adoption.remove_old(self.files, self.directory)
         except OSError as error:
             raise FailedCopyError(f"{self.directory / adoption.OLD} cannot be removed: {error}") from error
         if not is_gone:
@@ -108,7 +126,7 @@ class FileCopyStore:
 
     def reserve(self, spec: GroupSpec, runs: Extents) -> None:
         """See CopyStore."""
-        files = self.files or OsFiles()
+        files = self.files
         volumes = {volume.index: volume for volume in spec.volumes}
         for index in sorted({run.volume for run in runs}):
             path = self.directory / "volumes" / f"{volumes[index].id}.img"
@@ -130,31 +148,27 @@ class FileCopyStore:
     def adoption(self) -> Adoption:
         """See CopyStore."""
         try:
-            return adoption.progress(self._stage_files, self.directory)
+            return adoption.progress(self.files, self.directory)
         except OSError as error:
             raise FailedCopyError(f"{self.directory} cannot be read: {error}") from error
 
     def adopt_journal(self) -> None:
         """See CopyStore."""
         try:
-            adoption.adopt(self._stage_files, self.directory)
+            adoption.adopt(self.files, self.directory)
         except OSError as error:
             raise FailedCopyError(f"{self._stage} cannot become the journal: {error}") from error
 
     def free_bytes(self) -> int:
         """See CopyStore."""
         try:
-            return self._stage_files.free(self.directory)
+            return self.files.free(self.directory)
         except OSError as error:
             raise FailedCopyError(f"{self.directory} cannot be read: {error}") from error
 
     @property
     def _stage(self) -> Path:
         return self.directory / adoption.STAGE
-
-    @property
-    def _stage_files(self) -> StageFiles:
-        return self.files or OsStageFiles()
 
     def _open_redo(self, spec: GroupSpec) -> file_stage.OpenRedo:
         identity = Identity(self.cluster, spec.id, self.center, "")
@@ -179,7 +193,7 @@ class FileCopyStore:
 
     def scratch(self, volume: VolumeSpec) -> Image:
         """See CopyStore. Nothing is synced: it need not survive anything."""
-        files: SegmentFiles = self.files or OsFiles()
+        files = self.files
         folder = self.directory / "scratch"
         try:
             if not files.exists(folder):
@@ -193,22 +207,12 @@ class FileCopyStore:
     def forks(self, spec: GroupSpec) -> Forks:
         """See CopyStore."""
         identity = Identity(self.cluster, spec.id, self.center, "")
-        remove = Path.rmdir if self.files is None else None
-        return SegmentForks(self.directory / "journal", identity, self.files, remove)
+        return SegmentForks(self.directory / "journal", identity, self.files, self.files.remove_directory)
 
 
-def copies_in(state_dir: Path, files: CopyFiles | None = None) -> list[str]:
+def copies_in(state_dir: Path, files: CopyFiles = OS_FILES) -> list[str]:
     """Ids of the groups that have a copy below a state directory. Raises OSError."""
-    reading: SegmentFiles = files or OsFiles()
     folder = state_dir / "groups"
-    if not reading.exists(folder):
+    if not files.exists(folder):
         return []
-    return sorted(name for name in reading.names(folder) if _is_directory(reading, folder / name))
-
-
-def _is_directory(files: SegmentFiles, path: Path) -> bool:
-    try:
-        files.names(path)
-    except NotADirectoryError:
-        return False
-    return True
+    return sorted(name for name in files.names(folder) if is_directory(files, folder / name))

@@ -77,11 +77,11 @@ class Newest:
         part = memoryview(records)[: count * RECORD_BYTES]
         for offset, hashed, length, at, volume, kind, _reserved, _flags in RECORD.iter_unpack(part):
             if kind == KIND_WRITE:
-                at += payload_at  # noqa: PLW2901 - from the start of the payload area to the base
+                at += payload_at  # noqa: PLW2901  # from the start of the payload area to the base
             elif kind != KIND_ZERO:
                 continue
             else:
-                at = 0  # noqa: PLW2901 - the mark of zeros
+                at = 0  # noqa: PLW2901  # the mark of zeros
             if not length:
                 continue
             rows = pending.get(volume)

@@ -4,7 +4,7 @@ The answer is bounded, so that a client that asks about terabytes holds nobody u
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from drsync.engine.overlay import BLOCK_BITS, ZERO, BlockIndex, VolumeView
@@ -22,8 +22,13 @@ _RUN = re.compile(rb"\x00+|\x01+|\x02+")
 
 def extents(view: VolumeView, offset: int, length: int, most: int) -> list[Extent]:
     """See `drsync.ports.volume.BlockDevice.extents`."""
+    return merged(_pieces(view, offset, offset + length), most)
+
+
+def merged(pieces: Iterable[Extent], most: int) -> list[Extent]:
+    """Neighbours of the same kind as one, `most` at most; of so many pieces that nobody waits for long."""
     found: list[Extent] = []
-    for size, is_hole in islice(_pieces(view, offset, offset + length), PIECES_MAX):
+    for size, is_hole in islice(pieces, PIECES_MAX):
         if found and found[-1][1] == is_hole:
             found[-1] = (found[-1][0] + size, is_hole)
         elif len(found) == most:
@@ -72,7 +77,7 @@ def _kinds(layers: list[BlockIndex], first: int, stop: int) -> bytearray:
     kinds = bytearray(stop - first)
     for layer in layers:
         for start, end in layer.zeros:
-            start, end = max(start, first), min(end, stop)  # noqa: PLW2901 - the part that was asked about
+            start, end = max(start, first), min(end, stop)  # noqa: PLW2901  # the part that was asked about
             if start < end:
                 kinds[start - first : end - first] = bytes([_HOLE]) * (end - start)
         blocks = layer.blocks

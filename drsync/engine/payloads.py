@@ -85,7 +85,7 @@ class Payloads:
             _, hashed, length, low, _, kind, _, _ = RECORD.unpack_from(table, number * RECORD_BYTES)
             if low == at and length == end - at and kind != KIND_ZERO:
                 self._journal.read_into(locator, target)
-                _verify(locator, target, hashed)
+                verify_payload(locator, target, hashed)
                 return
         number = _record_at(table, at)
         is_filled = False
@@ -103,7 +103,7 @@ class Payloads:
                 if not is_filled:  # at once as far as it goes: records are smaller than what is read, mostly
                     self._journal.read_into(start + low, target[low - at :])
                     is_filled = True
-                _verify(start + low, target[low - at : high - at], hashed)
+                verify_payload(start + low, target[low - at : high - at], hashed)
             else:
                 stop = min(high, end)
                 self._read_part(start + low, length, hashed, done - low, target[done - at : stop - at], kept)
@@ -126,7 +126,7 @@ class Payloads:
         if data is None:
             data = memoryview(bytearray(length))
             self._journal.read_into(record, data)
-            _verify(record, data, hashed)
+            verify_payload(record, data, hashed)
             if kept is not None:
                 _keep(kept, record, data, KEPT_MAX)
             else:
@@ -152,7 +152,8 @@ def _record_at(table: bytes, at: int) -> int:
     return low
 
 
-def _verify(record: Locator, data: memoryview, hashed: int) -> None:
+def verify_payload(record: Locator, data: memoryview, hashed: int) -> None:
+    """Compare what was read of the journal with the hash of its record. Raises DamagedError."""
     found = xxh3_64_intdigest(data)
     if found != hashed:
         raise DamagedError(

@@ -11,10 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
-from xxhash import xxh3_64_intdigest
-
 from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK
-from drsync.model.errors import DamagedError, FailedCopyError
+from drsync.engine.payloads import verify_payload
+from drsync.model.errors import FailedCopyError
 from drsync.ports.journal import EXPECTED_MAX, Image, Journal, Layer, Locator
 
 REGION_BITS: Final = 26
@@ -154,13 +153,13 @@ class _Records:
         skip = piece_at - record_at + at - offset
         if len(target) == record_length:
             self._journal.read_into(record, target)
-            self._verify(record, target, hashed)
+            verify_payload(record, target, hashed)
         elif record in self._verified:
             self._journal.read_into(record + skip, target)
         else:
             data = memoryview(bytearray(record_length))
             self._journal.read_into(record, data)
-            self._verify(record, data, hashed)
+            verify_payload(record, data, hashed)
             target[:] = data[skip : skip + len(target)]
             with self._lock:
                 self._verified[record] = None
@@ -174,15 +173,6 @@ class _Records:
             _offset, _hash, _length, _at, record_at, record_length = layer.piece(number)
             places.append((layer.base + record_at, record_length))
         self._journal.expect(places)
-
-    def _verify(self, record: Locator, data: memoryview, hashed: int) -> None:
-        found = xxh3_64_intdigest(data)
-        if found != hashed:
-            raise DamagedError(
-                f"the journal is damaged: segment {record >> 32}, byte {record & 0xFFFFFFFF}: "
-                f"{len(data)} bytes of payload have hash {found:016x}, {hashed:016x} was written",
-                record,
-            )
 
 
 class Stretch:

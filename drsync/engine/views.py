@@ -8,10 +8,9 @@ position, and the journal it reads is not trimmed.
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from drsync.delta.content import hash_volume
-from drsync.engine.allocation import extents
+from drsync.engine.allocation import PIECES_MAX, extents, merged
 from drsync.engine.copy import GroupCopy
 from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, VolumeView
 from drsync.engine.private import Kind, PrivateLayer, Quota
@@ -24,7 +23,6 @@ from drsync.ports.journal import Image
 from drsync.ports.volume import COMPLETE_OK, Completion, Extent
 
 VIEWS_MAX = 16  # because each holds an index and pins the journal
-PIECES_MAX = 2048  # because each may cost a system call or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,15 +287,7 @@ class ViewDevice:
             return [(length, False)]
         if not self.private:
             return extents(self.view, offset, length, most)
-        found: list[Extent] = []
-        for size, is_hole in islice(self._pieces(offset, offset + length), PIECES_MAX):
-            if found and found[-1][1] == is_hole:
-                found[-1] = (found[-1][0] + size, is_hole)
-            elif len(found) == most:
-                break
-            else:
-                found.append((size, is_hole))
-        return found
+        return merged(self._pieces(offset, offset + length), most)
 
     def _pieces(self, offset: int, end: int) -> Iterator[Extent]:
         """Stretches in order, until the end or until what is below has told enough."""

@@ -93,7 +93,7 @@ class SegmentForks:
         journal: directory of the journal they were exported from.
         identity: whose it is.
         files: system calls, replaced by tests.
-        remove: removes an empty directory; None where that cannot be: it stays, hidden.
+        remove: removes an empty directory.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class SegmentForks:
         journal: Path,
         identity: Identity,
         files: Files | None = None,
-        remove: Callable[[Path], None] | None = Path.rmdir,
+        remove: Callable[[Path], None] = Path.rmdir,
     ) -> None:
         self._remove = remove
         self._home = journal / FORKS
@@ -169,8 +169,7 @@ class SegmentForks:
             self._files.rename(path, gone)
             sync_directory(self._files, self._home)
             self._empty(gone)
-            if self._remove is not None:
-                self._remove(gone)
+            self._remove(gone)
             sync_directory(self._files, self._home)
         except OSError as error:
             raise FailedCopyError(

@@ -18,7 +18,6 @@ from drsync.adapters.stage import entries
 from drsync.adapters.stage.entries import NO_HASH, Entry, Kind, Table
 from drsync.adapters.stage.files import (
     Files,
-    OsFiles,
     is_full,
     read_all,
     remove_tree,
@@ -93,13 +92,13 @@ class FileStage:
         session: StageInfo,
         volumes: Iterable[VolumeSpec],
         open_redo: OpenRedo,
-        files: Files | None = None,
+        files: Files,
     ) -> None:
         self._directory = directory
         self._session = session
         self._volumes = {volume.index: volume for volume in volumes}
         self._open_redo = open_redo
-        self._files: Files = OsFiles() if files is None else files
+        self._files = files
         self._tables = {index: Table.of(volume.size) for index, volume in self._volumes.items()}
         self._handles: dict[int, int] = {}
         self._written: set[int] = set()  # volumes with bytes that are not durable
@@ -116,7 +115,7 @@ class FileStage:
         session: StageInfo,
         volumes: Iterable[VolumeSpec],
         open_redo: OpenRedo,
-        files: Files | None = None,
+        files: Files,
     ) -> "FileStage":
         """An empty stage; whatever was in the directory goes. Blocks.
 
@@ -136,12 +135,11 @@ class FileStage:
 
     @staticmethod
     def open(
-        directory: Path, volumes: Iterable[VolumeSpec], open_redo: OpenRedo, files: Files | None = None
+        directory: Path, volumes: Iterable[VolumeSpec], open_redo: OpenRedo, files: Files
     ) -> "FileStage | None":
         """What a former process left, without its redo; None when there is none that reads well. Blocks."""
-        calls: Files = OsFiles() if files is None else files
         try:
-            session = read_session(calls, directory)
+            session = read_session(files, directory)
             if session is None:
                 return None
             found = FileStage(directory, session, volumes, open_redo, files)

@@ -72,67 +72,6 @@ class Files(Protocol):
         ...
 
 
-class OsFiles:
-    """The real ones."""
-
-    def open(self, path: Path, flags: int) -> int:
-        """See `Files`."""
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-    def close(self, fd: int) -> None:
-        """See `Files`."""
-        os.close(fd)
-
-    def size(self, fd: int, /) -> int:
-        """See `Files`."""
-        return os.fstat(fd).st_size
-
-    def pwritev(self, fd: int, parts: Sequence[Buffer], offset: int, /) -> int:
-        """See `Files`."""
-        return os.pwritev(fd, parts, offset)
-
-    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
-        """See `Files`."""
-        return os.preadv(fd, targets, offset)
-
-    def truncate(self, fd: int, length: int, /) -> None:
-        """See `Files`."""
-        os.ftruncate(fd, length)
-
-    def fsync(self, fd: int, /) -> None:
-        """See `Files`."""
-        os.fsync(fd)
-
-    def rename(self, source: Path, target: Path) -> None:
-        """See `Files`."""
-        source.rename(target)
-
-    def unlink(self, path: Path) -> None:
-        """See `Files`."""
-        path.unlink()
-
-    def make_directory(self, path: Path) -> None:
-        """See `Files`."""
-        path.mkdir()
-
-    def remove_directory(self, path: Path) -> None:
-        """See `Files`."""
-        path.rmdir()
-
-    def names(self, directory: Path) -> list[str]:
-        """See `Files`."""
-        return [path.name for path in directory.iterdir()]
-
-    def exists(self, path: Path) -> bool:
-        """See `Files`."""
-        return path.exists()
-
-    def free(self, directory: Path) -> int:
-        """See `Files`. What only the administrator may use is not counted."""
-        found = os.statvfs(directory)
-        return found.f_bavail * found.f_frsize
-
-
 def is_full(error: OSError) -> bool:
     """Whether a call failed because there is no space. Not asked after an fsync: that is never forgiven."""
     return error.errno in _FULL
