@@ -72,6 +72,20 @@ class Story:
         node.directory = self.disks.get(center, node.directory)
         node.open_copy(SMALL)
 
+    async def start_slowly(self) -> None:
+        """A disk that is new is filled over a slow line, and blocks are on their way."""
+        await self.leave(is_wiped=True)
+        await self.trim()
+        self.place.rates["production", "remote"] = SLOW
+        self.back()
+        await self.running()
+
+    def cut(self, center: str = "remote") -> None:
+        """Every line of a center breaks, once."""
+        for link in self.place.links:
+            if center in (link.peer, link._me):
+                link.close("cut by the test")
+
     def term(self, owner: str = "production") -> OwnerTerm:
         term = self.place.member(owner).term
         assert term is not None
@@ -202,9 +216,7 @@ async def test_records_that_a_forced_failover_gave_up_are_undone_in_the_image(tm
         await story.write(300)
         await story.level()
         place.cuts |= {frozenset(("remote", other)) for other in ("production", "same_city")}
-        for link in place.links:
-            if "remote" in (link.peer, link._me):
-                link.close("the line was cut")
+        story.cut()
         await story.trim(beyond=place.member("remote").copy.journal.tip.seq + 1)
         city = place.member("production").copy
         await place.until(lambda: city.volumes.applied > place.member("remote").copy.journal.tip.seq, 20)
@@ -251,11 +263,7 @@ async def test_a_line_that_is_cut_in_the_middle_is_gone_on_with(
 async def test_writes_that_outgrow_the_redo_take_several_rounds(tmp_path: Path) -> None:
     async with town(tmp_path, PLAIN) as place:
         story = Story(place)
-        await story.leave(is_wiped=True)
-        await story.trim()
-        place.rates["production", "remote"] = SLOW
-        story.back()
-        await story.running()
+        await story.start_slowly()
         rounds = 0
         for _ in range(4):
             await story.write(40)
@@ -268,13 +276,9 @@ async def test_writes_that_outgrow_the_redo_take_several_rounds(tmp_path: Path) 
 
 
 async def test_the_target_restarts_in_the_middle_and_goes_on_from_what_it_kept(tmp_path: Path) -> None:
-    async with town(tmp_path, SMALL) as place:
+    async with town(tmp_path, PLAIN) as place:
         story = Story(place)
-        await story.leave(is_wiped=True)
-        await story.trim()
-        place.rates["production", "remote"] = SLOW
-        story.back()
-        await story.running()
+        await story.start_slowly()
         await story.leave()
         place.rates.clear()
         await story.write(100)
@@ -283,13 +287,9 @@ async def test_the_target_restarts_in_the_middle_and_goes_on_from_what_it_kept(t
 
 
 async def test_the_owner_dies_in_the_middle_and_the_next_one_brings_the_center_level(tmp_path: Path) -> None:
-    async with town(tmp_path, SMALL) as place:
+    async with town(tmp_path, PLAIN) as place:
         story = Story(place)
-        await story.leave(is_wiped=True)
-        await story.trim()
-        place.rates["production", "remote"] = SLOW
-        story.back()
-        await story.running()
+        await story.start_slowly()
         await story.leave("production")
         place.rates.clear()
         outcome = await place.run(IntentKind.FAILOVER, "same_city")
@@ -316,7 +316,7 @@ async def test_two_centers_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 async def test_random_writes_cuts_and_restarts_end_byte_for_byte_the_same(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    async with town(tmp_path, SMALL) as place:
+    async with town(tmp_path, PLAIN) as place:
         story = Story(place)
         await story.leave(is_wiped=dice.random() < 0.5)
         await story.trim(beyond=place.member("production").copy.journal.tip.seq)
@@ -327,9 +327,7 @@ async def test_random_writes_cuts_and_restarts_end_byte_for_byte_the_same(tmp_pa
             await story.write(dice.randrange(1, 60))
             fate = dice.random()
             if fate < 0.4:
-                for link in place.links:
-                    if "remote" in (link.peer, link._me):
-                        link.close("cut by the test")
+                story.cut()
             elif fate < 0.6:
                 await story.leave()
                 story.back()
