@@ -1,6 +1,7 @@
 """A session that comes back on another connection: nothing of the older connection is executed any more."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -49,9 +50,9 @@ def write(number: int, offset: int, data: bytes) -> bytes:
     return head + data
 
 
-async def until(device: MemoryDevice, held: int) -> None:
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while device.held < held:
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -68,20 +69,16 @@ async def test_late_requests_of_a_session_that_went_on_are_not_executed(
     disk.is_holding = True
     first, _ = await join(server, MINE)
     first.send([write(n, 0, bytes([n]) * BIG) for n in (1, 2)] + [write(4, 0, b"\4" * PAGE)])
-    await until(disk, 2)
+    await until(lambda: disk.held >= 2)
     second, answers = await join(server, claim)
     second.send([write(1, 0, b"\7" * PAGE)])
-    await until(disk, 3)
+    await until(lambda: disk.held >= 3)
     disk.is_holding = False
     disk.release()
-    async with asyncio.timeout(10):
-        while not answers.count:
-            await asyncio.sleep(0.005)
+    await until(lambda: answers.count)
     third, answers = await join(server, bytes(15) + b"\1")  # one more round of the server's loop
     third.send([write(1, PAGE, b"\1" * PAGE)])
-    async with asyncio.timeout(10):
-        while not answers.count:
-            await asyncio.sleep(0.005)
+    await until(lambda: answers.count)
     assert disk.data[0] == (7 if claim == MINE else 4), "the control shows that the late write does come"
     for uplink in (first, second, third):
         uplink.cut()
@@ -94,9 +91,7 @@ async def test_the_older_connection_is_closed(server: Server) -> None:
         await lost.lost.wait()
     assert server.connections("disk") == 1
     second.send([write(1, 0, bytes(PAGE))])
-    async with asyncio.timeout(10):
-        while not answers.count:
-            await asyncio.sleep(0.005)
+    await until(lambda: answers.count)
     first.cut()
     second.cut()
 
