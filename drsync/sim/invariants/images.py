@@ -130,7 +130,7 @@ def first_wrong(world: "World", content: bytearray, history: History, seq: int) 
         if found != expected:
             return f"slot {slot} holds {found}, but record {seq} left {expected} there"
         content[at : at + SLOT] = _ZEROS
-    if any(content):
+    if content != bytes(len(content)):
         slot = next(slot for slot in range(len(content) // SLOT) if any(content[slot * SLOT :][:SLOT]))
         return f"slot {slot} holds something, and nobody ever wrote there"
     return ""
