@@ -48,12 +48,14 @@ class VolumeSpec:
         name: alias; the NBD export name.
         size: bytes, a multiple of 4096.
         index: small number used in records; never reused within the group.
+        first_size: bytes at the beginning of the log; 0: `size`, because it never grew.
     """
 
     id: str
     name: str
     size: int
     index: int
+    first_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,10 +221,11 @@ class VolumeForm(Message):
     name: Name
     size: U64
     index: Annotated[int, Field(ge=0, le=0xFFFF)]
+    first_size: U64 = 0
 
     def word(self) -> VolumeSpec:
         """The volume."""
-        return VolumeSpec(self.id, self.name, self.size, self.index)
+        return VolumeSpec(self.id, self.name, self.size, self.index, self.first_size)
 
 
 _Root: TypeAlias = Annotated[tuple[Name, Text], Strict(strict=False)]
