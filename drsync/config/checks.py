@@ -11,6 +11,7 @@ from drsync.config.quantities import format_duration, parse_duration, parse_size
 from drsync.config.toml_lines import Place
 from drsync.core.link import heartbeat_s
 from drsync.model.group import Failover, GroupPolicy, Mode
+from drsync.model.self_drill import Check
 
 Document = Mapping[str, object]
 SHOWN_MAX = 40  # because keys are long and a message is one line
@@ -66,6 +67,7 @@ def check_group(document: Document) -> Iterator[Finding]:
     yield from _check_roots(document)
     yield from _check_failover(_table(document, "policy"))
     yield from _check_retention(_table(document, "policy"))
+    yield from _check_self_drill(_table(_table(document, "policy"), "self_drill"))
 
 
 def _check_failover(policy: Document) -> Iterator[Finding]:
@@ -95,6 +97,19 @@ def _check_retention(policy: Document) -> Iterator[Finding]:
     quota = _bytes(policy, "quota", usual.journal_quota_bytes)
     if _bytes(policy, "soft_quota", 0) > quota:
         yield ("policy", "soft_quota"), f"is more than quota ({quota >> 20} MiB)", ""
+
+
+def _check_self_drill(policy: Document) -> Iterator[Finding]:
+    """A program is named where one is to be run, and nowhere else; nobody waits for what is never done."""
+    check, program = policy.get("check", Check.HASH.value), policy.get("program")
+    if check == Check.PROGRAM and not program:
+        yield ("policy", "self_drill", "program"), 'is missing: check = "program" runs one', ""
+    if check != Check.PROGRAM and program:
+        what = f'is not run: check is "{check}", not "program"'
+        yield ("policy", "self_drill", "program"), what, ""
+    if check == Check.NONE and _seconds(policy, "max_age", 0.0):
+        what = 'nothing gets proved: check is "none"'
+        yield ("policy", "self_drill", "max_age"), what, ""
 
 
 def _bytes(table: Document, key: str, usual: int) -> int:

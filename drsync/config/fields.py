@@ -242,6 +242,21 @@ def between(low: float, high: float, unit: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def check_share(value: object) -> float:
+    """A share of the time that something may take: 0.05 or ``5 %``."""
+    fraction = parse_fraction(str(value))
+    if not 0 < fraction <= 1:
+        raise MistakeError(f'{value} is no share; write for example "5 %"')
+    return fraction
+
+
+def check_rate(size: int) -> int:
+    """Bytes per second that are read at most."""
+    if not size:
+        raise MistakeError('nothing would be read; leave the check out with check = "none"')
+    return size
+
+
 def check_availability(value: object) -> float:
     """A share of the time: 0.9999 or ``99.99 %``."""
     fraction = parse_fraction(str(value))
@@ -265,4 +280,6 @@ Size: TypeAlias = Annotated[int, BeforeValidator(check_size)]
 Quota: TypeAlias = Annotated[Size, AfterValidator(check_quota)]
 VolumeSize: TypeAlias = Annotated[Size, AfterValidator(check_volume_size)]
 Duration: TypeAlias = Annotated[float, BeforeValidator(check_duration)]
+Rate: TypeAlias = Annotated[Size, AfterValidator(check_rate)]
+Share: TypeAlias = Annotated[float, BeforeValidator(check_share)]
 Availability: TypeAlias = Annotated[float, BeforeValidator(check_availability)]

@@ -22,15 +22,19 @@ from drsync.config.fields import (
     PrivateKey,
     PublicKey,
     Quota,
+    Rate,
+    Share,
     TreeRoot,
     VolumeSize,
     between,
 )
 from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives, WhenFull
+from drsync.model.self_drill import MAX_TIME_S, Check, SelfDrill
 from drsync.model.topology import Center, Designation
 
 MEMBERS_MAX = 3  # because the plan is two sites and three centers
 HOOKS_MAX = 64  # because every entry is read by a person who decides what may run as root
+ARGV_MAX = 64  # because what takes more words is a program of its own
 VOLUMES_MAX = 256  # because every checkpoint names the state of each
 FILESETS_MAX = 16  # because each has an index and a watcher of its own in every agent
 
@@ -244,6 +248,34 @@ class ObjectivesSection(Section):
         return Objectives(self.rpo, self.rto, self.availability)
 
 
+class SelfDrillSection(Section):
+    """``[policy.self_drill]`` of a group: what each center does with its own points."""
+
+    check: Check = _POLICY.self_drill.check
+    every: Annotated[Duration, between(1, 30 * 86400, "between 1 s and 30 d")] = _POLICY.self_drill.every_s
+    program: Annotated[list[str], Field(max_length=ARGV_MAX)] = Field(default_factory=list)
+    share: Share = _POLICY.self_drill.share
+    rate: Rate = _POLICY.self_drill.rate
+    max_time: Annotated[Duration, between(1, MAX_TIME_S, "between 1 s and an hour")] = (
+        _POLICY.self_drill.max_time_s
+    )
+    max_age: Annotated[Duration, between(0, 400 * 86400, "between 0 and 400 d")] = (
+        _POLICY.self_drill.max_age_s
+    )
+
+    def build(self) -> SelfDrill:
+        """As a word of the model."""
+        return SelfDrill(
+            check=self.check,
+            every_s=self.every,
+            program=tuple(self.program),
+            share=self.share,
+            rate=self.rate,
+            max_time_s=self.max_time,
+            max_age_s=self.max_age,
+        )
+
+
 class PolicySection(Section):
     """``[policy]`` of a group."""
 
@@ -271,6 +303,7 @@ class PolicySection(Section):
     anti_flap: Annotated[Duration, between(3, 30 * 86400, "between 3 s and 30 d")] = _POLICY.anti_flap_s
     slow_commit: Annotated[Duration, between(0, 60, "between 0 and 60 s")] = _POLICY.slow_commit_s
 
+    self_drill: SelfDrillSection = SelfDrillSection()
     def build(self) -> GroupPolicy:
         """As a word of the model."""
         return GroupPolicy(
@@ -295,6 +328,7 @@ class PolicySection(Section):
             slow_commit_s=self.slow_commit,
         )
 
+            self_drill=self.self_drill.build(),
 
 class GroupFile(Section):
     """The file of `drsync group apply`."""

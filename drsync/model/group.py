@@ -5,9 +5,13 @@ from enum import StrEnum
 from typing import Final
 
 from drsync.model.fileset import FileSetSpec
+from drsync.model.self_drill import SelfDrill
 from drsync.model.topology import Center
 
 SOFT_QUOTA_SHARE: Final = 0.8  # because a fifth of a long outage is time to do something about it
+
+
+_SELF_DRILL: Final = SelfDrill()
 
 
 class Durability(StrEnum):
@@ -103,6 +107,7 @@ class GroupPolicy:
         return self.journal_soft_quota_bytes or int(SOFT_QUOTA_SHARE * self.journal_quota_bytes)
 
 
+    self_drill: SelfDrill = _SELF_DRILL
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
     """What a group is made of; part of the charter, so that every member can read it offline."""

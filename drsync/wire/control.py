@@ -31,6 +31,7 @@ from drsync.model.group import (
 )
 from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, History, Loss, Position
 from drsync.model.topology import Center, Designation
+from drsync.model.self_drill import MAX_TIME_S, Check, SelfDrill
 
 DEPTH_MAX: Final = 16
 """Because the deepest honest body, a charter in an answer, nests 6 deep."""
@@ -257,6 +258,22 @@ class ObjectivesForm(Message):
 
 
 class PolicyForm(Message):
+class SelfDrillForm(Message):
+    """`SelfDrill`."""
+
+    check: Annotated[Check, Strict(strict=False)] = _POLICY.self_drill.check
+    every_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _POLICY.self_drill.every_s
+    program: Annotated[tuple[Text, ...], Strict(strict=False)] = _POLICY.self_drill.program
+    share: Annotated[float, Field(gt=0, le=1)] = _POLICY.self_drill.share
+    rate: Annotated[int, Field(ge=1, le=EPOCH_MAX)] = _POLICY.self_drill.rate
+    max_time_s: Annotated[float, Field(gt=0, le=MAX_TIME_S)] = _POLICY.self_drill.max_time_s
+    max_age_s: Seconds = _POLICY.self_drill.max_age_s
+
+    def word(self) -> SelfDrill:
+        """The policy of self-drills."""
+        return SelfDrill(**dict(self))
+
+
     """`GroupPolicy`. What an older peer does not state has its default."""
 
     mode: Annotated[Mode, Strict(strict=False)] = _POLICY.mode
@@ -280,8 +297,9 @@ class PolicyForm(Message):
     slow_commit_s: Seconds = _POLICY.slow_commit_s
 
     def word(self) -> GroupPolicy:
+    self_drill: SelfDrillForm = SelfDrillForm()
         """The policy."""
-        return GroupPolicy(**dict(self))
+        return GroupPolicy(**{**dict(self), "self_drill": self.self_drill.word()})
 
 
 class GroupForm(Message):
