@@ -302,8 +302,8 @@ class PolicySection(Section):
     detect: Annotated[Duration, between(1, 300, "between 1 s and 5 m")] = _POLICY.detect_s
     anti_flap: Annotated[Duration, between(3, 30 * 86400, "between 3 s and 30 d")] = _POLICY.anti_flap_s
     slow_commit: Annotated[Duration, between(0, 60, "between 0 and 60 s")] = _POLICY.slow_commit_s
-
     self_drill: SelfDrillSection = SelfDrillSection()
+
     def build(self) -> GroupPolicy:
         """As a word of the model."""
         return GroupPolicy(
@@ -326,9 +326,9 @@ class PolicySection(Section):
             detect_s=self.detect,
             anti_flap_s=self.anti_flap,
             slow_commit_s=self.slow_commit,
+            self_drill=self.self_drill.build(),
         )
 
-            self_drill=self.self_drill.build(),
 
 class GroupFile(Section):
     """The file of `drsync group apply`."""

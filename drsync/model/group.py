@@ -100,6 +100,7 @@ class GroupPolicy:
     window_floor_s: float = 0.0  # a full journal shrinks the window down to this, and then no further
     journal_soft_quota_bytes: int = 0  # above this people are told; 0: `SOFT_QUOTA_SHARE` of the quota
     when_full: WhenFull = WhenFull.DROP_HISTORY
+    self_drill: SelfDrill = _SELF_DRILL
 
     @property
     def soft_quota_bytes(self) -> int:
@@ -107,7 +108,6 @@ class GroupPolicy:
         return self.journal_soft_quota_bytes or int(SOFT_QUOTA_SHARE * self.journal_quota_bytes)
 
 
-    self_drill: SelfDrill = _SELF_DRILL
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
     """What a group is made of; part of the charter, so that every member can read it offline."""

@@ -30,8 +30,8 @@ from drsync.model.group import (
     WhenFull,
 )
 from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, History, Loss, Position
-from drsync.model.topology import Center, Designation
 from drsync.model.self_drill import MAX_TIME_S, Check, SelfDrill
+from drsync.model.topology import Center, Designation
 
 DEPTH_MAX: Final = 16
 """Because the deepest honest body, a charter in an answer, nests 6 deep."""
@@ -257,7 +257,6 @@ class ObjectivesForm(Message):
         return Objectives(self.rpo_s, self.rto_s, self.availability)
 
 
-class PolicyForm(Message):
 class SelfDrillForm(Message):
     """`SelfDrill`."""
 
@@ -274,6 +273,7 @@ class SelfDrillForm(Message):
         return SelfDrill(**dict(self))
 
 
+class PolicyForm(Message):
     """`GroupPolicy`. What an older peer does not state has its default."""
 
     mode: Annotated[Mode, Strict(strict=False)] = _POLICY.mode
@@ -295,9 +295,9 @@ class SelfDrillForm(Message):
     detect_s: Seconds = _POLICY.detect_s
     anti_flap_s: Seconds = _POLICY.anti_flap_s
     slow_commit_s: Seconds = _POLICY.slow_commit_s
+    self_drill: SelfDrillForm = SelfDrillForm()
 
     def word(self) -> GroupPolicy:
-    self_drill: SelfDrillForm = SelfDrillForm()
         """The policy."""
         return GroupPolicy(**{**dict(self), "self_drill": self.self_drill.word()})
 
