@@ -171,6 +171,7 @@ class Member:
         Raises:
             RefusedError: promised higher already, or bound by a confirmation.
         """
+        self._give_way("it promises another epoch")
         self.copy.require_settled()
         async with self._lock:
             durable = self.copy.durable
@@ -196,6 +197,12 @@ class Member:
                 await self.copy.store(lambda d: replace(d, promised=epoch))
             return self.statement()
 
+    def _give_way(self, why: str) -> None:
+        """End what is read in the background, at once: nothing that is asked of a copy waits for it."""
+        for view_id in self.views.background():
+            self.views.release(view_id)
+            self._view_given_up(view_id, why)
+
     def _bound_words(self, now: float) -> str:
         left = self.copy.durable.bound_until - now
         return f" and is bound by a confirmation for {left:.1f} s" if left > 0 else ""
@@ -213,6 +220,7 @@ class Member:
         Raises:
             RefusedError: this member is not the owner.
         """
+        self._give_way("it is frozen")
         term = self._require_term()
         term.engine.freeze()
         term.waiting = "frozen for a switchover"
@@ -239,6 +247,7 @@ class Member:
         Raises:
             RefusedError: not sealed for this epoch, or the copy is unsound.
         """
+        self._give_way("it is a candidate")
         self.copy.require_settled()
         async with self._lock:
             self._require_sound()
@@ -269,6 +278,7 @@ class Member:
         Raises:
             RefusedError: the charter does not grant it to this process.
         """
+        self._give_way("it opens")
         self.copy.require_settled()
         async with self._lock:
             self.resyncs.halt("it opens", drop=True)
@@ -349,6 +359,7 @@ class Member:
         Raises:
             RefusedError: `peer` is not the owner it claims to be, or we promised more.
         """
+        self._give_way("its owner asks where it stands")
         self.copy.require_settled()
         async with self._lock:
             self._require_sound()
@@ -388,6 +399,7 @@ class Member:
         Raises:
             RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
         """
+        self._give_way("it follows")
         self.copy.require_settled()
         async with self._lock:
             self._require_sound()
@@ -425,6 +437,7 @@ class Member:
             RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
             TransientError: not now.
         """
+        self._give_way("a resync begins")
         self.copy.require_settled()
         await self.resyncs.settle()
         async with self._lock:

@@ -51,6 +51,7 @@ class GroupView:
         base_seq: where the images stood when it was opened; the journal is kept from there.
         is_over: it was given up; what is read of it now may be of any time.
         since_us: wall clock label of when it was opened, for people; 0: not told.
+        is_background: it gives way to whatever is asked of the copy (decision 24).
         writes: what may be written to it; set before a device is made.
         quota: what its volumes keep together.
     """
@@ -61,7 +62,9 @@ class GroupView:
         self.base_seq = copy.volumes.applied
         self.is_over = False
         self.since_us = 0
-        self.spec = copy.spec
+        self.is_background = False
+        self._sizes = copy.sizes.cut(seq)
+        self.spec = sized(copy.spec, self._sizes.newest)
         self.writes = IN_MEMORY
         self.quota = Quota(IN_MEMORY.quota_bytes)
         self._layers: list[PrivateLayer] = []
@@ -198,6 +201,10 @@ class Views:
     def above(self, seq: int) -> list[str]:
         """Open views of positions beyond `seq`."""
         return sorted(view.id for view in self._open.values() if view.seq > seq)
+
+    def background(self) -> list[str]:
+        """Open views that give way to whatever is asked of the copy."""
+        return sorted(view.id for view in self._open.values() if view.is_background)
 
     def ids(self) -> list[str]:
         """Open views."""
