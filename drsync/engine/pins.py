@@ -11,7 +11,8 @@ from drsync.engine.term import OwnerTerm
 from drsync.model.copy import CopyState
 from drsync.model.opening import Json
 
-OPENING, DRILL, VIEW = "opening", "drill", "view"
+OPENING, DRILL, SELF_DRILL, VIEW = "opening", "drill", "self-drill", "view"
+_VIEWS = (("open-", OPENING), ("drill-", DRILL), ("self-", SELF_DRILL))
 MEMBER, WINDOW = "member", "window"
 
 
@@ -20,7 +21,7 @@ class PinWord:
     """One pin.
 
     Attributes:
-        kind: an opening, a drill's view, another view, a member, or the window of recovery points.
+        kind: an opening, the view of a drill, a self-drill or another, a member, or the window of points.
         name: of the view or the center.
         view: id of the view; empty for other kinds.
         seq: images (of a view) or trimming (of a member) do not pass this record.
@@ -59,9 +60,7 @@ def pins_of(member: Member) -> list[PinWord]:
 def _of_view(member: Member, view_id: str) -> PinWord:
     view = member.views.find(view_id)
     assert view is not None
-    kind = next(
-        (kind for start, kind in (("open-", OPENING), ("drill-", DRILL)) if view_id.startswith(start)), VIEW
-    )
+    kind = next((kind for start, kind in _VIEWS if view_id.startswith(start)), VIEW)
     held = member.copy.journal.held_bytes_after(view.base_seq)
     text = f"images stay at or before record {view.seq}, the journal from {view.base_seq + 1} on"
     return PinWord(kind, view_id, view.seq, held, text, view_id, view.since_us)

@@ -32,14 +32,16 @@ class Kind(Enum):
 
 @dataclass(slots=True)
 class Quota:
-    """What all volumes of a view may keep together, in bytes; and what they keep."""
+    """What all volumes of a view may keep together, in bytes; what they keep; whether more was refused."""
 
     most: int
     used: int = 0
+    was_short: bool = False
 
     def take(self, blocks: int) -> None:
         """Raises NoSpaceError: it would be more than `most`; nothing was taken."""
         if self.used + blocks * BLOCK > self.most:
+            self.was_short = True
             raise NoSpaceError(f"this view may keep {self.most} bytes of its own")
         self.used += blocks * BLOCK
 
