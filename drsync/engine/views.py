@@ -63,8 +63,7 @@ class GroupView:
         self.is_over = False
         self.since_us = 0
         self.is_background = False
-        self._sizes = copy.sizes.cut(seq)
-        self.spec = sized(copy.spec, self._sizes.newest)
+        self.spec = copy.spec
         self.writes = IN_MEMORY
         self.quota = Quota(IN_MEMORY.quota_bytes)
         self._layers: list[PrivateLayer] = []
