@@ -143,7 +143,7 @@ class Requests:
         if "target" in body and not member.trees.is_empty and member.term is not None:
             # Before any write is held: an application waits for its volume, never for files on their way.
             await member.trees.settle(_text(body, "target"), FREEZE_SETTLE_S)
-        member.freeze()
+        member.freeze(_epoch(body))
         return _stated(member)
 
     async def _approve(self, body: Json) -> Json:

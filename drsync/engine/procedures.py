@@ -276,7 +276,8 @@ class ProcedureRunner:
                 body: Json = {"group": group, "epoch": command.epoch, "intent": intent}
                 await self._call(command.center, "group.seal", body, ANSWER_TIMEOUT_S)
             case Freeze():
-                body = {"group": group, "intent": intent, "target": seen.target}
+                epoch = seen.charter.epoch  # the one that is to end
+                body = {"group": group, "epoch": epoch, "intent": intent, "target": seen.target}
                 await self._call(command.center, "group.freeze", body, ANSWER_TIMEOUT_S)
                 self._frozen_since = self._frozen_since or self._clock.now()
             case Release():

@@ -11,7 +11,7 @@ from drsync.engine.bulk import BulkChannel
 from drsync.engine.receiver import Donor
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
-from drsync.model.errors import FailedCopyError
+from drsync.model.errors import FailedCopyError, RefusedError
 from drsync.wire.frames import Frame, FrameType
 from drsync.wire.stream import Attach, Fetch, encode_attach, encode_fetch, read_attach, session_bytes
 from tests.engine.test_owner import Bench, Client
@@ -115,3 +115,15 @@ async def test_a_log_that_cannot_be_cut_is_a_failed_copy(
         with pytest.raises(FailedCopyError):
             await copy.cut(end, "")
         assert copy.state is CopyState.FAILED
+
+
+async def test_a_late_word_to_freeze_does_not_hold_an_owner_of_a_later_epoch(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        member = place.member("production")
+        assert member.term is not None
+        epoch = member.term.charter.epoch
+        for late in (Epoch(epoch - 1), Epoch(epoch + 1)):
+            with pytest.raises(RefusedError, match="in epoch"):
+                member.freeze(late)
+        assert member.copy.state is CopyState.OWNER
+        assert member.freeze(epoch).state is CopyState.FROZEN
