@@ -214,14 +214,20 @@ class Member:
         if self.term is term:
             await self._gone.wait()
 
-    def freeze(self) -> Statement:
-        """The owner takes no new writes.
+    def freeze(self, epoch: Epoch) -> Statement:
+        """The owner takes no new writes. A word of another epoch is late: nobody would ever end that freeze.
 
         Raises:
-            RefusedError: this member is not the owner.
+            RefusedError: this member is not the owner, or not in this epoch.
         """
         self._give_way("it is frozen")
         term = self._require_term()
+        if term.charter.epoch != epoch:
+            raise RefusedError(
+                f"{self.copy.me.center} owns {self.copy.spec.name} in epoch "
+                f"{epochs.show(term.charter.epoch)}, not in {epochs.show(epoch)}",
+                code="other_epoch",
+            )
         term.engine.freeze()
         term.waiting = "frozen for a switchover"
         self.copy.state = CopyState.FROZEN
