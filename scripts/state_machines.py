@@ -8,7 +8,7 @@ from enum import Enum, StrEnum
 from pathlib import Path
 from typing import get_args
 
-from drsync.core import admission, compare, detection, plan, retention, roles
+from drsync.core import admission, compare, detection, ladder, plan, retention, roles
 from drsync.core.machine import Machine, Move, Nothing
 from drsync.core.resync_tables import SOURCE, TARGET
 from drsync.core.roles import ROLES
@@ -24,10 +24,7 @@ Each machine is a total table: every event has its cell in every state. A cell i
 event came over a line, late or twice, and is dropped), or `wrong` (correct code never sends it: an error, and
 nothing changes). Effects are done in the order in which they stand.
 
-Agents and coordinators of this version act by the rules of detection, procedures and connecting; member roles
-describe what agents do. Resync, admission, lag and space are decided and played in the simulator, and not yet
-carried out: where a journal no longer reaches back, a peer needs a new copy (see
-[what breaks and what then](failure-walk.md)).
+Agents and coordinators act by these rules; member roles describe what agents do.
 """
 
 
@@ -124,16 +121,25 @@ def proceeding() -> list[str]:
 
 
 def admitting() -> list[str]:
-    """The gate and the chain."""
+    """The gate and the ladder."""
     lines = ["## Admission of writes", "", first(admission.admit), ""]
     lines += table(
-        ("reason", "the batch is"), [(why.value, gate.name.lower()) for why, gate in admission.GATES.items()]
+        ("reason", "writes are"), [(why.value, gate.name.lower()) for why, gate in admission.GATES.items()]
     )
-    lines += ["## Lag of a peer", "", first(admission.climb), ""]
-    return lines + table(
-        ("lag", "highest rung"),
-        [(lag.name.lower(), rung.name.lower()) for lag, rung in admission.CLIMB.items()],
-    )
+    lines += ["## Lag of a peer", "", first(ladder.judge), ""]
+    shares = {
+        ladder.Rung.LARGER: ladder.LARGER_SHARE,
+        ladder.Rung.HARDER: ladder.HARDER_SHARE,
+        ladder.Rung.QUIET: ladder.QUIET_SHARE,
+        ladder.Rung.PACE: ladder.PACE_SHARE,
+        ladder.Rung.DELTA: ladder.DELTA_SHARE,
+    }
+    rows = [
+        (rung.name.lower(), f"{shares[rung]:.0%} of the target is coming" if rung in shares else "", words)
+        for rung, words in ladder.WORDS.items()
+    ]
+    rows[-1] = (rows[-1][0], "the target is missed", "told, or new writes wait (`on_breach`)")
+    return lines + table(("rung", "from", "what is done"), rows)
 
 
 def retaining() -> list[str]:

@@ -123,7 +123,7 @@ def _about_peer(term: OwnerTerm, labels: tuple[str, str]) -> Readings:
     if lag.seconds is not None:
         yield Reading(catalog.LAG_SECONDS, labels, lag.seconds)
     if verdict is not None:
-        yield Reading(catalog.STEP, labels, verdict.step)
+        yield Reading(catalog.STEP, labels, verdict.rung)
     if attachment is not None and is_fed:
         yield from _about_stream(attachment, labels)
 

@@ -28,7 +28,7 @@ from drsync.config.fields import (
     VolumeSize,
     between,
 )
-from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives, WhenFull
+from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives, OnBreach, WhenFull
 from drsync.model.self_drill import MAX_TIME_S, Check, SelfDrill
 from drsync.model.topology import Center, Designation
 
@@ -290,6 +290,7 @@ class PolicySection(Section):
     quota: Quota = _POLICY.journal_quota_bytes
     soft_quota: Quota | None = None
     when_full: WhenFull = _POLICY.when_full
+    on_breach: OnBreach = _POLICY.on_breach
     switchover_freeze: Annotated[Duration, between(0.1, 300, "between 100 ms and 5 m")] = (
         _POLICY.switchover_freeze_s
     )
@@ -318,6 +319,7 @@ class PolicySection(Section):
             journal_quota_bytes=self.quota,
             journal_soft_quota_bytes=self.soft_quota or 0,
             when_full=self.when_full,
+            on_breach=self.on_breach,
             switchover_freeze_s=self.switchover_freeze,
             drill_max_age_s=self.drill_max_age,
             compress=self.compress,

@@ -292,7 +292,7 @@ class OwnerTerm:
                 self.engine.settle()
 
     def _tick_peers(self, now: float) -> None:
-        self.enforcer.tick(self.attachments)
+        self.enforcer.tick(self.attachments, lambda _center: False)
         for center, attachment in list(self.attachments.items()):
             if attachment.is_lost:
                 continue

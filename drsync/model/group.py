@@ -43,6 +43,13 @@ class WhenFull(StrEnum):
     STALL = "stall"  # they stay, and writes wait
 
 
+class OnBreach(StrEnum):
+    """What an owner does when a peer that it feeds misses the RPO target, whatever else was done."""
+
+    ALERT = "alert"  # people are told; the default, because writes matter more
+    STALL = "stall"  # new writes wait until the lag is small again
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeSpec:
     """A served volume.
@@ -100,6 +107,7 @@ class GroupPolicy:
     window_floor_s: float = 0.0  # a full journal shrinks the window down to this, and then no further
     journal_soft_quota_bytes: int = 0  # above this people are told; 0: `SOFT_QUOTA_SHARE` of the quota
     when_full: WhenFull = WhenFull.DROP_HISTORY
+    on_breach: OnBreach = OnBreach.ALERT
     self_drill: SelfDrill = _SELF_DRILL
 
     @property

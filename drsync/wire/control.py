@@ -26,6 +26,7 @@ from drsync.model.group import (
     GroupSpec,
     Mode,
     Objectives,
+    OnBreach,
     VolumeSpec,
     WhenFull,
 )
@@ -287,6 +288,7 @@ class PolicyForm(Message):
     journal_quota_bytes: U64 = _POLICY.journal_quota_bytes
     journal_soft_quota_bytes: U64 = _POLICY.journal_soft_quota_bytes
     when_full: Annotated[WhenFull, Strict(strict=False)] = _POLICY.when_full
+    on_breach: Annotated[OnBreach, Strict(strict=False)] = _POLICY.on_breach
     switchover_freeze_s: Seconds = _POLICY.switchover_freeze_s
     drill_max_age_s: Seconds = _POLICY.drill_max_age_s
     compress: bool = _POLICY.compress

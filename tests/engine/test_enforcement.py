@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from drsync.core.pacing import Step
+from drsync.core.ladder import Rung
 from drsync.model.group import GroupSpec, Objectives
 from drsync.model.objectives import Standing
 from tests.engine.town import GROUP, Town, town
@@ -53,7 +53,7 @@ class Seen:
     """What an owner showed while its client wrote."""
 
     lag_s: float
-    steps: tuple[Step, ...]
+    steps: tuple[Rung, ...]
     paced: int
     paced_mean_s: float
     level: int
@@ -70,14 +70,14 @@ async def written_to(
     place.rates["production", "remote"] = LINE
     client = Client(place, content, pause_s)
     client.write(DEPTH)
-    lags, steps, level = [0.0], [Step.STREAM], 0
+    lags, steps, level = [0.0], [Rung.STREAM], 0
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while loop.time() < until and lags[-1] < stop_at_lag:
         await asyncio.sleep(0.02)
         lags.append(term.lag("remote").seconds or 0.0)
         level = max(level, term.attachments["remote"].sender.level)
-        step = term.enforcer.verdicts["remote"].step
+        step = term.enforcer.verdicts["remote"].rung
         if step is not steps[-1]:
             steps.append(step)
     client.is_over = True
@@ -95,14 +95,14 @@ def group(max_pace_s: float) -> GroupSpec:
 async def test_pacing_is_the_last_step_and_holds_the_target(tmp_path: Path) -> None:
     async with town(tmp_path, group(MAX_PACE_S)) as place:
         seen = await written_to(place, NOISE, 5.0, pause_s=0.008)
-        assert seen.steps[:4] == (Step.STREAM, Step.LARGER, Step.HARDER, Step.PACE)
+        assert seen.steps[:5] == (Rung.STREAM, Rung.LARGER, Rung.HARDER, Rung.QUIET, Rung.PACE)
         assert seen.lag_s < BOUND_S, seen
         assert seen.paced > 0
         assert seen.paced_mean_s <= MAX_PACE_S
         term = place.member("production").term
         assert term is not None
         await place.until(lambda: term.lag("remote").seconds == 0.0)
-        await place.until(lambda: term.enforcer.verdicts["remote"].step is Step.STREAM)
+        await place.until(lambda: term.enforcer.verdicts["remote"].rung is Rung.STREAM)
         assert term.engine.pacer.rate == 0.0
         assert term.engine.held_until is None
 
@@ -119,6 +119,6 @@ async def test_content_that_shrinks_needs_no_pacing(tmp_path: Path) -> None:
     async with town(tmp_path, group(MAX_PACE_S)) as place:
         seen = await written_to(place, TEXT, 3.0, pause_s=0.004)
         assert seen.level > 0
-        assert Step.PACE not in seen.steps
+        assert Rung.PACE not in seen.steps
         assert seen.lag_s < TARGET_S
         assert seen.paced == 0
