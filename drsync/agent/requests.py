@@ -6,6 +6,7 @@ The coordinator may change a group; another center may only ask what an owner or
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from drsync.core.sizes import RESIZES_MAX, Resize
 from drsync.engine.member import Member
 from drsync.engine.resync_ask import Mode
 from drsync.engine.resync_target import Asked
@@ -231,6 +232,7 @@ class Requests:
             Mode(mode),
             _whole(body, "fork"),
             _chain(body),
+            _resizes(body),
         )
         return (await member.resync(asked)).to_json()
 
@@ -301,6 +303,20 @@ def _chain(body: Json) -> bytes:
         return bytes.fromhex(_text(body, "chain"))
     except ValueError as error:
         raise MalformedError(f"chain: {error}") from error
+
+
+def _resizes(body: Json) -> tuple[Resize, ...]:
+    """RESIZE records as lists of volume, record and size; none of an owner that knows of none."""
+    listed = body.get("resizes", [])
+    if not isinstance(listed, list) or len(listed) > RESIZES_MAX:
+        raise MalformedError(f"resizes: a list of at most {RESIZES_MAX} was expected")
+    found = []
+    for one in listed:
+        if not isinstance(one, list) or len(one) != len(Resize._fields):
+            raise MalformedError("resizes: volume, record and size were expected")
+        fields = dict(zip(Resize._fields, one, strict=True))
+        found.append(Resize(*(_whole(fields, name) for name in Resize._fields)))
+    return tuple(found)
 
 
 def _epoch(body: Json) -> Epoch:

@@ -52,7 +52,7 @@ class Kind(IntEnum):
 
     WRITE = 1  # payload replaces `length` bytes at `offset`
     ZERO = 2  # `length` bytes at `offset` become zeros; no payload
-    RESIZE = 3  # the volume has `offset` bytes from here on
+    RESIZE = 3  # the volume has `offset` bytes from here on; alone in its batch, no payload
     CHECKPOINT = 4  # all volumes of the group agree here
     EPOCH_START = 5  # first record of an epoch
     COMMIT_HINT = 6
@@ -74,6 +74,7 @@ FLAGS_KNOWN: Final = 0x3F
 
 KIND_WRITE: Final = int(Kind.WRITE)
 KIND_ZERO: Final = int(Kind.ZERO)
+KIND_RESIZE: Final = int(Kind.RESIZE)
 _KIND_LAST: Final = int(Kind.NOOP)
 
 HEADER: Final = Struct("<4sHBxQQQIIIxxxx16s16sIB39xI")

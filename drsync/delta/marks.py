@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from drsync.delta.batch import RECORD_BYTES, Buffer, Header, Kind
+from drsync.delta.batch import RECORD, RECORD_BYTES, Buffer, Header, Kind
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
 from drsync.model.fileset import Generation
@@ -181,6 +181,16 @@ def read_checkpoint(buffer: Buffer, at: int, header: Header) -> Checkpoint | Non
     except _UNREADABLE as error:
         raise MalformedError(f"checkpoint at record {header.first_seq}: {error}") from error
     return Checkpoint(header.last_seq, header.time_us, name, is_app, trees, ratio)
+
+
+def resize_at(buffer: Buffer, at: int, header: Header) -> tuple[int, int] | None:
+    """Volume index and new size of the RESIZE in the batch at `at`; None when it holds something else."""
+    if sole_kind(buffer, at, header) != Kind.RESIZE:
+        return None
+    size, _hash, _length, _at, volume, _kind, _reserved, _flags = RECORD.unpack_from(
+        buffer, at + header.table_start
+    )
+    return volume, size
 
 
 def beat_payload(time_us: int, number: int) -> bytes:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from drsync.core import lease
+from drsync.core.sizes import Resize, Sizes, at_least, first_sizes, sized
 from drsync.delta.batch import peek, split
-from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint
+from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint, resize_at
 from drsync.engine import switch as switching
 from drsync.engine.dirty_entries import through_switch
 from drsync.engine.durable import Durable
@@ -52,7 +53,12 @@ class Self:
 
 
 class GroupCopy:
-    """Journal, volumes and superblock of one group at one center."""
+    """Journal, volumes and superblock of one group at one center.
+
+    Attributes:
+        sizes: of the volumes along this log.
+        spec: the group, with the sizes at the end of this log; the charter may have decided more.
+    """
 
     def __init__(
         self,
@@ -67,9 +73,11 @@ class GroupCopy:
         self.me = me
         self.files = files
         self.is_switching = False
+        self.lineage = 0  # counts cuts and switches: what was known of positions is to be looked at again
         self.spec = spec
         self.journal = journal
         self.volumes = volumes
+        self.sizes = Sizes(first_sizes(spec), durable.resizes)
         self.durable = durable
         self.commit = min(durable.commit, journal.tip.seq)
         self.checkpoints: list[Checkpoint] = []
@@ -127,16 +135,18 @@ class GroupCopy:
             journal = store.journal(spec, durable.incarnation, durable.durable_hint)
             opened.callback(journal.close)
             images: dict[int, Image] = {}
-            for volume in spec.volumes:
+            for volume in sized(spec, Sizes(first_sizes(spec), durable.resizes).newest).volumes:
                 images[volume.index] = image = store.image(volume)
                 opened.callback(image.close)
             volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
             copy = GroupCopy(me, spec, journal, volumes, superblock, durable, store)
             journal.sync()
             copy._find_checkpoints()
+            copy._resized(copy.sizes)
             opened.pop_all()
         with suppress(FailedStageError):  # it costs space, and the next session tries again
-            switching.tidy(spec, store, journal.tip, durable.switched.session if durable.switched else "")
+            switched = durable.switched.session if durable.switched else ""
+            switching.tidy(at_least(spec, copy.sizes.newest), store, journal.tip, switched)
         return copy
 
     def _find_checkpoints(self) -> None:
@@ -147,14 +157,28 @@ class GroupCopy:
             self.note_marks(head)
 
     def note_marks(self, batch: bytes | memoryview) -> None:
-        """Remember the checkpoint or heartbeat in a batch (whole, or its first `MARK_BYTES_MAX` bytes)."""
+        """Remember what a batch (or its first `MARK_BYTES_MAX` bytes) marks: a point, a beat, a size."""
         header = peek(batch)
+        resize = resize_at(batch, 0, header)
+        if resize is not None:
+            self.note_resize(Resize(resize[0], header.last_seq, resize[1]))
         mark = read_checkpoint(batch, 0, header)
         if mark is not None:
             self.add_checkpoint(mark)
         beat = read_beat(batch, 0, header)
         if beat is not None:
             self.beats.note(beat)
+
+    def note_resize(self, resize: Resize) -> None:
+        """The log says from its end on that a volume is larger. Nothing is written for it."""
+        self._resized(self.sizes.grown(resize))
+
+    def _resized(self, sizes: Sizes) -> None:
+        self.sizes, newest = sizes, sizes.newest
+        self.spec = sized(self.spec, newest)
+        for index, view in self.volumes.views.items():
+            if view.image.size != newest[index]:
+                view.image.resize(newest[index])
 
     def add_checkpoint(self, mark: Checkpoint) -> None:
         """Remember a checkpoint; the oldest are forgotten beyond `CHECKPOINTS_MAX`."""
@@ -225,6 +249,8 @@ class GroupCopy:
                 beat_seq=beat.seq,
                 beat_us=beat.time_us,
                 beat_epoch=beat.epoch,
+                resizes=self.sizes.through(self.volumes.reached),
+                is_resized=bool(self.sizes.resizes),
             )
             try:
                 await in_thread(lambda: self._superblock.store(value.encode()))
@@ -307,8 +333,10 @@ class GroupCopy:
             raise
         finally:
             self._cutting_to = None
+        self.lineage += 1
         self.checkpoints = [c for c in self.checkpoints if c.seq <= after_seq]
         self.beats.cut(after_seq)
+        self._resized(self.sizes.cut(after_seq))
         if self.volumes.recorded > after_seq:
             self.volumes.forget_above_images()
 
@@ -356,14 +384,17 @@ class GroupCopy:
             journal = self.files.journal(self.spec, durable.incarnation, durable.durable_hint)
             opened.callback(journal.close)
             images: dict[int, Image] = {}
-            for volume in self.spec.volumes:
+            sizes = Sizes(self.sizes.first, durable.resizes)
+            for volume in sized(self.spec, sizes.newest).volumes:
                 images[volume.index] = image = self.files.image(volume)
                 opened.callback(image.close)
             self.journal = journal
             self.volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
             self.commit = durable.commit
+            self.lineage += 1
             self.checkpoints = []
             self.beats = BeatBook(Beat(durable.beat_seq, durable.beat_us, durable.beat_epoch))
+            self._resized(sizes)
             self._find_checkpoints()
             opened.pop_all()
 
@@ -384,6 +415,8 @@ class GroupCopy:
                 reached=self.volumes.reached,
                 durable_hint=self.journal.durable_seq,
                 commit=self.commit,
+                resizes=self.sizes.through(self.volumes.reached),
+                is_resized=bool(self.sizes.resizes),
             )
             self._superblock.store(clean.encode())
         self.journal.close()
@@ -400,7 +433,7 @@ def finish_switch(spec: GroupSpec, store: CopyStore, superblock: Superblock, dur
         return durable
     if durable.failure:
         raise FailedCopyError(durable.failure)
-    own = Own(durable.incarnation, durable.durable_hint, durable.applied, durable.reached)
+    own = Own(durable.incarnation, durable.durable_hint, durable.applied, durable.reached, durable.resizes)
     durable = through_switch(store.dirty_sets(), durable, word.fork, word.p0.seq)
     switching.finish(spec, store, word, own)
     after = durable.after_switch()

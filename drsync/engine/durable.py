@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from drsync.core.resync import EndWord
+from drsync.core.sizes import Resize
 from drsync.engine.switch import Switch
 from drsync.model.charter import Charter
 from drsync.model.epoch import NEVER, Epoch
@@ -14,6 +15,7 @@ from drsync.wire import control
 
 FORMAT = 1
 FORMAT_SWITCHING = 2  # because a version that knows nothing of switches must not open a copy in one
+FORMAT_RESIZED = 3  # because a version that knows nothing of RESIZE records would serve the former size
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Durable:
         switch: recorded and to be finished before anything else is done with the copy.
         switched: the end of the last resync session that became this copy.
         cursors: incarnation and position that each other member confirmed; only these release journal.
+        resizes: the RESIZE records up to `reached`.
+        is_resized: the log holds some, there or above.
         dirty_generations: generation and store number of each dirty set, so that a lost one is noticed;
             a member without was never marked.
     """
@@ -66,6 +70,8 @@ class Durable:
     switched: EndWord | None = None
     cursors: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     dirty_generations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    resizes: tuple[Resize, ...] = ()
+    is_resized: bool = False
 
     def encode(self) -> bytes:
         """Canonical JSON."""
@@ -74,7 +80,11 @@ class Durable:
             for name in self.__slots__
             if name not in ("history", "charter", "switch", "switched")
         }
-        body["format"] = FORMAT if self.switch is None else FORMAT_SWITCHING
+        if self.is_resized or self.resizes:
+            body["format"] = FORMAT_RESIZED
+        else:
+            body["format"] = FORMAT if self.switch is None else FORMAT_SWITCHING
+            del body["is_resized"], body["resizes"]
         body["switch"] = self.switch.to_json() if self.switch is not None else None
         body["switched"] = asdict(self.switched) if self.switched is not None else None
         body["history"] = [control.to_json(start) for start in self.history]
@@ -85,10 +95,12 @@ class Durable:
     def decode(raw: bytes) -> "Durable":
         """Inverse of `encode`. Raises FailedCopyError for a value this version cannot read."""
         body: dict[str, object] = json.loads(raw)
-        if body.pop("format", None) not in (FORMAT, FORMAT_SWITCHING):
+        if body.pop("format", None) not in (FORMAT, FORMAT_SWITCHING, FORMAT_RESIZED):
             raise FailedCopyError("the superblock has a format this version does not know", code="version")
         history, charter = body.pop("history"), body.pop("charter")
         switch, switched = body.pop("switch", None), body.pop("switched", None)
+        resizes = body.pop("resizes", [])
+        assert isinstance(resizes, list)
         for name in ("cursors", "dirty_generations"):
             pairs = body.get(name, {})
             assert isinstance(pairs, dict)
@@ -100,6 +112,7 @@ class Durable:
             charter=control.from_json(Charter, charter) if charter else None,
             switch=Switch.from_json(switch) if isinstance(switch, dict) else None,
             switched=EndWord(**switched) if isinstance(switched, dict) else None,
+            resizes=tuple(Resize(*one) for one in resizes),
         )
 
     def after_switch(self) -> "Durable":
@@ -124,6 +137,8 @@ class Durable:
             switch=None,
             switched=EndWord(switch.session, switch.generation, switch.p1.seq, switch.size),
             cursors=clamped_cursors(self.cursors, switch.fork),
+            resizes=switch.resizes,
+            is_resized=bool(switch.resizes),
         )
 
 

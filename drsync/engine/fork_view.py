@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from drsync.core.sizes import sized
 from drsync.engine.allocation import extents
 from drsync.engine.copy import GroupCopy
 from drsync.engine.overlay import VolumeView
+from drsync.engine.resizes import resizes_in
+from drsync.engine.threads import in_thread
 from drsync.engine.views import GroupView
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import DamagedError, RefusedError
@@ -17,21 +20,31 @@ from drsync.ports.journal import Buffer, Image, Journal
 class LowerImage:
     """What a view shows of a volume, as `ports.journal.Image` for the records above; never written."""
 
-    def __init__(self, view: VolumeView) -> None:
+    def __init__(self, view: VolumeView, size: int) -> None:
         self._view = view
+        self._size = size  # the fork may have grown where the group's own log did not
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self._view.size
+        return self._size
+
+    def resize(self, size: int) -> None:
+        """See Image."""
+        self._size = size
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """See Image."""
-        self._view.read_into(offset, target)
+        known = min(max(0, self._view.size - offset), len(target))
+        target[known:] = bytes(len(target) - known)
+        if known:
+            self._view.read_into(offset, target[:known])
 
     def extent(self, offset: int) -> tuple[int, bool]:
         """See Image."""
-        length, is_hole = extents(self._view, offset, self.size - offset, 1)[0]
+        if offset >= self._view.size:
+            return self._size, True
+        length, is_hole = extents(self._view, offset, min(self._size, self._view.size) - offset, 1)[0]
         return offset + length, is_hole
 
     def write(self, offset: int, parts: Sequence[Buffer]) -> None:
@@ -67,8 +80,13 @@ class ForkView(GroupView):
     @override
     async def build(self) -> None:
         await super().build()
+        told = await in_thread(lambda: resizes_in(self._fork, self.seq))
+        sizes = self._sizes
+        for resize in told:
+            sizes = sizes.grown(resize)
+        self.spec = sized(self.spec, sizes.newest)
         lower: dict[int, Image] = {
-            v.index: LowerImage(super(ForkView, self).reader(v)) for v in self.spec.volumes
+            v.index: LowerImage(super(ForkView, self).reader(v), v.size) for v in self.spec.volumes
         }
         self._above = GroupVolumes(lower, self._fork, self.seq)
         await self._above.reach(self._fork.tip.seq)

@@ -244,10 +244,12 @@ class OwnerEngine:
 
     # --- records the engine writes itself
 
-    def mark(self, kind: Kind, payload: bytes, flags: int = 0) -> Position:
+    def mark(
+        self, kind: Kind, payload: bytes, flags: int = 0, *, volume: int = 0, offset: int = 0
+    ) -> Position:
         """Append a record of our own (checkpoint, epoch start) as a batch; returns its position."""
         assert not self._builder.count
-        self._builder.add_control(kind, payload, flags=flags)
+        self._builder.add_control(kind, payload, volume, offset, flags)
         position = self._close_batch()
         self._unsubmitted.clear()
         self.settle()

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from drsync.core import group_log
-from drsync.delta.batch import KIND_WRITE, KIND_ZERO, Header, peek, records, split, verify
+from drsync.core.sizes import Sizes, why_not_larger
+from drsync.delta.batch import KIND_RESIZE, KIND_WRITE, KIND_ZERO, Header, peek, records, split, verify
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
 from drsync.engine.sound import sound_batches
@@ -54,7 +55,6 @@ class Receiver:
         self._channel = channel
         self._stream = number
         self._events = events
-        self._sizes = {volume.index: volume.size for volume in copy.spec.volumes}
         self._received = copy.journal.tip.seq
         self._is_ack_due = False
 
@@ -155,7 +155,7 @@ class Receiver:
         position = verify(view, at, header, self.copy.journal.tip)
         if header.epoch > self.epoch:
             raise MalformedError(f"batch at record {header.first_seq} bears epoch {header.epoch}")
-        check_bounds(view, at, header, self._sizes)
+        check_bounds(view, at, header, self.copy.sizes)
         return position
 
     def _commit(self, hint: data.Commit) -> None:
@@ -189,12 +189,15 @@ class Receiver:
             self.is_lost = True
 
 
-def check_bounds(view: memoryview, at: int, header: Header, sizes: dict[int, int]) -> None:
-    """Every record of a batch lies inside a known volume.
+def check_bounds(view: memoryview, at: int, header: Header, log: Sizes) -> None:
+    """Every record of a batch lies inside a known volume, as large as it is where the log `log` ends.
+
+    A RESIZE stands alone, carries nothing, and makes a volume larger.
 
     Raises:
         MalformedError: says which record.
     """
+    sizes = log.newest
     for index, (offset, _hash, length, _at, volume, kind, _reserved, _flags) in enumerate(
         records(view, at, header)
     ):
@@ -202,6 +205,11 @@ def check_bounds(view: memoryview, at: int, header: Header, sizes: dict[int, int
             raise MalformedError(
                 f"record {header.first_seq + index}: {length} bytes at {offset} do not fit volume {volume}"
             )
+        if kind == KIND_RESIZE:
+            why = "it does not stand alone" if header.count > 1 or length else ""
+            why = why or why_not_larger(sizes.get(volume), volume, offset)
+            if why:
+                raise MalformedError(f"record {header.first_seq + index} is a RESIZE: {why}")
 
 
 class Donor:
@@ -299,7 +307,7 @@ class Fetcher:
             if header.last_seq > self._through:
                 return
             position = verify(view, at, header, self._copy.journal.tip)
-            check_bounds(view, at, header, self._sizes)
+            check_bounds(view, at, header, self._copy.sizes)
             batch = view[at : at + header.length]
             try:
                 self._copy.journal.append([batch], header.first_seq, position)

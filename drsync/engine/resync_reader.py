@@ -29,8 +29,12 @@ class GranuleReader:
 
     def __init__(self, volumes: GroupVolumes) -> None:
         self._volumes = volumes
-        self._sizes = {index: view.size for index, view in volumes.views.items()}
         self._zero_digests: dict[int, bytes] = {}
+
+    @property
+    def _sizes(self) -> dict[int, int]:
+        """As they are now: a volume may grow, and marks beyond its former end must not be clipped."""
+        return {index: view.size for index, view in self._volumes.views.items()}
 
     @property
     def whole(self) -> Extents:
@@ -44,7 +48,7 @@ class GranuleReader:
 
     def bytes_of(self, run: Run) -> int:
         """Bytes of a run: the last granule of a volume may be short."""
-        return min(run.end * GRANULE, self._sizes[run.volume]) - run.first * GRANULE
+        return min(run.end * GRANULE, self._volumes.views[run.volume].size) - run.first * GRANULE
 
     def hole(self, run: Run) -> int:
         """How many granules from the first on are a hole; 0 when fewer than a frame of data holds."""

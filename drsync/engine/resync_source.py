@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from drsync.core import dirty as marking
 from drsync.core import extents, resync_source
@@ -40,12 +40,15 @@ from drsync.wire import data, resync
 from drsync.wire.frames import FrameType
 from drsync.wire.stream import session_bytes
 
+if TYPE_CHECKING:
+    from drsync.core.sizes import Resize
+
 __all__ = ["Marks", "PlainMarks", "ResyncSource", "Surroundings", "Wanted"]
 
 ASK_TIMEOUT_S: Final = 30.0  # because the target syncs its journal, and perhaps keeps records aside as a fork
 LOOK_S: Final = 1.0  # because a line without progress is judged by minutes
 TICK_S: Final = 0.05  # because what was written is durable everywhere within a quarter of a second
-PASSING: Final = frozenset(("busy", "changed", "halted", "not_kept", "stale_epoch", "switching"))
+PASSING: Final = frozenset(("busy", "changed", "halted", "not_kept", "resized", "stale_epoch", "switching"))
 """Codes of refusals that another attempt may not meet: it begins with a new comparison."""
 
 
@@ -70,6 +73,7 @@ class ResyncSource:
         self._line: Line | None = None
         self._wanted: Wanted | None = None
         self._answer: Answer | None = None
+        self._resizes: tuple[Resize, ...] = ()  # when the session began
         self._p0 = self._p1 = ORIGIN
         self._redone = 0
         self._compared = 0
@@ -89,6 +93,7 @@ class ResyncSource:
         around, center = self._around, self._center
         marks, clock = around.marks, around.clock
         self.is_outrun = False
+        self._resizes = around.copy.sizes.resizes
         cursor = min(marks.cursor(center), wanted.fork)
         marks.pin(center, marking.journal_floor(marks.of(center), cursor))
         try:
@@ -96,6 +101,7 @@ class ResyncSource:
             wanted, answer = await self._ask_what_differs(wanted, session)
             p0 = await self._durable(max(wanted.fork, around.copy.volumes.recorded))
             async with self._lock:
+                self._require_sizes()
                 marked = marks.of(center)
                 if answer.changed:
                     marked = marking.mark_different(marked, self._reader.clipped(answer.changed))
@@ -125,6 +131,9 @@ class ResyncSource:
         """
         source = self.source
         if source.state is not SourceState.KEPT:
+            return False
+        if self._around.copy.sizes.resizes != self._resizes:
+            self._stop(SourceEvent.DROPPED)
             return False
         wanted = replace(wanted, mode=self._mode)  # what was put aside is of the session that was begun
         try:
@@ -237,7 +246,9 @@ class ResyncSource:
             "mode": wanted.mode.value,
             "fork": wanted.fork,
             "chain": (wanted.chain or b"").hex(),
+            "resizes": [list(one) for one in self._around.copy.sizes.resizes],
         }
+        self._resizes = self._around.copy.sizes.resizes
         answer = Answer.from_json(
             await self._around.peers.call(self._center, "group.resync", body, ASK_TIMEOUT_S)
         )
@@ -358,6 +369,7 @@ class ResyncSource:
     async def _drive(self, line: Line) -> None:
         """From READY to DONE; each step looks at the state anew, because rounds begin in between."""
         while True:
+            self._require_sizes()
             state = self.source.state
             match state:
                 case SourceState.OFFERED:
@@ -403,7 +415,15 @@ class ResyncSource:
             if self.source.state is not began:
                 return
 
+    def _require_sizes(self) -> None:
+        """A session has one size for each volume. Raises TransientError: one has grown since it began."""
+        has_grown = self._around.copy.sizes.resizes != self._resizes
+        if has_grown and self.source.state is not SourceState.ENDING:  # then all of it was sent before
+            self._stop(SourceEvent.DROPPED)
+            raise TransientError("a volume was resized meanwhile: the session begins anew", code="resized")
+
     def _check(self, line: Line) -> None:
+        self._require_sizes()
         if line.refusal is not None:
             refusal = line.refusal
             if refusal.code in PASSING:
@@ -429,6 +449,7 @@ class ResyncSource:
 
     async def _send_blocks(self, line: Line) -> None:
         async with self._lock:
+            self._require_sizes()
             source = self.source
             if source.state is not SourceState.COPYING or not source.todo:
                 return

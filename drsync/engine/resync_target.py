@@ -19,7 +19,9 @@ from drsync.core.resync import EndWord
 from drsync.core.resync_source import Source
 from drsync.core.resync_tables import TargetEvent, TargetState
 from drsync.core.resync_target import Target
+from drsync.core.sizes import Resize, Sizes, at_least, sized
 from drsync.delta.batch import split, verify
+from drsync.delta.marks import resize_at
 from drsync.engine import switch as switching
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
@@ -41,6 +43,7 @@ from drsync.model.errors import (
     RefusedError,
     TransientError,
 )
+from drsync.model.group import GroupSpec
 from drsync.ports.clock import Clock
 from drsync.ports.stage import FailedStageError, Stage, StageInfo
 from drsync.wire import data, resync
@@ -73,6 +76,7 @@ class Asked:
         session, generation: of the session.
         mode: how what differs is found.
         fork, chain: our log is the source's up to there; no chain when its journal does not tell.
+        resizes: of the source's log.
     """
 
     peer: str
@@ -83,6 +87,7 @@ class Asked:
     mode: Mode
     fork: int
     chain: bytes
+    resizes: tuple[Resize, ...] = ()
 
 
 class TargetEvents(Protocol):
@@ -146,7 +151,7 @@ class ResyncTarget:
         self._wake = asyncio.Event()
         self._accepted = asyncio.Event()
         self._busy = asyncio.Lock()
-        self._sizes = {volume.index: volume.size for volume in copy.spec.volumes}
+        self._sizes = copy.sizes  # of the source's log, in a session
 
     # --- for the member
 
@@ -183,6 +188,7 @@ class ResyncTarget:
             TransientError: a session is just being ended.
         """
         copy = self._copy
+        self._sizes = Sizes(copy.sizes.first, asked.resizes)
         if self._busy.locked():
             raise TransientError("the session before this one is just being ended", code="busy")
         self._check_fork(asked)
@@ -243,7 +249,7 @@ class ResyncTarget:
     def _free(self) -> int:
         """Bytes a stage may take, so that there is space for the switch as well."""
         free = max(0, self._copy.files.free_bytes() - RESERVE_BYTES)
-        holes = sum(self._holes(index) for index in sorted(self._sizes))
+        holes = sum(self._holes(index) for index in sorted(self._sizes.first))
         return max(free // 2, free - holes)
 
     def _holes(self, index: int) -> int:
@@ -257,13 +263,18 @@ class ResyncTarget:
             at = end
         return holes + image.size - at
 
+    def _session_spec(self) -> GroupSpec:
+        """The group as large as it is where the session's source stands."""
+        return sized(self._copy.spec, self._sizes.newest)
+
     async def _read_kept(self) -> None:
         """What a former process put aside."""
         if self._is_read:
             return
         self._is_read = True
         copy = self._copy
-        stage = await in_thread(lambda: copy.files.stage(copy.spec))
+        spec = self._session_spec()
+        stage = await in_thread(lambda: copy.files.stage(spec))
         if stage is None:
             return
         word = stage.session
@@ -437,7 +448,8 @@ class ResyncTarget:
             asked.fork,
             is_everything=bool(begin.flags & BeginFlags.EVERYTHING),
         )
-        self._stage = await in_thread(lambda: copy.files.new_stage(copy.spec, info))
+        spec = self._session_spec()
+        self._stage = await in_thread(lambda: copy.files.new_stage(spec, info))
         self._is_read, self._unsynced = True, 0
         self.target = resync_target.begun(self.target, word)
 
@@ -456,7 +468,7 @@ class ResyncTarget:
             found, at, end = bytearray(), want.first * GRANULE, want.first * GRANULE + size
             while at < end:
                 piece = memoryview(bytearray(min(DIGEST_PIECE_BYTES, end - at)))
-                image.read_into(at, piece)
+                image.read_into(at, piece[: max(0, image.size - at)])  # the volume may be larger by now
                 found += digests_of(piece)
                 at += len(piece)
             return bytes(found)
@@ -471,7 +483,7 @@ class ResyncTarget:
 
     def _size_of(self, volume: int, first: int, granules: int) -> int:
         """Bytes of granules; the last of a volume may be short. Raises MalformedError."""
-        size = self._sizes.get(volume, 0)
+        size = self._sizes.newest.get(volume, 0)
         if not granules or (first + granules - 1) * GRANULE >= size:
             raise MalformedError(f"granules {first} to {first + granules} do not fit volume {volume}")
         return min((first + granules) * GRANULE, size) - first * GRANULE
@@ -502,7 +514,13 @@ class ResyncTarget:
             position = verify(view, at, header, redo.tip)
             if header.epoch > intake.epoch:
                 raise MalformedError(f"batch at record {header.first_seq} bears epoch {header.epoch}")
-            check_bounds(view, at, header, self._sizes)
+            check_bounds(view, at, header, self._sizes.cut(header.first_seq - 1))
+            resize = resize_at(view, at, header)
+            if (
+                resize is not None
+                and Resize(resize[0], header.last_seq, resize[1]) not in self._sizes.resizes
+            ):
+                raise TransientError("a volume was resized since the session began", code="resized")
             try:
                 redo.append([view[at : at + header.length]], header.first_seq, position)
             except FailedCopyError as error:
@@ -533,10 +551,13 @@ class ResyncTarget:
         ended = resync_target.end(replace(self.target, staged=whole, fresh=stage.fresh), word)
         if ended.state is not TargetState.SWITCHING or resync.runs_hash(whole) != end.whole:
             raise TransientError("the end came before everything was there", code="not_whole")
-        switch, charter = _switch(stage, end), copy.durable.charter
+        if self._sizes.through(end.p1.seq) != self._sizes.resizes:
+            raise TransientError("the end came before a volume was resized", code="resized")
+        switch, charter = _switch(stage, end, self._sizes.resizes), copy.durable.charter
         applied, tip = copy.volumes.applied, copy.journal.tip
         await in_thread(lambda: switching.check_log(copy.journal, applied, stage.session.base))
-        await in_thread(lambda: switching.take_space(copy.files, copy.spec, copy.journal, applied, stage))
+        spec = at_least(copy.spec, self._sizes.newest)
+        await in_thread(lambda: switching.take_space(copy.files, spec, copy.journal, applied, stage))
         # What was compared and found equal may differ at a member that stands in between (decision 21, 14).
         is_all = not intake.begin.flags & (BeginFlags.DIGESTS | BeginFlags.EVERYTHING)
         await self.mark_others(switch, whole if is_all else None)
@@ -583,7 +604,7 @@ def _put(stage: Stage, blocks: Sequence[resync.Block], sizes: Sequence[int]) -> 
         stage.put(block.volume, block.first * GRANULE, block.data)
 
 
-def _switch(stage: Stage, end: resync.End) -> Switch:
+def _switch(stage: Stage, end: resync.End, resizes: tuple[Resize, ...]) -> Switch:
     info = stage.session
     return Switch(
         info.session,
@@ -594,4 +615,5 @@ def _switch(stage: Stage, end: resync.End) -> Switch:
         end.size,
         info.fork,
         info.is_everything,
+        resizes,
     )

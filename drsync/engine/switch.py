@@ -10,7 +10,9 @@ from typing import Final
 
 from drsync.core import extents
 from drsync.core.extents import GRANULE, Extents, Run
+from drsync.core.sizes import Resize, Sizes, at_least, first_sizes, sized
 from drsync.delta.batch import split, verify
+from drsync.engine.resizes import resizes_in
 from drsync.engine.volumes import LAYER_BLOCKS_MAX, SCAN_BYTES, GroupVolumes
 from drsync.model.epoch import Epoch
 from drsync.model.errors import FailedCopyError, MalformedError
@@ -36,6 +38,7 @@ class Switch:
         size: granules staged.
         fork: our own log was the source's up to here.
         is_everything: what is not staged becomes zeros.
+        resizes: of the source's log up to p1; ours are over with our log.
     """
 
     session: str
@@ -46,6 +49,7 @@ class Switch:
     size: int
     fork: int
     is_everything: bool = False
+    resizes: tuple[Resize, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """For the superblock."""
@@ -58,6 +62,7 @@ class Switch:
             "size": self.size,
             "fork": self.fork,
             "is_everything": self.is_everything,
+            **({"resizes": self.resizes} if self.resizes else {}),
         }
 
     @staticmethod
@@ -65,6 +70,9 @@ class Switch:
         """Inverse of `to_json`."""
         fields = dict(body)
         p0, p1 = (control.from_json(Position, fields.pop(name)) for name in ("p0", "p1"))
+        listed = fields.pop("resizes", [])
+        assert isinstance(listed, list)
+        fields["resizes"] = tuple(Resize(*one) for one in listed)
         return Switch(p0=p0, p1=p1, **fields)  # type: ignore[arg-type]  # `to_json` wrote them
 
 
@@ -185,21 +193,29 @@ class Own:
     durable_hint: int
     applied: int
     reached: int
+    resizes: tuple[Resize, ...] = ()
 
 
 def _write_images(spec: GroupSpec, store: CopyStore, switch: Switch, own: Own) -> None:
+    first = first_sizes(spec)
+    spec = sized(spec, Sizes(first, switch.resizes).newest)
+    sizes = {volume.index: volume.size for volume in spec.volumes}
     stage = _opened_stage(spec, store, switch)
     images: dict[int, Image] = {}
     journal: Journal | None = None
     try:
-        for volume in spec.volumes:
-            images[volume.index] = store.image(volume)
         journal = store.journal(spec, own.incarnation, own.durable_hint)
+        ours = Sizes(first, own.resizes)
+        for resize in resizes_in(journal, own.applied):
+            ours = ours.grown(resize)
+        for volume in at_least(spec, ours.newest).volumes:
+            images[volume.index] = store.image(volume)
         _fold(GroupVolumes(images, journal, own.applied, own.reached), journal, stage.session)
-        _write_stage(stage, images)
+        _write_stage(stage, images, sizes)
         if switch.is_everything:
             _zero_the_rest(stage.staged, images)
         for index in sorted(images):
+            images[index].zero(sizes[index], images[index].size - sizes[index])  # only our log went further
             images[index].sync()
     finally:
         stage.close()
@@ -255,11 +271,11 @@ def _fold(volumes: GroupVolumes, journal: Journal, session: StageInfo) -> None:
             volumes.end_drain(job)
 
 
-def _write_stage(stage: Stage, images: Mapping[int, Image]) -> None:
+def _write_stage(stage: Stage, images: Mapping[int, Image], sizes: Mapping[int, int]) -> None:
     buffer = memoryview(bytearray(PIECE_BYTES))
     for run in stage.entries():
         image = images[run.volume]
-        at, end = run.first * GRANULE, min(run.end * GRANULE, image.size)
+        at, end = run.first * GRANULE, min(run.end * GRANULE, sizes[run.volume])
         if run.is_zeros:
             image.zero(at, end - at)
             continue

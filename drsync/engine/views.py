@@ -9,6 +9,7 @@ import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from drsync.core.sizes import sized
 from drsync.delta.content import hash_volume
 from drsync.engine.allocation import PIECES_MAX, extents, merged
 from drsync.engine.copy import GroupCopy
@@ -63,7 +64,8 @@ class GroupView:
         self.is_over = False
         self.since_us = 0
         self.is_background = False
-        self.spec = copy.spec
+        self._sizes = copy.sizes.cut(seq)
+        self.spec = sized(copy.spec, self._sizes.newest)
         self.writes = IN_MEMORY
         self.quota = Quota(IN_MEMORY.quota_bytes)
         self._layers: list[PrivateLayer] = []
@@ -90,7 +92,7 @@ class GroupView:
         layer = PrivateLayer(None if make is None else lambda: make(volume), self.quota)
         self._layers.append(layer)
         is_read_only = not self.writes.quota_bytes
-        return ViewDevice(self.reader(volume), self, layer, is_read_only=is_read_only)
+        return ViewDevice(self.reader(volume), self, layer, volume.size, is_read_only=is_read_only)
 
     def may_keep(self, writes: Writes) -> None:
         """Say what may be written to it; before the first `device`."""
@@ -217,14 +219,10 @@ class ViewDevice:
     view: VolumeView
     whole: GroupView
     private: PrivateLayer
+    size: int  # as it was then; the image may be larger by now
     is_read_only: bool = field(default=False)
     _done: list[bytes] = field(default_factory=list)
     _refused: dict[int, list[bytes]] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.view.size
 
     def write(self, offset: int, data: memoryview, cookie: bytes, *, fua: bool) -> None:
         """See BlockDevice."""

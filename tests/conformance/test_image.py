@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import TypeAlias
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from drsync.adapters.images.file_image import FileImage
-from drsync.adapters.images.files import OsFiles
+from drsync.adapters.images.files import Files, OsFiles
 from drsync.adapters.memory.image import MemoryImage
 from drsync.model.errors import FailedCopyError, NoSpaceError, PermanentError
 from drsync.ports.journal import Image
@@ -177,9 +178,54 @@ def test_an_image_grows_and_is_never_shrunk(tmp_path: Path) -> None:
     grown = FileImage(tmp_path / "image", 2 * SIZE)
     assert content(grown, 0, 4) == b"kept"
     assert content(grown, SIZE, SIZE) == bytes(SIZE)
+    grown.write(2 * SIZE - 1, [b"x"])
     grown.close()
     with pytest.raises(PermanentError, match="shrinking"):
         FileImage(tmp_path / "image", SIZE)
+
+
+@pytest.mark.parametrize("files", [None, NoHoles(), DiskFiles(Disk())], ids=["file", "no holes", "simulated"])
+def test_space_that_was_taken_and_never_used_is_no_content(tmp_path: Path, files: Files | None) -> None:
+    path = Path("/image") if isinstance(files, DiskFiles) else tmp_path / "image"
+    FileImage(path, 2 * SIZE, files).close()
+    image = FileImage(path, SIZE, files)
+    assert (image.size, stretches(image)[-1][1]) == (SIZE, SIZE)
+    image.resize(2 * SIZE)
+    assert content(image, SIZE, SIZE) == bytes(SIZE)
+    image.close()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), SPANS, st.integers(0, 255)), max_size=10))
+def test_a_resized_image_is_an_array_of_bytes_that_ends_in_zeros(
+    make: Make, steps: list[tuple[int, list[int], int]]
+) -> None:
+    image = make()
+    expected = bytearray(SIZE)
+    for grow, span, byte in steps:
+        expected += bytes(grow * 4096)
+        image.resize(len(expected))
+        start, stop = (at * len(expected) // SIZE for at in span)
+        expected[start:stop] = bytes([byte]) * (stop - start)
+        if byte:
+            image.write(start, [bytes([byte]) * (stop - start)])
+        else:
+            image.zero(start, stop - start)
+        found = stretches(image)
+        assert found[-1][1] == image.size == len(expected)
+        assert not any(any(expected[a:b]) for a, b, is_hole in found if is_hole)
+    assert content(image, 0, len(expected)) == expected
+    image.close()
+
+
+def test_what_was_written_beyond_the_former_end_survives_the_host(tmp_path: Path) -> None:
+    disk = Disk()
+    image = FileImage(Path("/image"), SIZE, DiskFiles(disk))
+    image.resize(4 * SIZE)
+    image.write(2 * SIZE, [b"far"])
+    image.sync()
+    disk.power_cut(Random(1))
+    again = FileImage(Path("/image"), 4 * SIZE, DiskFiles(disk))
+    assert content(again, 2 * SIZE, 4) == b"far\0"
 
 
 class Broken(OsFiles):

@@ -63,6 +63,9 @@ class Image:
     def size(self) -> int:
         return SIZE
 
+    def resize(self, size: int) -> None:
+        raise NotImplementedError
+
     def read_into(self, offset: int, target: memoryview) -> None:
         target[:] = self.data[offset : offset + len(target)]
 

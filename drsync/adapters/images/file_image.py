@@ -24,13 +24,14 @@ class FileImage:
         files: system calls, replaced by tests.
 
     Raises:
-        PermanentError: the file is larger than `size`; shrinking would drop data.
+        PermanentError: the file has content beyond `size`; shrinking would drop it.
         FailedCopyError: it cannot be opened or grown.
     """
 
     def __init__(self, path: Path, size: int, files: Files | None = None) -> None:
         self._path = path
         self._size = size
+        self._held = size  # length of the file; what is between it and `size` was never written
         self._files: Files = OsFiles() if files is None else files
         self._may_punch = True
         self._data = (0, 0)
@@ -46,8 +47,8 @@ class FileImage:
 
     def _open(self) -> None:
         self._fd = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
-        held = self._files.size(self._fd)
-        if held > self._size:
+        held = self._held = self._files.size(self._fd)
+        if held > self._size and self._has_content(self._size, held):
             self.close()
             raise PermanentError(
                 f"image {self._path.name} has {held} bytes, its volume {self._size}: shrinking drops data",
@@ -57,6 +58,7 @@ class FileImage:
         if held < self._size:
             self._files.truncate(self._fd, self._size)
             self._files.fsync(self._fd)
+            self._held = self._size
         # Also when it was there: whoever made it may have died before the next lines.
         directory = self._files.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -64,14 +66,39 @@ class FileImage:
         finally:
             self._files.close(directory)
 
+    def _has_content(self, offset: int, end: int) -> bool:
+        """Whether anything but zeros is there. Space that was taken and never used is passed over."""
+        piece = memoryview(bytearray(ZEROS_BYTES))
+        while offset < end:
+            try:
+                offset = self._files.seek(self._fd, offset, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return False
+                raise
+            got = self._files.preadv(self._fd, [piece[: min(len(piece), end - offset)]], offset)
+            if not got or any(piece[:got]):
+                return bool(got)
+            offset += got
+        return False
+
     @property
     def size(self) -> int:
         """See the port."""
         return self._size
 
+    def resize(self, size: int) -> None:
+        """See the port. The file is left as it is: what is written lengthens it."""
+        self._size = size
+        self._data = (0, 0)
+
     def read_into(self, offset: int, target: memoryview) -> None:
         """See the port. Raises FailedCopyError."""
         assert 0 <= offset <= offset + len(target) <= self._size
+        if offset + len(target) > self._held:  # never written
+            known = max(0, self._held - offset)
+            target[known:] = bytes(len(target) - known)
+            target = target[:known]
         done = 0
         reason = "the file is shorter than the volume"
         try:
@@ -97,6 +124,8 @@ class FileImage:
             if data > offset:
                 return min(data, self._size), True
             end = min(self._files.seek(self._fd, offset, os.SEEK_HOLE), self._size)
+            if end <= offset:  # beyond the end of a file of a system without holes
+                return self._size, True
         except OSError as error:
             return self._size, error.errno == errno.ENXIO
         self._data = (offset, end)
@@ -116,6 +145,8 @@ class FileImage:
         length = sum(map(len, parts))
         end = offset + length
         assert end <= self._size
+        if not length:
+            return end
         written = self._files.pwritev(self._fd, parts, offset)
         if written < length:
             rest = memoryview(b"".join(parts))
@@ -124,13 +155,15 @@ class FileImage:
                 if not count:
                     raise OSError(errno.EIO, "nothing was written")
                 written += count
+        self._held = max(self._held, end)  # at last: until then others see it above the image
         return end
 
     def zero(self, offset: int, length: int) -> None:
         """See the port. Writes zeros where the file system cannot punch holes."""
         self._check()
         assert 0 <= offset <= offset + length <= self._size
-        if not length:
+        length = min(length, self._held - offset)
+        if length <= 0:
             return
         self._forget(offset, offset + length)
         try:

@@ -43,6 +43,10 @@ class MemoryImage:
         """See the port."""
         return self._size
 
+    def resize(self, size: int) -> None:
+        """See the port."""
+        self._size = size
+
     def read_into(self, offset: int, target: memoryview) -> None:
         """See the port."""
         assert 0 <= offset <= offset + len(target) <= self._size
