@@ -300,6 +300,13 @@ class Image(Protocol):
         """Bytes."""
         ...
 
+    def resize(self, size: int) -> None:
+        """The volume has `size` bytes now. Quick, cannot fail, and keeps nothing: new bytes read as zeros.
+
+        Never below what was written: whoever opens the image again must know a size that holds all of it.
+        """
+        ...
+
     def read_into(self, offset: int, target: memoryview) -> None:
         """Fill `target` from `offset`."""
         ...
