@@ -256,6 +256,7 @@ class Keeper:
                 case _:  # folding and trimming ask for their bounds; only checkpoints on hold, to come, stall
                     pass
         await self._convert_to_layer(term)
+        self._copy.journal.hold_reserve(is_tight=level is not None or bool(self._copy.space.reason))
         self._note_level(level)
 
     def bounds(self, term: "OwnerTerm | None") -> Bounds:

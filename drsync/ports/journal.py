@@ -137,6 +137,13 @@ class Journal(Protocol):
         """
         ...
 
+    def hold_reserve(self, *, is_tight: bool) -> None:
+        """How much space is held ahead of appends: as little as possible while it `is_tight`.
+
+        Changes nothing now; what is too much goes with the next `sync`.
+        """
+        ...
+
     def sync(self) -> int:
         """Make everything appended before the call durable; returns the new `durable_seq`.
 

@@ -116,6 +116,9 @@ class MemoryJournal:
         """See the port."""
         self._check("append")
 
+    def hold_reserve(self, *, is_tight: bool) -> None:
+        """See the port."""
+
     def sync(self) -> int:
         """See the port."""
         self._check("sync")

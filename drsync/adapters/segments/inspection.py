@@ -82,7 +82,7 @@ def _describe(files: Files, segment: Segment) -> SegmentReport:
     try:
         header = read_header(files, fd)
         directory = segment.directory or load_directory(files, fd, segment)
-        is_sealed = read_trailer(files, fd) is not None
+        is_sealed = read_trailer(files, fd, segment.first_seq) is not None
         return _report(
             segment.path, files.size(fd), header, segment.last, len(directory), is_sealed=is_sealed
         )
@@ -112,7 +112,13 @@ def check(directory: Path) -> JournalReport:
     paths = segment_paths(directory, files)
     bad: BadPlace | None = None
     for index, path in enumerate(paths):
-        bad, report, found = _check(files, path, tip)
+        try:
+            bad, report, found = _check(files, path, tip)
+        except FileNotFoundError:
+            bad, report, found = None, None, ()
+        if not files.exists(path):  # trimmed meanwhile, and perhaps written over: the journal begins after it
+            reports, runs, tip, bad = [], [], None, None
+            continue
         if report is not None:
             reports.append(report)
             tip = report.last
@@ -136,7 +142,7 @@ def _check(
             reason = f"continues seq {header.prior.seq}, the segment before ends with {tip.seq}"
             return BadPlace(path.name, 0, tip.seq + 1, reason), None, ()
         scanned = scan_segment(reader(files, fd), header.prior)
-        footer = read_trailer(files, fd)
+        footer = read_trailer(files, fd, header.prior.seq + 1)
         is_sealed = footer is not None
         report = _report(
             path, files.size(fd), header, scanned.end, len(scanned.directory), is_sealed=is_sealed

@@ -8,7 +8,7 @@ Order of durability, which is the argument for safety:
 * cut: later segments are unlinked from the last one backwards, each made durable, then the segment is
   truncated and made durable. Whatever is left after a crash in between is a prefix of the log. The caller
   lowers its persisted durable position before it cuts.
-* trim: files are unlinked oldest first, each made durable, by the next `sync`.
+* trim: names go oldest first, each made durable, by the next `sync`; some files are used again (`Spares`).
 """
 
 import os
@@ -40,6 +40,9 @@ from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, r
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
+from drsync.adapters.segments.spares import SPARES_MAX, Spares, zeros_after
+from drsync.adapters.segments.spares import SUFFIX as SPARE_SUFFIX
+from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Layer, Locator
@@ -49,7 +52,6 @@ SEGMENT_BYTES_MIN = 64 << 10  # because a segment must hold more than its header
 SEGMENT_BYTES_MAX = (
     256 << 20
 )  # because offsets in locators and footers have 32 bits, and an opening scans one
-SPARE_SUFFIX = ".spare"
 FORKS = "forks"
 
 
@@ -97,10 +99,9 @@ class SegmentJournal:
         self._files: Files = OsFiles() if files is None else files
         self._failed = ""
         self._syncing = threading.Lock()  # held by sync, cut and close: they never overlap
-        self._is_directory_dirty = False  # these four are guarded by self._shelf.shared
-        self._spare: tuple[Path, int] | None = None
-        self._spares_made = 0
-        self._doomed: list[Path] = []
+        self._is_directory_dirty = False  # these two are guarded by self._shelf.shared
+        self._doomed: list[Segment] = []
+        self._spares = Spares(self._files, directory, segment_bytes)
         self._active: Segment | None = None
         self._lock_fd = -1
         self.cut_when_opened: BadPlace | None = None
@@ -164,7 +165,7 @@ class SegmentJournal:
             segment.capacity = segment.end  # the next append makes room, or says that there is none
         segment.is_sealed = False
         segment.directory = directory
-        segment.file_bytes = segment.capacity
+        segment.file_bytes = segment.clean_end = segment.capacity
         self._active = segment
         with self._shelf.shared:
             if segment not in self._shelf.unsynced:
@@ -195,9 +196,8 @@ class SegmentJournal:
     @property
     def held_bytes(self) -> int:
         """See the port. Counts reserved space; files still to be unlinked by `sync` count no more."""
-        spare = self._segment_bytes if self._spare is not None else 0
         segments = sum(segment.file_bytes for segment in self._shelf.segments)
-        return segments + spare + self._layers.held_bytes
+        return segments + self._spares.held_bytes + self._layers.held_bytes
 
     def held_bytes_after(self, seq: int) -> int:
         """See the port. Space comes back in whole segments, and the last one always stays."""
@@ -223,9 +223,12 @@ class SegmentJournal:
                 segment = self._roll(length)
             at = segment.end
             assert segment.fd is not None
-            written = self._files.pwritev(segment.fd, parts, at) if len(parts) <= IOV_MAX else 0
-            if written != length:
-                write_all(self._files, segment.fd, parts, at)
+            if at + length + BATCH_HEADER_BYTES > segment.clean_end:
+                self._append_with_zeros(segment, parts, length)
+            else:
+                written = self._files.pwritev(segment.fd, parts, at) if len(parts) <= IOV_MAX else 0
+                if written != length:
+                    write_all(self._files, segment.fd, parts, at)
         except OSError as error:
             raise self._refused("append", error) from error
         assert segment.directory is not None
@@ -236,6 +239,14 @@ class SegmentJournal:
         shelf.tip = end
         return segment.number << 32 | at
 
+    def _append_with_zeros(self, segment: Segment, parts: Sequence[Buffer], length: int) -> None:
+        """Over what a former life of the file left. Raises OSError."""
+        assert segment.fd is not None
+        at, end = segment.end, segment.end + length
+        zeros = zeros_after(end, segment.clean_end, segment.capacity)
+        write_all(self._files, segment.fd, [*parts, zeros], at)
+        segment.clean_end = max(segment.clean_end, end + len(zeros))
+
     def _roll(self, length: int) -> Segment:
         """Start the next segment. Its header and name become durable with the next `sync`."""
         shelf = self._shelf
@@ -244,21 +255,21 @@ class SegmentJournal:
         if self._active is not None and self._active.end == HEADER_BYTES:
             return self._widen(self._active, capacity)
         path = self._directory / file_name(prior.seq + 1)
-        with shelf.shared:
-            spare, self._spare = self._spare, None
-        source, fd = spare or self._make_spare()
+        spare = self._spares.take()
         header = SegmentHeader(shelf.next_number, capacity, self._wall_us(), prior, self._identity)
+        clean = zeros_after(HEADER_BYTES, HEADER_BYTES, capacity) if spare.is_reused else b""
         try:
             if capacity > self._segment_bytes:
-                self._files.allocate(fd, 0, capacity)
-            write_all(self._files, fd, [encode_header(header)], 0)
-            self._files.rename(source, path)
+                self._files.allocate(spare.fd, 0, capacity)
+            write_all(self._files, spare.fd, [encode_header(header), clean], 0)
+            self._files.rename(spare.path, path)
         except OSError:
-            self._keep_spare(source, fd)
+            self._spares.keep(spare)
             raise
         segment = Segment(
-            path, header.number, prior, capacity, HEADER_BYTES, prior, capacity, BatchDirectory(), fd
+            path, header.number, prior, capacity, HEADER_BYTES, prior, capacity, BatchDirectory(), spare.fd
         )
+        segment.clean_end = HEADER_BYTES + len(clean) if spare.is_reused else capacity
         shelf.add(segment)
         with shelf.shared:
             shelf.unsynced.append(segment)
@@ -270,31 +281,10 @@ class SegmentJournal:
         """Make room in an empty segment, whose name the next one would have."""
         assert segment.fd is not None
         self._files.allocate(segment.fd, 0, capacity)
+        if segment.clean_end == segment.capacity:
+            segment.clean_end = capacity
         segment.capacity = segment.file_bytes = capacity
         return segment
-
-    def _make_spare(self) -> tuple[Path, int]:
-        """A reserved file without a header, so that the next roll need not wait for the disk."""
-        with self._shelf.shared:
-            self._spares_made += 1
-            path = self._directory / f"{self._spares_made:08d}{SPARE_SUFFIX}"
-        fd = self._files.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        try:
-            self._files.allocate(fd, 0, self._segment_bytes)
-        except OSError:
-            self._files.close(fd)
-            self._files.unlink(path)
-            raise
-        return path, fd
-
-    def _keep_spare(self, path: Path, fd: int) -> None:
-        """Have a reserved file ready; one is enough."""
-        with self._shelf.shared:
-            if self._spare is None:
-                self._spare = path, fd
-                return
-        self._files.close(fd)
-        self._files.unlink(path)
 
     def establish(self) -> None:
         """Make the position before the first record durable where nothing is held. Raises as `append`."""
@@ -310,10 +300,13 @@ class SegmentJournal:
         if self._failed:
             raise self._refuse()
         try:
-            if self._spare is None:
-                self._keep_spare(*self._make_spare())
+            self._spares.room()
         except OSError as error:
             raise self._refused("make room", error) from error
+
+    def hold_reserve(self, *, is_tight: bool) -> None:
+        """See the port."""
+        self._spares.most = 1 if is_tight else SPARES_MAX
 
     def sync(self) -> int:
         """See the port. Also writes footers of full segments, unlinks trimmed ones and prepares the next."""
@@ -341,22 +334,26 @@ class SegmentJournal:
         if is_directory_dirty:
             self._files.fsync(self._lock_fd)
 
-    def _tidy(self, full: list[Segment], doomed: list[Path]) -> None:
-        """Work that waits for durable data: footers, unlinking, the next spare."""
+    def _tidy(self, full: list[Segment], doomed: list[Segment]) -> None:
+        """Work that waits for durable data: footers, names that go, the next spare."""
         for segment in full:
             seal(self._files, segment, self._shelf.runs.between(segment.first_seq, segment.last))
             if segment.is_sealed:
                 with self._shelf.shared:
                     self._shelf.unsynced.remove(segment)
-        for path in doomed:
-            self._files.unlink(path)
-            self._files.fsync(self._lock_fd)
-        if self._spare is None and self._active is not None:
+        self._spares.shed()
+        for segment in doomed:
+            if self._spares.wants(segment):
+                self._spares.reuse(segment, lambda: self._files.fsync(self._lock_fd))
+            else:
+                self._files.unlink(segment.path)
+                self._files.fsync(self._lock_fd)
+        if self._active is not None:
             self._prepare_spare()
 
     def _prepare_spare(self) -> None:
         try:
-            self._keep_spare(*self._make_spare())
+            self._spares.room()
         except OSError as error:
             if not is_full(error):
                 raise
@@ -496,7 +493,7 @@ class SegmentJournal:
                 self._syncing.release()
         shelf.runs.trim(shelf.first_seq)
         with shelf.shared:
-            self._doomed.extend(segment.path for segment in gone)
+            self._doomed.extend(gone)
         return shelf.first_seq
 
     def export_tail(self, after_seq: int, name: str) -> str:
@@ -563,12 +560,7 @@ class SegmentJournal:
         self._layers.close()
         with self._syncing:
             self._shelf.close_all()
-            if self._spare is not None:
-                path, fd = self._spare
-                self._spare = None
-                self._files.close(fd)
-                with suppress(OSError):  # the next opening removes it
-                    self._files.unlink(path)
+            self._spares.close()
             if self._lock_fd >= 0:
                 self._files.close(self._lock_fd)
                 self._lock_fd = -1

@@ -99,7 +99,7 @@ def list_records(directory: Path, wanted: Selection) -> Iterator[RecordReport]:
     try:
         for place in _places(journal, wanted):
             head = journal.read(place.locator, min(place.length, MARK_BYTES_MAX))
-            header = peek(head)
+            header = _header(head, place)
             if not wanted.has_label(header.time_us):
                 continue
             if len(head) < header.payload_start:
@@ -128,6 +128,21 @@ def _places(journal: ReadOnlyJournal, wanted: Selection) -> Iterator[BatchPlace]
                 yield place
             if place.last_seq >= head.last.seq:
                 break
+
+
+def _header(head: bytes, place: BatchPlace) -> Header:
+    """The header of a batch, unless its segment was trimmed and is used again. Raises PermanentError."""
+    try:
+        header = peek(head)
+    except MalformedError:
+        header = None
+    if header is None or header.first_seq != place.first_seq:
+        raise PermanentError(
+            f"segment {place.locator >> 32}, byte {place.locator & 0xFFFFFFFF}: record {place.first_seq} is "
+            "not there; it was trimmed while it was read, or is damaged",
+            remedy="try again; if it stays so: drsync journal check",
+        )
+    return header
 
 
 def _open(directory: Path) -> ReadOnlyJournal:

@@ -6,6 +6,7 @@ durable records is reported with every byte still in place (F.A 13).
 
 import os
 from dataclasses import dataclass, field
+from errno import ENOENT
 from pathlib import Path
 
 from drsync.adapters.segments.directory import RunList
@@ -78,6 +79,8 @@ def read_directory(files: Files, directory: Path, start: Position, identity: Ide
         finally:
             files.close(fd)
         if segment is None:
+            if identity is None and not files.exists(path):
+                raise FileNotFoundError(ENOENT, "it was trimmed while it was read", str(path))
             opened.bad = opened.bad or BadPlace(path.name, stop.offset, opened.tip.seq + 1, stop.reason)
             opened.doomed = paths[index:]
             return opened
@@ -106,7 +109,7 @@ def _read_segment(
     segment = Segment(
         path, header.number, header.prior, header.capacity, HEADER_BYTES, header.prior, size, None
     )
-    found = None if is_last else read_trailer(files, fd)
+    found = None if is_last else read_trailer(files, fd, segment.first_seq)
     if found is not None:
         trailer, runs = found
         segment.end = trailer.data_end
@@ -119,15 +122,15 @@ def _read_segment(
     segment.end = scanned.stop.offset
     segment.last = scanned.end
     opened.runs.extend(scanned.runs)
-    if not is_last or not _is_footer(files, fd, scanned.stop.offset):
+    if not is_last or not _is_footer(files, fd, segment):
         return segment, scanned.stop
     return segment, Stop(scanned.stop.offset, "")
 
 
-def _is_footer(files: Files, fd: int, offset: int) -> bool:
-    """Whether a valid footer starts at `offset`: then the batches end there by intent."""
-    found = read_trailer(files, fd)
-    return found is not None and found[0].data_end == offset
+def _is_footer(files: Files, fd: int, segment: Segment) -> bool:
+    """Whether a valid footer starts where the batches end: then they end there by intent."""
+    found = read_trailer(files, fd, segment.first_seq)
+    return found is not None and found[0].data_end == segment.end
 
 
 def _check_identity(path: Path, header: SegmentHeader, identity: Identity) -> None:

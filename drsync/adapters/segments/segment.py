@@ -44,6 +44,7 @@ class Segment:
         fd: open descriptor or None.
         is_sealed: it has a durable footer.
         first_us: label of its first batch, once somebody asked; 0: not read yet.
+        clean_end: bytes from the start of the file that hold nothing of a former life of it.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Segment:
     fd: int | None = None
     is_sealed: bool = False
     first_us: int = 0
+    clean_end: int = 0
 
     @property
     def first_seq(self) -> int:
@@ -69,13 +71,17 @@ def read_header(files: Files, fd: int) -> SegmentHeader:
     return decode_header(read_up_to(files, fd, HEADER_BYTES, 0))
 
 
-def read_trailer(files: Files, fd: int) -> tuple[Trailer, Runs] | None:
-    """Trailer and runs of a sealed segment; None when there is no valid footer."""
+def read_trailer(files: Files, fd: int, first_seq: int) -> tuple[Trailer, Runs] | None:
+    """Trailer and runs of a sealed segment; None when there is no valid footer of this `first_seq`."""
     size = files.size(fd)
     if size < HEADER_BYTES + TRAILER_BYTES:
         return None
     trailer = decode_trailer(read_up_to(files, fd, TRAILER_BYTES, size - TRAILER_BYTES))
-    if trailer is None or not trailer.data_end <= trailer.runs_at <= size - TRAILER_BYTES:
+    if (
+        trailer is None
+        or trailer.first_seq != first_seq
+        or not trailer.data_end <= trailer.runs_at <= size - TRAILER_BYTES
+    ):
         return None
     try:
         table = read_up_to(files, fd, size - TRAILER_BYTES - trailer.runs_at, trailer.runs_at)
@@ -90,7 +96,7 @@ def load_directory(files: Files, fd: int, segment: Segment) -> BatchDirectory:
     Raises:
         FailedCopyError: neither can be read.
     """
-    found = read_trailer(files, fd)
+    found = read_trailer(files, fd, segment.first_seq)
     if found is not None:
         trailer, _ = found
         body = read_up_to(files, fd, trailer.runs_at - trailer.directory_at, trailer.directory_at)

@@ -271,7 +271,7 @@ def test_index_files_go_with_the_segments_they_speak_of(
     assert not journal.is_index_due(0)
     after = sorted(path.name for path in tmp_path.glob("*" + SUFFIX))
     assert after == before[1:], "the second one still speaks of a segment that is there"
-    assert held - journal.held_bytes > 3 * 55_000
+    assert held - journal.held_bytes > 2 * 55_000, "one of the three segments is kept to be used again"
     compare(journal, writer, journal.first_seq - 1, journal.tip.seq)
 
 
