@@ -109,7 +109,7 @@ class ViewDesk:
             client = await self._sockets.connect(uri)
             try:
                 head = await client.read(0, min(PROBE_BYTES, client.size))
-                found[name] = _filesystem(head)
+                found[name] = filesystem_of(head)
                 stamp = view_id.encode().ljust(4096, b"\0")
                 last = client.size - len(stamp)
                 before = await client.read(last, len(stamp))
@@ -142,5 +142,6 @@ def _found(member: Member, view_id: str) -> GroupView:
     return view
 
 
-def _filesystem(head: bytes) -> str:
+def filesystem_of(head: bytes) -> str:
+    """Name of the file system that left its mark in the first `PROBE_BYTES`; empty: none that is known."""
     return next((name for at, mark, name in SIGNATURES if head[at : at + len(mark)] == mark), "")

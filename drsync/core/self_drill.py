@@ -9,7 +9,6 @@ from typing import Final
 
 from drsync.model.copy import CopyState
 from drsync.model.point_proof import Outcome
-from drsync.model.position import Position
 from drsync.model.self_drill import Check, SelfDrill
 
 US: Final = 1_000_000
@@ -17,6 +16,7 @@ NAMED_MAX: Final = 8  # because hooks and drills may name a point every minute
 BACKFILL_S: Final = 3600.0  # because one proved point an hour is what a restore of last week asks for
 LAG_FLOOR_S: Final = 10.0  # because clocks of centers differ, and heartbeats come each second
 OBSTACLE_WAIT_S: Final = 5.0  # because what stands in the way is gone within seconds or hours
+SLOT_MIN_S: Final = 60.0  # because who keeps no window wants no check each second
 SETTLE_S: Final = 120.0  # because a center that just started has others to catch up with
 
 
@@ -25,13 +25,13 @@ class Candidate:
     """A point that can be opened here.
 
     Attributes:
-        position: a batch end of the log.
+        seq: its record, a batch end of the log.
         time_us: its label.
         name: given by a person, or empty.
         is_app_consistent: its hook succeeded in time.
     """
 
-    position: Position
+    seq: int
     time_us: int
     name: str = ""
     is_app_consistent: bool = False
@@ -101,6 +101,11 @@ def rest_s(policy: SelfDrill, took_s: float) -> float:
     return took_s * (1 / policy.share - 1)
 
 
+def slot_s(policy: SelfDrill, window_s: float) -> float:
+    """One point of each stretch of so many seconds is due: of a short window one that can still be opened."""
+    return min(policy.every_s, max(window_s / 2, SLOT_MIN_S))
+
+
 def start_s(policy: SelfDrill) -> float:
     """For how long nothing is checked after the start of the process."""
     return min(policy.every_s, SETTLE_S)
@@ -120,21 +125,23 @@ def too_much(policy: SelfDrill, facts: Facts) -> str:
 def choose(
     policy: SelfDrill,
     points: Sequence[Candidate],
-    tried: Mapping[Position, Outcome],
+    tried: Mapping[int, Outcome],
     facts: Facts,
     *,
     now_us: int,
     rests_s: float = 0.0,
+    window_s: float = 600.0,
 ) -> Prove | Wait:
     """The next point, or why not.
 
     Args:
         policy: of the group.
         points: oldest first.
-        tried: what is known of positions of this log.
+        tried: what is known of points of this log, by record.
         facts: of the copy.
         now_us: wall clock.
         rests_s: for so long the budget of time is used up.
+        window_s: for so long points can be opened.
     """
     if policy.check is Check.NONE:
         return Wait(policy.every_s, "the group's policy says none")
@@ -148,22 +155,20 @@ def choose(
         return Wait(rests_s, f"its share of time ({policy.share:.0%}) is used up")
     if not points:
         return Wait(OBSTACLE_WAIT_S, "there is no point yet")
-    found = _next(policy, points, tried)
+    every_us = _us(slot_s(policy, window_s))
+    found = _next(points, tried, every_us)
     if found is not None:
         return Prove(found)
-    every_us = _us(policy.every_s)
     left_us = every_us - now_us % every_us
     return Wait(max(left_us / US, 1.0), "every point that is due was checked")
 
 
-def _next(
-    policy: SelfDrill, points: Sequence[Candidate], tried: Mapping[Position, Outcome]
-) -> Candidate | None:
+def _next(points: Sequence[Candidate], tried: Mapping[int, Outcome], every_us: int) -> Candidate | None:
     return (
         _named(points, tried)
-        or _of_newest_slot(points, tried, _us(policy.every_s))
+        or _of_newest_slot(points, tried, every_us)
         or _edge(points, tried)
-        or _of_old_slots(points, tried, _us(max(policy.every_s, BACKFILL_S)))
+        or _of_old_slots(points, tried, max(every_us, _us(BACKFILL_S)))
     )
 
 
@@ -171,17 +176,17 @@ def _us(seconds: float) -> int:
     return max(1, round(seconds * US))
 
 
-def _named(points: Sequence[Candidate], tried: Mapping[Position, Outcome]) -> Candidate | None:
+def _named(points: Sequence[Candidate], tried: Mapping[int, Outcome]) -> Candidate | None:
     named = [point for point in points if point.name][-NAMED_MAX:]
-    return next((point for point in reversed(named) if point.position not in tried), None)
+    return next((point for point in reversed(named) if point.seq not in tried), None)
 
 
 def _of_newest_slot(
-    points: Sequence[Candidate], tried: Mapping[Position, Outcome], every_us: int
+    points: Sequence[Candidate], tried: Mapping[int, Outcome], every_us: int
 ) -> Candidate | None:
     slot = points[-1].time_us // every_us
     inside = [point for point in points if point.time_us // every_us == slot]
-    if any(point.position in tried for point in inside):
+    if any(point.seq in tried for point in inside):
         return None
     for point in inside:
         if point.is_app_consistent:
@@ -190,27 +195,27 @@ def _of_newest_slot(
     return inside[0] if len(inside) < len(points) else points[-1]
 
 
-def _edge(points: Sequence[Candidate], tried: Mapping[Position, Outcome]) -> Candidate | None:
+def _edge(points: Sequence[Candidate], tried: Mapping[int, Outcome]) -> Candidate | None:
     """Between the newest proved point and the oldest failed one above it: where did it go wrong?"""
-    proved = max((at for at, p in enumerate(points) if tried.get(p.position) is Outcome.PROVED), default=-1)
+    proved = max((at for at, p in enumerate(points) if tried.get(p.seq) is Outcome.PROVED), default=-1)
     failed = next(
-        (at for at, p in enumerate(points) if at > proved and tried.get(p.position) is Outcome.FAILED), None
+        (at for at, p in enumerate(points) if at > proved and tried.get(p.seq) is Outcome.FAILED), None
     )
     if failed is None:
         return None
-    between = [point for point in points[proved + 1 : failed] if point.position not in tried]
+    between = [point for point in points[proved + 1 : failed] if point.seq not in tried]
     return between[len(between) // 2] if between else None
 
 
 def _of_old_slots(
-    points: Sequence[Candidate], tried: Mapping[Position, Outcome], slot_us: int
+    points: Sequence[Candidate], tried: Mapping[int, Outcome], slot_us: int
 ) -> Candidate | None:
     newest = points[-1].time_us // slot_us
     slots: dict[int, list[Candidate]] = {}
     for point in points:
         slots.setdefault(point.time_us // slot_us, []).append(point)
     for slot in sorted(slots, reverse=True):
-        if slot < newest and not any(point.position in tried for point in slots[slot]):
+        if slot < newest and not any(point.seq in tried for point in slots[slot]):
             return slots[slot][-1]
     return None
 

@@ -16,8 +16,11 @@ SLICE_BYTES: Final = 4 << 20  # because a slower rate than this a second would b
 SLICE_GRAINS: Final = 4096  # looked at in a slice, because holes cost nothing but time
 
 
+DEBT_S: Final = 0.1  # because a timer for each read would cost more than the read
+
+
 class Pace:
-    """At most `rate` bytes a second from `now` on; a debt is paid before more is taken."""
+    """At most `rate` bytes a second from `now` on; a debt beyond a moment is paid before more is taken."""
 
     def __init__(self, rate: int, now: float) -> None:
         self._rate = rate
@@ -25,7 +28,8 @@ class Pace:
 
     def wait_s(self, now: float) -> float:
         """For how long nothing may be read."""
-        return max(0.0, self._free_at - now)
+        debt_s = self._free_at - now
+        return debt_s if debt_s > DEBT_S else 0.0
 
     def take(self, count: int, now: float) -> None:
         """So many bytes are read."""
