@@ -15,9 +15,13 @@ CENTERS = (
 NAMES = tuple(center.name for center in CENTERS)
 COORDINATOR = "coordinator"
 CLUSTER = "simulated"
-GRANULES = 8  # of the volume, because marks and digests must be able to tell parts of it apart
-VOLUME_BYTES = GRANULES * GRANULE
-VOLUME = VolumeSpec("cd" * 16, "disk", VOLUME_BYTES, 0)
+GRANULES = 8  # of all volumes, because marks and digests must be able to tell parts of them apart
+DATA_GRANULES = 5  # of the first, because a mistake about which volume it is shows where sizes differ
+GROUP_BYTES = GRANULES * GRANULE
+VOLUME = VolumeSpec("cd" * 16, "disk", DATA_GRANULES * GRANULE, 0)
+LOG_VOLUME = VolumeSpec("ef" * 16, "log", GROUP_BYTES - VOLUME.size, 1)
+VOLUMES = (VOLUME, LOG_VOLUME)
+"""Of the group. Applications see them as one row of bytes, the second after the first."""
 GROUP_ID = "ab" * 16
 SMALL_QUOTA = 400 << 10  # bytes, because some journals must be too small for what a peer lacks
 LEAST_QUOTA = 192 << 10  # because scenes about that have little time
@@ -77,7 +81,7 @@ def roll(dice: random.Random, faults: dict[str, float]) -> Character:
         detect_s=lease + dice.choice((0.5, 2.0)),
         anti_flap_s=dice.choice((5.0, 20.0)),
     )
-    group = GroupSpec(GROUP_ID, "orders", (VOLUME,), CENTERS, "production", policy=policy)
+    group = GroupSpec(GROUP_ID, "orders", VOLUMES, CENTERS, "production", policy=policy)
     return Character(
         group=group,
         is_store_in_city=dice.random() < 0.2,  # noqa: PLR2004  # against the design's advice, so sometimes
@@ -99,7 +103,7 @@ def roll(dice: random.Random, faults: dict[str, float]) -> Character:
 def quiet(policy: GroupPolicy) -> Character:
     """A world in which nothing breaks by itself, for stories and boundaries."""
     return Character(
-        group=GroupSpec(GROUP_ID, "orders", (VOLUME,), CENTERS, "production", policy=policy),
+        group=GroupSpec(GROUP_ID, "orders", VOLUMES, CENTERS, "production", policy=policy),
         is_store_in_city=False,
         latency_city=0.0005,
         latency_far=0.015,

@@ -1,18 +1,20 @@
 """Applications of the simulated world: they write values that nobody wrote before, flush, and read.
 
-An application lives where the volume is served, and goes on at every place that serves it: if two places do,
-it writes at both, which is what an invariant is there to notice.
+An application lives where the volumes are served, and goes on at every place that serves them: if two places
+do, it writes at both, which is what an invariant is there to notice. It uses all volumes of the group as one
+row of slots, so that writes of one volume follow those of another.
 """
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from drsync.core.extents import GRANULE
+from drsync.engine.overlay import VolumeView
 from drsync.engine.owner import OwnerDevice
 from drsync.model.epoch import Epoch
 from drsync.ports.volume import BlockDevice
-from drsync.sim.character import GRANULES
+from drsync.sim.character import GRANULES, GROUP_BYTES, VOLUMES
 from drsync.sim.ledger import Ledger, Write
 from drsync.sim.process import Process
 from drsync.sim.timeline import Timeline
@@ -30,12 +32,18 @@ PENDING_MAX = 64  # because a queue has a depth
 
 @dataclass(slots=True)
 class Export:
-    """A volume served somewhere, as an application sees it."""
+    """The volumes served somewhere, as an application sees them.
+
+    Attributes:
+        device: the first volume; whatever is asked of it about the group may be asked of any.
+        devices: all of them, by their index.
+    """
 
     center: str
     process: Process
     device: OwnerDevice
     epoch: Epoch
+    devices: dict[int, OwnerDevice] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
@@ -58,13 +66,13 @@ AtAnswer = Callable[[Export, int, bool], None]
 
 
 class Application:
-    """Uses one volume.
+    """Uses the volumes of a group.
 
     Attributes:
         rate: operations a second.
         exports: where the volume is served, as far as it knows.
         failed: answers with an error.
-        places: numbers of the slots that it writes to, over the whole volume.
+        places: numbers of the slots that it writes to, over all volumes.
         is_fsync: whether each answer promises that the write is durable.
         at_answer: who looks at the moment of each answer. Must not raise: it runs inside the owner's process.
     """
@@ -94,12 +102,15 @@ class Application:
         self._timeline.after(self._dice.expovariate(self.rate), self._next)
 
     def served(self, center: str, process: Process, device: BlockDevice) -> Export:
-        """The volume is served at a center from now on."""
+        """A volume is served at a center from now on; the first of them makes the export."""
         assert isinstance(device, OwnerDevice)
         epoch = device.engine.log.epoch
         self.exports = [found for found in self.exports if not found.is_over]
-        export = Export(center, process, device, epoch)
-        self.exports.append(export)
+        known = [found for found in self.exports if found.device.engine is device.engine]
+        export = known[0] if known else Export(center, process, device, epoch)
+        export.devices[device.volume] = device
+        if not known:
+            self.exports.append(export)
         return export
 
     def _next(self) -> None:
@@ -150,10 +161,12 @@ class Application:
             cookie = self._cookie(_Asked(export, [write], is_fua=is_fua))
             cookies.append(cookie)
             drafts.append(write)
+            index, offset = place_of(slot)
+            volume = export.devices[index]
             if is_zero:
-                device.zero(slot * SLOT, SLOT, cookie, fua=is_fua, is_trim=bool(dice.getrandbits(1)))
+                volume.zero(offset, SLOT, cookie, fua=is_fua, is_trim=bool(dice.getrandbits(1)))
             else:
-                device.write(slot * SLOT, memoryview(pattern(content)), cookie, fua=is_fua)
+                volume.write(offset, memoryview(pattern(content)), cookie, fua=is_fua)
         if not device.engine.is_frozen:
             self._number(drafts, before)
         device.submit(self)
@@ -174,12 +187,12 @@ class Application:
         export.device.submit(self)
 
     def _read(self, export: Export) -> None:
-        device = export.device
-        room = device.size // SLOT  # all of it: what nobody wrote is zeros
-        is_far = self._dice.random() < FAR_RATE
-        slot = self._dice.randrange(room) if is_far else self._dice.choice(self.places)
-        target = bytearray(SLOT * min(self._dice.randint(1, READ_MAX), room - slot))
-        if device.read_into(slot * SLOT, memoryview(target)) == 0:
+        is_far = self._dice.random() < FAR_RATE  # anywhere: what nobody wrote is zeros
+        slot = self._dice.randrange(GROUP_BYTES // SLOT) if is_far else self._dice.choice(self.places)
+        index, offset = place_of(slot)
+        device = export.devices[index]
+        target = bytearray(min(self._dice.randint(1, READ_MAX) * SLOT, device.size - offset))
+        if device.read_into(offset, memoryview(target)) == 0:
             commit = device.engine.log.commit
             now = self._timeline.now
             for at in range(0, len(target), SLOT):
@@ -214,9 +227,33 @@ class Application:
 
 
 def places(count: int) -> tuple[int, ...]:
-    """So many slots, in order, spread over the granules of the volume."""
+    """So many slots, in order, spread over the granules of all volumes."""
     found = (divmod(number * GRANULES, count) for number in range(count))
     return tuple(granule * (GRANULE // SLOT) + within // GRANULES for granule, within in found)
+
+
+def place_of(slot: int) -> tuple[int, int]:
+    """The volume, by its index, and the offset in it, of a slot of the row of all volumes."""
+    offset = slot * SLOT
+    for volume in VOLUMES:
+        if offset < volume.size:
+            return volume.index, offset
+        offset -= volume.size
+    raise IndexError(f"there is no slot {slot}")
+
+
+def first_slot(volume: int) -> int:
+    """The first slot of a volume in the row."""
+    return sum(one.size for one in VOLUMES if one.index < volume) // SLOT
+
+
+def content_of(views: Mapping[int, VolumeView]) -> bytearray:
+    """What all volumes hold, in a row."""
+    found, at = bytearray(GROUP_BYTES), 0
+    for volume in VOLUMES:
+        views[volume.index].read_into(0, memoryview(found)[at : at + volume.size])
+        at += volume.size
+    return found
 
 
 def _often_low(number: int, count: int) -> int:

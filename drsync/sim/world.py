@@ -15,7 +15,7 @@ from drsync.ports.volume import BlockDevice
 from drsync.sim import character
 from drsync.sim.agent import SimAgent, Surroundings, install
 from drsync.sim.character import CENTERS, CLUSTER, COORDINATOR, GROUP_ID, NAMES, Character
-from drsync.sim.client import Application, Export
+from drsync.sim.client import Application, Export, content_of
 from drsync.sim.coordinator import SimCoordinator
 from drsync.sim.disk import Disk
 from drsync.sim.host import Host
@@ -140,6 +140,8 @@ class World:
     def _served(self, center: str, process: Process, group: str, volume: str, device: BlockDevice) -> None:
         del group, volume
         export = self.application.served(center, process, device)
+        if len(export.devices) > 1:
+            return  # the application knows already that the group is served
         engine_charter = self.agents[center].members()[0].charter
         assert engine_charter is not None
         self.ledger.opened(export.epoch, engine_charter.history, f"{process.name}, process {process.number}")
@@ -373,15 +375,13 @@ class World:
             agent.start()
 
     def whole_image(self, name: str) -> bytes:
-        """What an application would read at a center if it were opened there now."""
+        """What an application would read at a center if it were opened there now: all volumes in a row."""
         member = self.agents[name].members()[0]
-        found = bytearray(character.VOLUME_BYTES)
         copy = member.copy
         if member.term is None:
             while copy.volumes.record_slice(copy.journal.tip.seq):
                 pass
-        copy.volumes.views[0].read_into(0, memoryview(found))
-        return bytes(found)
+        return bytes(content_of(copy.volumes.views))
 
     def order(self, what: str, center: str, *, accept_loss: bool = False) -> str:
         """A person asks for something; what came of it is in the trace."""

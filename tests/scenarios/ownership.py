@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from drsync.model.position import Loss
 from drsync.sim.character import COORDINATOR
-from drsync.sim.client import SLOT, value_of
+from drsync.sim.client import SLOT, place_of, value_of
 from drsync.sim.store_disk import Moment
 from drsync.sim.story import USUAL, Story, automatic
 from tests.scenarios.telling import tells
@@ -287,11 +287,12 @@ def seen_too_early(story: Story) -> None:
     story.wait(1.0)
     waiting = [write for write in story.world.ledger.writes if not write.is_promised and write.seq]
     story.expect("Writes wait for same_city.", len(waiting) > 1)
-    device = story.exports()[0].device
+    export = story.exports()[0]
     found = bytearray(SLOT)
     shown = set()
     for write in waiting:
-        assert device.read_into(write.slot * SLOT, memoryview(found)) == 0
+        volume, offset = place_of(write.slot)
+        assert export.devices[volume].read_into(offset, memoryview(found)) == 0
         shown.add(value_of(found))
     hidden = {write.content for write in waiting if write.content}
     story.expect("Reads of the same places show what was there before.", not shown & hidden)

@@ -1,55 +1,16 @@
 """Every wrong rule and every wrong way of an engine is caught in the running daemons, within 200 seeds.
 
 A seed shows harm under the mistake, and nothing under the shipped rules. When the dice of the world change,
-`drsync sim --world running --seeds 200 --mutant NAME` finds another seed.
+`scripts/find-mutant-seeds` finds others.
 """
 
 import pytest
 
 from drsync.sim import engine_mistakes, mutants
-from drsync.sim.ledger import ViolationError
 from drsync.sim.miniature.runner import list_mutants
-from drsync.sim.run import Run
+from tests.sim.mutant_seeds import SEEDS_MAX, disturbed, is_clean, read_table
 
-SEEDS_MAX = 200  # because a mistake that needs more shows a world that is too kind
-BROKEN_S = 16.0  # because each of these shows itself in that time; longer runs begin alike
-
-CAUGHT_AT: dict[str, tuple[int, str]] = {
-    "switch_without_seal": (77, "INV-07"),
-    "reopen_same_epoch": (64, "INV-10"),
-    "no_in_sync_check": (56, "INV-01"),
-    "no_donation": (22, "INV-01"),
-    "no_seal": (30, "INV-03"),
-    "failsafe_alone": (52, "INV-14"),
-    "failsafe_mates_only": (39, "INV-14"),
-    "bind_forgotten": (34, "INV-14"),
-    "bind_ignored": (34, "INV-14"),
-    "apply_beyond_durable": (12, "INV-05"),
-    "apply_early": (24, "INV-05"),
-    "flush_appended": (37, "INV-05"),
-    "ack_before_shrink": (9, "INV-05"),
-    "grow_late": (80, "INV-05"),
-    "unknown_cas_assumed": (54, "INV-05"),
-    "old_store_accepted": (11, "INV-23"),
-    "barrier_before_prefix": (37, "INV-05"),
-    "applied_leads": (50, "INV-15"),
-    "owner_reopens_without_cas": (94, "INV-02"),
-    "neither_route": (26, "INV-13"),
-    "promote_gray": (41, "P01"),
-    "async_promoted": (49, "P01"),
-    "restored_store_accepted": (11, "INV-23"),
-    "drill_writes_leak": (36, "INV-09"),
-    "rpo_underreports": (26, "INV-23"),
-    "superblock_not_durable": (0, "INV-15"),
-    "ack_by_hello": (3, "INV-05"),
-    "loss_forgotten": (27, "INV-07"),
-    "failsafe_any_company": (39, "INV-14"),
-    "resync_marks_cleared_at_start": (115, "INV-11"),
-    "resync_trim_before_marks": (0, "INV-11"),
-    "resync_p1_at_start": (37, "INV-09"),
-    "resync_redo_not_applied": (1, "INV-15"),
-    "unsynced_cursor": (0, "INV-11"),
-}
+CAUGHT_AT = read_table()
 """A seed that shows each, and the invariant that is broken then."""
 
 ONLY_IN_MINIATURE = {
@@ -97,29 +58,6 @@ NOT_SEARCHED = {
 }
 """Not all 200 seeds were tried with these since the volume has granules and journals are outgrown: the first
 three were caught before, by seeds that have another scene now."""
-
-_clean: dict[int, bool] = {}
-
-
-def is_clean(seed: int) -> bool:
-    """Whether the shipped rules keep every promise on a seed. Each is run once."""
-    if seed not in _clean:
-        _clean[seed] = disturbed(seed) is None
-    return _clean[seed]
-
-
-def disturbed(seed: int) -> ViolationError | None:
-    """The first broken promise while things break; healing would tell no more here."""
-    run = Run(seed, broken_s=BROKEN_S)
-    try:
-        run._begin()
-        run._break()
-    except ViolationError as found:
-        return found
-    finally:
-        run.world.end()
-    return None
-
 
 @pytest.mark.parametrize("name", CAUGHT_AT)
 def test_a_mistake_is_caught_where_the_shipped_rules_stand(name: str) -> None:

@@ -42,7 +42,7 @@ POLICY = GroupPolicy(
 )
 """Short, because waiting costs as much as working in a simulated world."""
 
-GROUP = GroupSpec(GROUP_ID, "orders", (character.VOLUME,), CENTERS, NAMES[0], policy=POLICY)
+GROUP = GroupSpec(GROUP_ID, "orders", character.VOLUMES, CENTERS, NAMES[0], policy=POLICY)
 QUIET = Character(
     group=GROUP,
     is_store_in_city=False,

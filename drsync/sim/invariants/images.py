@@ -9,8 +9,8 @@ from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError
 from drsync.model.position import History
 from drsync.ports.volume import COMPLETE_OK
-from drsync.sim.character import NAMES
-from drsync.sim.client import SLOT, pattern, value_of
+from drsync.sim.character import GROUP_BYTES, NAMES, VOLUMES
+from drsync.sim.client import SLOT, first_slot, pattern, value_of
 from drsync.sim.ledger import ViolationError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Images:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._scribbled: dict[str, dict[int, int]] = {}  # view -> slot -> what was written there
+        self._scribbled: dict[tuple[str, int], dict[int, int]] = {}  # view, volume -> slot -> what is there
         self._scribbles = 0
         self._has_lied = dict.fromkeys(NAMES, False)
 
@@ -52,15 +52,17 @@ class Images:
                 continue
             if copy.volumes.reached != copy.volumes.applied:
                 continue  # a drain is under way, or was interrupted: the journal repairs it
-            image = copy.volumes.views[0].image
-            buffer = bytearray(image.size)
+            buffer, at = bytearray(GROUP_BYTES), 0
             try:
-                image.read_into(0, memoryview(buffer))
+                for volume in VOLUMES:
+                    image = copy.volumes.views[volume.index].image
+                    image.read_into(0, memoryview(buffer)[at : at + volume.size])
+                    at += volume.size
             except FailedCopyError:
                 continue  # its disk does not read: the copy will notice
             wrong = first_wrong(world, buffer, history, copy.volumes.applied)
             if wrong:
-                raise ViolationError("INV-09", f"the image of {name} is wrong: {wrong}")
+                raise ViolationError("INV-09", f"an image of {name} is wrong: {wrong}")
 
     def look_at_views(self, name: str) -> None:
         """INV-16: use every view that is served here, as a drill would. Raises ViolationError."""
@@ -73,15 +75,16 @@ class Images:
                 continue
             for volume in exports.names():
                 device = exports.find(volume)
+                index = next(one.index for one in VOLUMES if one.name == volume)
                 if isinstance(device, ViewDevice) and not device.whole.is_over:
-                    self._use(name, members[0].copy, device)
+                    self._use(name, members[0].copy, device, first_slot(index))
 
-    def _use(self, name: str, copy: GroupCopy, device: ViewDevice) -> None:
+    def _use(self, name: str, copy: GroupCopy, device: ViewDevice, base: int) -> None:
         history = self._history(copy)
         if copy.state is CopyState.FAILED or history is None:
             return
         view = device.whole
-        scribbled = self._scribbled.setdefault(view.id, {})
+        scribbled = self._scribbled.setdefault((view.id, base), {})
         slots = device.size // SLOT  # with those that nobody wrote
         first = self._scribbles % slots
         buffer = bytearray(SLOT)
@@ -90,7 +93,7 @@ class Images:
                 return
             expected = scribbled.get(slot)
             if expected is None:
-                expected = self._world.ledger.content(history, view.seq, slot)
+                expected = self._world.ledger.content(history, view.seq, base + slot)
             if value_of(buffer) != expected:
                 raise ViolationError(
                     "INV-16",

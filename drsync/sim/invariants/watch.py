@@ -131,8 +131,10 @@ class Watch:
             self.echo.repeat()
         is_small = self._world.character.group.policy.journal_quota_bytes <= SMALL_QUOTA
         is_often = is_small and not self._world.is_calm
-        if self.looks % (DISKS_OFTEN if is_often else DISKS_EVERY) == 0:
+        if self.looks % DISKS_EVERY == 0:
             self.disks.look_at_pairs()
+        elif is_often and self.looks % DISKS_OFTEN == 0:
+            self.disks.look_at_two()
 
     def _no_bugs(self, name: str) -> None:
         agent = self._world.agents[name]
