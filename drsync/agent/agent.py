@@ -19,6 +19,7 @@ from drsync.agent.lines import Lines
 from drsync.agent.opening_desk import OpeningDesk
 from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
+from drsync.agent.self_drills import Kit, Means, SelfDrills
 from drsync.agent.view_desk import ViewDesk
 from drsync.engine.bulk import Accept, BulkChannel, StreamHandler
 from drsync.engine.copy import GroupCopy, Self
@@ -89,6 +90,7 @@ class Outside:
         make_trees: None where there are no trees; groups are then served without theirs.
         lines: what it says.
         about: what people are told of this process beside, such as its address.
+        self_drill: how points are proved here in the background; None: they are not.
     """
 
     center: str
@@ -104,6 +106,7 @@ class Outside:
     make_trees: MakeTrees | None
     lines: Lines
     about: Mapping[str, str]
+    self_drill: Kit | None = None
 
 
 class Agent:
@@ -113,6 +116,7 @@ class Agent:
         name: of the center.
         session: of this process.
         peers, headquarters: links to other centers and to the coordinator.
+        drills: proves recovery points in the background; None where nobody does.
         sockets: what is served here.
     """
 
@@ -134,7 +138,11 @@ class Agent:
         stores = outside.copies.store
         self._requests = Requests(self, ViewDesk(self.sockets, stores, outside.clock))
         self._openings = OpeningDesk(outside.front, stores, outside.clock, self.spawn, self._opening_changed)
-        self._points = PointRequests(self.member, self._openings)
+        self.drills: SelfDrills | None = None
+        if outside.self_drill is not None:
+            means = Means(outside.self_drill, stores, outside.front, self._clock, self._dice, self.spawn)
+            self.drills = SelfDrills(self, means)
+        self._points = PointRequests(self.member, self._openings, self.drills)
         self.peers = Peers(
             outside.peers,
             outside.transport,
@@ -178,6 +186,8 @@ class Agent:
         self.log("listening", await self._outside.transport.listen(self._accept))
         tasks.create_task(self.peers.run())
         tasks.create_task(self.headquarters.run())
+        if self.drills is not None:
+            tasks.create_task(self.drills.run())
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Start a task that lives with this agent."""
@@ -339,7 +349,16 @@ class Agent:
 
     def openings(self, member: Member) -> Json:
         """See `headquarters.Host`."""
-        return self._openings.told(member)
+        told = self._openings.told(member)
+        return told if self.drills is None else told | self.drills.told(member)
+
+    def proofs_changed(self) -> None:
+        """See `self_drills.Host`."""
+        self.headquarters.beat_soon()
+
+    def bug(self, where: str, error: Exception) -> None:
+        """See `self_drills.Host`."""
+        self._lines.bug(where, error)
 
     # --- MemberEvents
 
@@ -350,6 +369,8 @@ class Agent:
     def view_given_up(self, member: Member, view_id: str, why: str) -> None:
         """See MemberEvents."""
         del member
+        if self.drills is not None:
+            self.drills.given_up(view_id, why)
         self.spawn(self._drop_view(view_id, why))
 
     async def _drop_view(self, view_id: str, why: str) -> None:

@@ -15,6 +15,9 @@ from drsync.agent.front_end import NbdFrontEnd
 from drsync.agent.hook_exports import HookExports
 from drsync.agent.hooks import HookDesk
 from drsync.agent.lines import LogLines
+from drsync.agent.proof_book import ProofBook
+from drsync.agent.self_drill_bench import Bench
+from drsync.agent.self_drills import Kit
 from drsync.agent.start_token import StartToken
 from drsync.config.options import AgentOptions
 from drsync.engine.file_sets import FileSets
@@ -32,6 +35,8 @@ class Daemon:
         clock = SystemClock()
         self._lines = LogLines(name)
         self._manager = Notifier()
+        inventory = Inventory(options.state_dir / "inventory", str(options.state_dir))
+        bench = Bench(options.hooks, inventory, options.run_dir / "hooks")
         self._agent = agent = Agent(
             Outside(
                 center=name,
@@ -47,6 +52,7 @@ class Daemon:
                 make_trees=self._make_trees,
                 lines=self._lines,
                 about={"address": str(options.ssh.listen), "state_dir": str(options.state_dir)},
+                self_drill=Kit(lambda group_id: ProofBook(options.state_dir / "groups" / group_id), bench),
             )
         )
         self._metrics = metrics.server(
@@ -58,7 +64,7 @@ class Daemon:
         )
         self._hooks = HookDesk(
             options.hooks,
-            Inventory(options.state_dir / "inventory", str(options.state_dir)),
+            inventory,
             options.run_dir / "hooks",
             HookExports(agent.member, agent.sockets, clock, agent.session),
             agent.spawn,
@@ -141,4 +147,6 @@ async def run(options: AgentOptions, stop: asyncio.Event) -> None:
     """
     keep_freed_memory()
     _make_directories(options)
+    for left in options.run_dir.glob("nbd/self-*.sock"):  # of a self-drill that a crash ended
+        left.unlink(missing_ok=True)
     await Daemon(options).run(stop)

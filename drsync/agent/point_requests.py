@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drsync.agent.opening_desk import OpeningDesk, Order
+from drsync.agent.self_drills import SelfDrills
 from drsync.core.points import Wanted
 from drsync.engine.member import Member
 from drsync.engine.pins import pins_of
@@ -17,6 +18,7 @@ Json = dict[str, object]
 Handler = Callable[[Json], Awaitable[Json]]
 Name = Annotated[str, Field(max_length=255)]
 OPENING_NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]*"
+PROOFS_TOLD = 256  # because an answer has a limit of 256 KiB, and one takes some 400 bytes
 SIZE_MAX = 1 << 62  # because sizes travel as signed 64-bit numbers
 
 
@@ -59,9 +61,12 @@ F = TypeVar("F", bound=Form)
 class PointRequests:
     """Handlers for the coordinator; `member` raises UsageError for a group that is not here."""
 
-    def __init__(self, member: Callable[[str], Member], desk: OpeningDesk) -> None:
+    def __init__(
+        self, member: Callable[[str], Member], desk: OpeningDesk, drills: SelfDrills | None = None
+    ) -> None:
         self._member = member
         self._desk = desk
+        self._drills = drills
 
     def for_coordinator(self) -> Mapping[str, Call]:
         """What the coordinator may ask."""
@@ -69,6 +74,7 @@ class PointRequests:
             "opening.open": self._open,
             "opening.close": self._close,
             "group.pins": self._pins,
+            "point.proofs": self._proofs,
             "fork.list": self._forks,
             "fork.discard": self._discard,
         }
@@ -92,6 +98,11 @@ class PointRequests:
             more: Json = {} if opening is None else {"name": opening.name, "until_us": opening.until_us}
             found.append({**pin.fields(), **more})
         return {"pins": found}
+
+    async def _proofs(self, body: Json) -> Json:
+        member = self._member(_read(Form, body).group)
+        known = self._drills.proofs(member) if self._drills is not None else []
+        return {"proofs": [proof.fields() for proof in known[-PROOFS_TOLD:]]}
 
     async def _forks(self, body: Json) -> Json:
         return await self._desk.forks(self._member(_read(Form, body).group))

@@ -59,17 +59,23 @@ class Host(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What self-drills work with.
+class Kit:
+    """What an agent is given for self-drills.
 
     Attributes:
         book: of a group, by its id.
         bench: runs programs; None where none can be.
-        store: the files of a copy, by the group's id.
     """
 
     book: Callable[[str], ProofBook]
-    bench: Bench | None
+    bench: Bench | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What self-drills work with. `store`: the files of a copy, by the group's id."""
+
+    kit: Kit
     store: Callable[[str], CopyStore]
     front: FrontEnd
     clock: Clock
@@ -134,7 +140,7 @@ class SelfDrills:
     def _of(self, member: Member) -> Course:
         group_id = member.copy.spec.id
         if group_id not in self._courses:
-            self._courses[group_id] = Course(self._means.book(group_id))
+            self._courses[group_id] = Course(self._means.kit.book(group_id))
         return self._courses[group_id]
 
     def _step(self, member: Member, course: Course) -> Prove | Wait:
@@ -246,7 +252,7 @@ class SelfDrills:
     async def _check(self, view: GroupView, policy: SelfDrill, facts: dict[str, str]) -> Checked:
         means = self._means
         await view.build()
-        return await Checker(view, policy, means.bench, means.front, means.clock, means.spawn).run(facts)
+        return await Checker(view, policy, means.kit.bench, means.front, means.clock, means.spawn).run(facts)
 
     async def _watch(self, running: _Running, course: Course) -> None:
         """End the check as soon as something stands in the way."""
