@@ -11,11 +11,13 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
+
+from typing_extensions import override
 
 from drsync.adapters.api_client.doc import Doc, Json
 from drsync.adapters.api_client.failures import DONE
@@ -36,10 +38,11 @@ from drsync.lab.layout import (
     Layout,
 )
 from drsync.lab.ports import HOST
-from drsync.lab.record import LabRecord
+from drsync.lab.record import LabRecord, Process
 from drsync.lab.status import group_of, owner_uri
 from drsync.lab.writer import LedgerWriter
 from tests.integration.proxy import Proxy, Wire
+from tests.network import Network
 
 MIB = 1 << 20
 LEASE_S = 2.0
@@ -71,12 +74,32 @@ class Ended:
         return self
 
 
-class Site:
-    """One lab directory and its processes."""
+class Hosts(Cluster):
+    """A lab whose processes run on hosts of their own, as far as the network can tell."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self.network = Network({name: f"10.77.1.{at}" for at, name in enumerate(PROCESSES, start=1)})
+
+    @override
+    def start(self, name: str) -> Process:
+        with self.network.entered(name):
+            return super().start(name)
+
+    @property
+    @override
+    def url(self) -> str:
+        """By its socket, since its loopback address is another host's."""
+        return f"unix:{self.layout.coordinator_socket}"
+
+
+class Site:
+    """One lab directory and its processes; with `hosts` they run in network namespaces."""
+
+    def __init__(self, root: Path, *, hosts: bool = False) -> None:
         self.layout = Layout(root)
-        self.cluster = Cluster(self.layout)
+        self.hosts = Hosts(self.layout) if hosts else None
+        self.cluster = self.hosts or Cluster(self.layout)
         self.wires: dict[tuple[str, str], Proxy] = {}
         self.held = ExitStack()
 
@@ -89,6 +112,18 @@ class Site:
         record.save(self.layout.record, known)
         founding.make_keys(self.layout)
         write_configs(self.layout, known)
+        if self.hosts is not None:
+            self.hosts.network.make()
+            for process in PROCESSES:
+                self._rehouse(process, self.hosts.network.addresses, known)
+
+    def _rehouse(self, process: str, addresses: Mapping[str, str], known: LabRecord) -> None:
+        """Everybody is found at a host's address in place of loopback."""
+        path = self.layout.config(process)
+        text = path.read_text()
+        for target, address in addresses.items():
+            text = text.replace(f'"{HOST}:{known.ports[target]}"', f'"{address}:{known.ports[target]}"')
+        path.write_text(text)
 
     async def wire_up(self) -> None:
         """Put a proxy between any two processes that talk."""
@@ -143,6 +178,8 @@ class Site:
             await self.cluster.stop(name, is_kind=False)
         for wire in self.wires.values():
             await wire.stop()
+        if self.hosts is not None:
+            self.hosts.network.close()
         self.held.close()
 
     # --- wires
@@ -270,11 +307,13 @@ class Site:
 
 
 @asynccontextmanager
-async def site(home: Path, *, wired: bool = False, seconds: float = STORY_S) -> AsyncIterator[Site]:
+async def site(
+    home: Path, *, wired: bool = False, hosts: bool = False, seconds: float = STORY_S
+) -> AsyncIterator[Site]:
     """A site whose four processes run; no group yet. Ends after `seconds` at the latest."""
-    place = Site(home / "s")
-    place.found()
+    place = Site(home / "s", hosts=hosts)
     try:
+        place.found()
         async with asyncio.timeout(seconds):
             if wired:
                 await place.wire_up()

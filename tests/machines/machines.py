@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from tests.network import Network
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = "DRSYNC_MACHINES_CACHE"
 PACKAGES = (
@@ -112,56 +114,6 @@ def make_bundle(folder: Path) -> Path:
     if made.returncode != 0:
         raise OSError(f"no bundle: {made.stderr.strip()[-500:]}")
     return folder
-
-
-class Network:
-    """A bridge in a namespace of its own, and a namespace for each machine on it."""
-
-    def __init__(self) -> None:
-        self._prefix = f"drsync{os.getpid()}"
-        self.wire = f"{self._prefix}-wire"
-        self._made: list[str] = []
-
-    def make(self) -> None:
-        """Everything that machines are plugged into."""
-        self._add(self.wire)
-        self._ip(self.wire, "link", "add", "br0", "type", "bridge")
-        self._ip(self.wire, "link", "set", "br0", "up")
-        for number, (name, address) in enumerate(ADDRESSES.items()):
-            space, port = self.space(name), f"p{number}"
-            self._add(space)
-            self._ip(self.wire, "link", "add", port, "type", "veth", "peer", "name", "host0", "netns", space)
-            self._ip(self.wire, "link", "set", port, "master", "br0", "up")
-            self._ip(space, "address", "add", f"{address}/24", "dev", "host0")
-            self._ip(space, "link", "set", "host0", "up")
-            self._ip(space, "link", "set", "lo", "up")
-
-    def space(self, name: str) -> str:
-        """The namespace of a machine."""
-        return f"{self._prefix}-{name}"
-
-    def plug(self, name: str, *, is_in: bool) -> None:
-        """Pull a machine's cable, or plug it in again."""
-        port = f"p{list(ADDRESSES).index(name)}"
-        self._ip(self.wire, "link", "set", port, "up" if is_in else "down")
-
-    def switches(self) -> str:
-        """Cases of a shell script that say at which port a machine is."""
-        return "\n".join(
-            f"{name} | {name.replace('_', '-')}) port=p{number} ;;" for number, name in enumerate(ADDRESSES)
-        )
-
-    def close(self) -> None:
-        """Take down what was made here."""
-        for space in reversed(self._made):
-            run("ip", "netns", "delete", space, is_checked=False)
-
-    def _add(self, space: str) -> None:
-        run("ip", "netns", "add", space)
-        self._made.append(space)
-
-    def _ip(self, space: str, *words: str) -> None:
-        run("ip", "-n", space, *words)
 
 
 class Machine:
@@ -279,7 +231,7 @@ class Machines:
         self.home = home
         self.base = base
         self.bundle = bundle
-        self.network = Network()
+        self.network = Network(ADDRESSES)
         self.all = {name: Machine(name, home / name, self.network.space(name)) for name in PROFILES}
         self.boot_s: dict[str, float] = {}
         self.install_s: dict[str, float] = {}
@@ -322,13 +274,19 @@ class Machines:
         """Run a script of vagrant/ against these machines instead of virtual ones."""
         cut = self.home / "cut"
         cut.write_text(
-            f"#!/bin/sh\ncase $1 in\n{self.network.switches()}\nesac\n"
+            f"#!/bin/sh\ncase $1 in\n{self._switches()}\nesac\n"
             'if [ "$2" = on ]; then state=down; else state=up; fi\n'
             f'exec ip -n {self.network.wire} link set "$port" "$state"\n'
         )
         cut.chmod(0o755)
         script, *rest = words
         return run(ROOT / "vagrant" / script, *rest, DRSYNC_ON=str(self.ssh()), DRSYNC_UNPLUG=str(cut))
+
+    def _switches(self) -> str:
+        """Cases of a shell script that say at which port a machine is."""
+        return "\n".join(
+            f"{name} | {name.replace('_', '-')}) port={self.network.port(name)} ;;" for name in self.all
+        )
 
     def ssh(self) -> Path:
         """A program that is called as ``ssh MACHINE COMMAND`` and enters the machine."""

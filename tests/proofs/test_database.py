@@ -38,17 +38,18 @@ ROUNDS = 3  # of two deaths each, less one
 LAG_S = 2.0  # that the remote center shall be behind when the city is lost
 
 
-@pytest.mark.parametrize("how", ["killed", "swallowed"])
+@pytest.mark.parametrize("how", ["killed", "unplugged"])
 async def test_every_commit_is_at_the_same_city_center(home: Path, how: str) -> None:
-    """SIGKILL of the owner, or a firewall that swallows everything it says: half-open connections."""
-    async with site(home, wired=how == "swallowed", seconds=STORY_S) as place:
+    """SIGKILL of the owner, or its host's cable is pulled: half-open connections, and nobody is told."""
+    async with site(home, hosts=how == "unplugged", seconds=STORY_S) as place:
         await place.protect(DISK_BYTES, freeze_timeout=f"{FREEZE_S:g}s")
         async with on_volume(place, home / "old", is_new=True, ends_well=False) as old, load_on(old) as load:
             await load.until(COMMITS)
             if how == "killed":
                 await place.kill(PRODUCTION)
             else:
-                place.switch(Wire.DROP, PRODUCTION)
+                assert place.hosts is not None
+                place.hosts.network.plug(PRODUCTION, is_in=False)
             (await place.cli("failover", GROUP, "--to", SAME_CITY)).well()
             await place.until("served by the same-city center", lambda s: is_served(s, SAME_CITY))
             seen = len(load.book.entries)

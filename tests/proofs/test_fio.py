@@ -14,7 +14,7 @@ import pytest
 from drsync.adapters.api_client.doc import Doc
 from drsync.lab.layout import DISK, GROUP, PRODUCTION, SAME_CITY
 from drsync.lab.status import group_of
-from tests.integration.proxy import Wire
+from tests import network
 from tests.integration.site import MIB, is_served, site
 
 STORY_S = 80.0
@@ -60,10 +60,16 @@ async def running(argv: list[str]) -> AsyncIterator[Process]:
             await process.wait()
 
 
-@pytest.mark.parametrize("how", ["killed", "swallowed"])
+NO_HOSTS = network.why_not()
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["killed", pytest.param("unplugged", marks=pytest.mark.skipif(NO_HOSTS != "", reason=NO_HOSTS or "-"))],
+)
 async def test_what_fio_saw_acknowledged_verifies_at_the_new_owner(home: Path, how: str) -> None:
-    """SIGKILL of the owner, or a firewall that swallows everything it says: half-open connections."""
-    async with site(home, wired=how == "swallowed", seconds=STORY_S) as place:
+    """SIGKILL of the owner, or its host's cable is pulled: half-open connections, and nobody is told."""
+    async with site(home, hosts=how == "unplugged", seconds=STORY_S) as place:
         await place.protect(DISK_BYTES, freeze_timeout=f"{FREEZE_S:g}s")
         log = ["--write_lat_log=seen", "--log_offset=1"]
         save = ["--do_verify=0", "--verify_state_save=1", f"--iodepth={DEPTH}", f"--rate_iops={IOPS}"]
@@ -75,7 +81,8 @@ async def test_what_fio_saw_acknowledged_verifies_at_the_new_owner(home: Path, h
             if how == "killed":
                 await place.kill(PRODUCTION)
             else:
-                place.switch(Wire.DROP, PRODUCTION)
+                assert place.hosts is not None
+                place.hosts.network.plug(PRODUCTION, is_in=False)
             (await place.cli("failover", GROUP, "--to", SAME_CITY)).well()
             await place.until("served by the same-city center", lambda s: is_served(s, SAME_CITY))
             async with asyncio.timeout(GONE_S):
