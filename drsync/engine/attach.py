@@ -26,7 +26,7 @@ from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, Re
 from drsync.model.position import EpochStart
 from drsync.wire import control, data, stream
 from drsync.wire.frames import Frame, FrameType
-from drsync.wire.negotiate import FEATURE_CURSORS, FEATURE_ZSTD
+from drsync.wire.negotiate import FEATURE_CURSORS, FEATURE_RESIZE, FEATURE_ZSTD
 
 SILENCE_S = 15.0
 """Because a half-open connection must be noticed long before TCP notices it. Any acknowledgment counts: a
@@ -74,6 +74,7 @@ class Attachment:
         self._heard_at = engine.clock.now()
         self.incarnation = statement.incarnation
         self.keeps_by_itself = FEATURE_CURSORS in features
+        self.knows_resizes = FEATURE_RESIZE in features
         self._retain = 0
         self._cursors = b""
         can_unpack = FEATURE_ZSTD in features and copy.spec.policy.compress
@@ -223,11 +224,17 @@ async def meet(center: str, charter: Charter, copy: GroupCopy, engine: OwnerEngi
     Raises:
         TransientError: not reached.
         RefusedError: it does not follow this owner; says why. `code` is ``stale_epoch`` when it has promised
-            a higher epoch.
+            a higher epoch, ``needs_resize`` when its software is too old for this log.
     """
     body: dict[str, object] = {"group": charter.group.id, "charter": control.to_json(charter)}
     answer = await peers.call(center, "group.attach", body, ATTACH_TIMEOUT_S)
     statement = control.from_json(Statement, answer["statement"])
+    if copy.sizes.resizes and FEATURE_RESIZE not in _features(answer):
+        raise RefusedError(
+            f"{center} runs software that does not know volumes that grow: it would keep the former size",
+            code="needs_resize",
+            remedy=f"upgrade {center}",
+        )
     view, found = _compared(charter, copy, engine, statement, answer)
     if isinstance(found, compare.Corrupt):  # by its numbers the log may seem to be ours: nothing of it is
         return Met(statement, _features(answer), found, 0, None, view)

@@ -179,6 +179,20 @@ class OwnerTerm:
         """Write the record that explains the epoch to whoever reads the journal without a charter."""
         start = self.charter.history[-1]
         self.engine.mark(Kind.EPOCH_START, epoch_payload(start.epoch, start.uuid, start.fork_seq))
+        self._grow()
+
+    def _grow(self) -> None:
+        """Append what the charter decided about sizes and this log does not say yet (decision 26)."""
+        for owed in self.copy.sizes.owed(self.charter.group.volumes):
+            for center, attachment in self.attachments.items():
+                if not attachment.is_lost and not attachment.knows_resizes:
+                    attachment.close(f"{center} must be upgraded: a volume grows")
+            position = self.engine.mark(Kind.RESIZE, b"", volume=owed.volume, offset=owed.size)
+            if self.engine.is_closed:
+                return
+            self.copy.note_resize(owed._replace(seq=position.seq))
+            name = next(v.name for v in self.charter.group.volumes if v.index == owed.volume)
+            self._events.peer_told("resized", f"{name} has {owed.size} bytes from record {position.seq} on")
 
     def _trouble(self, error: DrsyncError) -> None:
         if isinstance(error, DamagedError):
@@ -274,6 +288,8 @@ class OwnerTerm:
                 for feed in self.engine.feeds:
                     if feed.durable < self.engine.log.appended:  # also when our own log was synced by others
                         feed.want_durable(self.engine.log.appended)
+            if self.engine.is_leased and not self.engine.is_frozen:
+                self._grow()
             self._checkpoint_if_due(now)
             self._beat_if_due(now)
             self._ledger.note(self.engine.log.appended, self.engine.stats.write_bytes, now)

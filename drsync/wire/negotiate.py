@@ -20,7 +20,9 @@ FEATURE_CURSORS: Final = "cursors"
 """A member keeps journal or marks for each other member by itself: CURSORS instead of RETAIN."""
 FEATURES: Final[tuple[str, ...]] = ()
 """What this version offers in HELLO. Not `zstd`: control links carry no compressed frames."""
-MEMBER_FEATURES: Final = (FEATURE_ZSTD, FEATURE_CURSORS, FEATURE_RESYNC)
+FEATURE_RESIZE: Final = "resize"
+"""A member knows RESIZE records: without it, it is fed no log that holds one."""
+MEMBER_FEATURES: Final = (FEATURE_ZSTD, FEATURE_CURSORS, FEATURE_RESYNC, FEATURE_RESIZE)
 """What a member can do on the stream of a group; bulk links say no HELLO of their own."""
 
 
