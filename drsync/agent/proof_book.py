@@ -23,10 +23,10 @@ BYTES_MAX: Final = 1 << 20  # because 256 proofs take 300 KiB at most, and a lar
 
 
 class ProofBook:
-    """What one center knows of one group. Blocking: `keep` and `load` are for threads.
+    """What one center knows of one group. `load` and `write` block.
 
     Attributes:
-        proofs: at most `PROOFS_MAX`, one for each position.
+        proofs: at most `PROOFS_MAX`, one for each point; whoever writes sets them.
     """
 
     def __init__(self, directory: Path, files: Files | None = None) -> None:
@@ -52,13 +52,12 @@ class ProofBook:
         return ""
 
     def added(self, proof: PointProof, held: Sequence[PointProof]) -> tuple[PointProof, ...]:
-        """`held` and `proof`, without the oldest points beyond the limit; to be given to `keep`."""
+        """`held` and `proof`, without the oldest points beyond the limit; for `write`."""
         mine = by_point([*held, proof]).values()
         return tuple(sorted(mine, key=lambda one: (one.position.seq, one.at_us))[-PROOFS_MAX:])
 
-    def keep(self, proofs: tuple[PointProof, ...]) -> None:
-        """Known from now on, and durable on return. Raises OSError: known, and not kept."""
-        self.proofs = proofs
+    def write(self, proofs: tuple[PointProof, ...]) -> None:
+        """Durable on return. Raises OSError: what was written before is still there."""
         fresh = self._path.with_suffix(".new")
         fd = self._files.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:

@@ -76,9 +76,8 @@ class Checker:
         most = int(self._policy.rate * self._policy.max_time_s)
         stored = await self._reading.stored_bytes(volumes, most)
         if stored > most:
-            words = (
-                f"more than {most >> 30} GiB is stored, which is not read in {self._policy.max_time_s:.0f} s"
-            )
+            seconds = self._policy.max_time_s
+            words = f"more than {most / MIB:.0f} MiB is stored, which is not read in {seconds:.0f} s"
             return Checked(Outcome.UNKNOWN, words, stored=stored)
         found = await self._reading.read(volumes)
         return Checked(Outcome.PROVED, f"{found.bytes / MIB:.0f} MiB read", found.digest)

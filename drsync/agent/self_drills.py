@@ -314,9 +314,10 @@ class SelfDrills:
         course.failures += found.outcome is Outcome.FAILED
         kept = course.book.added(proof, course.held(member))
         try:
-            await in_thread(lambda: course.book.keep(kept))
+            await in_thread(lambda: course.book.write(kept))
         except OSError as error:
             self._host.log_member(member, "proofs_not_kept", f"{error}; it is known until a restart")
+        course.book.proofs = kept
         event = f"point_{found.outcome.value}" if found.outcome is not Outcome.UNKNOWN else "point_not_proved"
         self._host.log_member(member, event, f"record {point.seq} by {check} in {took_s:.1f} s: {found.text}")
         course.why = "a check has just ended"

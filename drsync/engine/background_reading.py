@@ -54,7 +54,6 @@ class BackgroundReading:
         self._view = view
         self._clock = clock
         self._pace = pace
-        self._is_wanted = True
 
     async def stored_bytes(self, volumes: Sequence[VolumeSpec], most: int) -> int:
         """Bytes that are stored in whole grains; counting ends above `most`. Reads none of them."""
@@ -85,8 +84,6 @@ class BackgroundReading:
             self._require_there()
             self._view.damaged(error)
             raise
-        finally:
-            self._is_wanted = False
         self._require_there()
         if len(volumes) == len(self._view.spec.volumes):
             found.digest = hasher.digest()
@@ -133,7 +130,7 @@ class BackgroundReading:
                     yield _Grain(volume, offset, min(GRAIN, volume.size - offset))
 
     def _require_there(self) -> None:
-        if self._view.is_over or not self._is_wanted:
+        if self._view.is_over:
             raise RefusedError(f"view {self._view.id} was given up", code="view_given_up")
 
 

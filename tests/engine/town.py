@@ -17,6 +17,7 @@ from drsync.agent.front_end import NbdFrontEnd
 from drsync.agent.opening_desk import OpeningDesk
 from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
+from drsync.agent.self_drills import SelfDrills
 from drsync.agent.view_desk import ViewDesk
 from drsync.core.lease import LeaseBook
 from drsync.core.loss import LossStatement
@@ -186,7 +187,8 @@ class Node:
         self.lines: list[str] = []
         self.me = Self(name, town.dice.hex128(), "boot")
         self._tasks = town.tasks
-        front = NbdFrontEnd(town.sockets / name)
+        self.front = front = NbdFrontEnd(town.sockets / name)
+        self.drills: SelfDrills | None = None
         self._sockets = Sockets(front, lambda what, why: self.lines.append(f"{what}: {why}"))
         self.requests = Requests(GroupsOf(self), ViewDesk(self._sockets, self.store, town.clock))
         self.openings = OpeningDesk(front, self.store, town.clock, self._spawn, self.log_member)
@@ -275,6 +277,8 @@ class Node:
 
     def view_given_up(self, member: Member, view_id: str, why: str) -> None:
         self.lines.append(f"view given up: {view_id}")
+        if self.drills is not None:
+            self.drills.given_up(view_id, why)
         self._spawn(self.openings.given_up(view_id, why))
 
     def word_changed(self, member: Member) -> None:
