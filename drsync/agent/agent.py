@@ -19,6 +19,7 @@ from drsync.agent.lines import Lines
 from drsync.agent.opening_desk import OpeningDesk
 from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
+from drsync.agent.resize_requests import ResizeRequests
 from drsync.agent.self_drills import Kit, Means, SelfDrills
 from drsync.agent.view_desk import ViewDesk
 from drsync.engine.bulk import Accept, BulkChannel, StreamHandler
@@ -143,6 +144,7 @@ class Agent:
             means = Means(outside.self_drill, stores, outside.front, self._clock, self._dice, self.spawn)
             self.drills = SelfDrills(self, means)
         self._points = PointRequests(self.member, self._openings, self.drills)
+        self._resizes = ResizeRequests(self.member)
         self.peers = Peers(
             outside.peers,
             outside.transport,
@@ -171,7 +173,9 @@ class Agent:
         self._offered = calls
 
     def _for_coordinator(self) -> Mapping[str, Call]:
-        return {**self._requests.for_coordinator(), **self._points.for_coordinator(), **self._offered}
+        parts = (self._requests, self._points, self._resizes)
+        calls = {name: call for part in parts for name, call in part.for_coordinator().items()}
+        return {**calls, **self._offered}
 
     async def open(self) -> None:
         """Open the copies that are here. One that cannot be opened does not keep the others from it."""

@@ -24,6 +24,7 @@ from drsync.coordinator.openings import Openings
 from drsync.coordinator.operations import Operations
 from drsync.coordinator.orders import Orders
 from drsync.coordinator.pages import asks_for_password, home, may_pass
+from drsync.coordinator.resizes import Resizes
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
 from drsync.model import epoch as epochs
@@ -67,6 +68,7 @@ class Parts:
     orders: Orders
     openings: Openings
     forks: Forks
+    resizes: Resizes
 
 
 class Api:
@@ -84,6 +86,7 @@ class Api:
         self._orders = parts.orders
         self._openings = parts.openings
         self._forks = parts.forks
+        self._resizes = parts.resizes
 
     def application(self, token: str) -> web.Application:
         """The application. Requests over TCP must bear `token`; the unix socket is guarded by its mode."""
@@ -106,6 +109,7 @@ class Api:
                 web.get(f"{group}/forks", self._list_forks),
                 web.post(f"{group}/forks/{{name}}/discard", self._discard_fork),
                 web.post(f"{group}/filesets/{{fileset}}/approve", self._approve),
+                web.post(f"{group}/volumes/{{volume}}/resize", self._resize),
                 web.get(f"{group}/charter", self._charter),
                 web.get(f"{group}/charter/history", self._history),
                 web.post(f"{group}/switchover", self._switchover),
@@ -211,6 +215,10 @@ class Api:
     async def _approve(self, request: web.Request) -> web.Response:
         form = forms.read(forms.ApproveForm, await _body(request))
         return _json(await self._orders.approve(_name(request), request.match_info["fileset"], form))
+
+    async def _resize(self, request: web.Request) -> web.Response:
+        form = forms.read(forms.ResizeForm, await _body(request))
+        return _json(await self._resizes.resize(_name(request), request.match_info["volume"], form))
 
     # --- openings, pins, forks
 

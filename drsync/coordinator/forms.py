@@ -4,6 +4,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from drsync.core.resize import Why
 from drsync.model.errors import UsageError
 from drsync.model.opening import LIFETIME_MAX_S, LIFETIME_S, NAME_MAX
 
@@ -296,6 +297,30 @@ class CloseForm(Asked):
     """``POST /v1/groups/{g}/openings/{name}/close``. `at`: needed where several centers have the name."""
 
     at: Name = ""
+
+
+class ResizeForm(Asked):
+    """``POST /v1/groups/{g}/volumes/{v}/resize``. `size`: bytes. `without`: centers whose answer is waived.
+
+    `thin`: nobody needs to have the space now.
+    """
+
+    size: Annotated[int, Field(gt=0, le=1 << 62)]
+    without: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
+    thin: bool = False
+    dry_run: bool = False
+
+
+class ExaminedForm(Form):
+    """What an agent answers to ``volume.examine``; see `core.resize.Word`."""
+
+    size: Count
+    record: Count = 0
+    committed: bool = False
+    resizes: Count = 0
+    free: Count = 0
+    why: Why | None = None
+    text: Text = ""
 
 
 class DiscardForm(Asked):

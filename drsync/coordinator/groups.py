@@ -58,11 +58,11 @@ class Groups:
         spec = _changed(known, request)
         if spec == known.group:
             return known, False
-        return await self._swap(known.version, replace(known, version=known.version + 1, group=spec)), False
+        return await self.swap(known.version, replace(known, version=known.version + 1, group=spec)), False
 
     async def make(self, group: GroupSpec) -> Charter:
         """A new group with these ids. Raises TransientError: the store did not answer clearly."""
-        return await self._swap(0, Charter(group))
+        return await self.swap(0, Charter(group))
 
     def _new(self, request: GroupRequest) -> GroupSpec:
         volumes = tuple(
@@ -83,7 +83,8 @@ class Groups:
             ),
         )
 
-    async def _swap(self, expected_version: int, charter: Charter) -> Charter:
+    async def swap(self, expected_version: int, charter: Charter) -> Charter:
+        """Change a charter in one step. Raises TransientError: it was another one, or nobody can say."""
         result = await self._store.compare_and_set(expected_version, charter)
         if result.outcome is CasOutcome.DONE:
             return charter

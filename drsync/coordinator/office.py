@@ -29,6 +29,7 @@ from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.openings import Openings
 from drsync.coordinator.operations import Operations, Spawn
 from drsync.coordinator.orders import Orders
+from drsync.coordinator.resizes import Resizes
 from drsync.coordinator.runbook_operations import RunbookDesk
 from drsync.coordinator.sessions import SessionTable
 from drsync.coordinator.status import Picture
@@ -178,6 +179,7 @@ class Office:
                 orders=self.orders,
                 openings=openings,
                 forks=Forks(sessions, groups, journal),
+                resizes=Resizes(sessions, groups, operations, journal, clock),
             )
         )
 
