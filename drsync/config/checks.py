@@ -68,6 +68,7 @@ def check_group(document: Document) -> Iterator[Finding]:
     yield from _check_failover(_table(document, "policy"))
     yield from _check_retention(_table(document, "policy"))
     yield from _check_self_drill(_table(_table(document, "policy"), "self_drill"))
+    yield from _check_consistency(_table(_table(document, "policy"), "consistency"))
 
 
 def _check_failover(policy: Document) -> Iterator[Finding]:
@@ -110,6 +111,19 @@ def _check_self_drill(policy: Document) -> Iterator[Finding]:
     if check == Check.NONE and _seconds(policy, "max_age", 0.0):
         what = 'nothing gets proved: check is "none"'
         yield ("policy", "self_drill", "max_age"), what, ""
+
+
+def _check_consistency(policy: Document) -> Iterator[Finding]:
+    """Whoever wants such points says how, and nothing is thawed that was never frozen."""
+    after = policy.get("after")
+    for index, step in _entries(after if isinstance(after, list) else []):
+        if "fsfreeze" in step:
+            what = "is for before: what was frozen is thawed by itself"
+            yield ("policy", "consistency", "after", index), what, ""
+    for key in ("every", "max_age"):
+        if _seconds(policy, key, 0.0) and not policy.get("before"):
+            what = "nothing makes the application quiet: before has no steps"
+            yield ("policy", "consistency", key), what, ""
 
 
 def _bytes(table: Document, key: str, usual: int) -> int:

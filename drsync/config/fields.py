@@ -34,6 +34,8 @@ Context: TypeAlias = dict[str, Path]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_PASSWORD = re.compile(r"(?i)(^|[\s?&])password\s*=|://[^/@]*:[^/@]*@")
 _KEY_TYPE = re.compile(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+)\s")
 
 
@@ -194,6 +196,42 @@ def check_tree_root(value: object) -> str:
     return clean
 
 
+def check_mount_point(value: object) -> str:
+    """Where a file system is mounted at the center: absolute, clean, and not the whole machine."""
+    text = _text(value)
+    if not text.startswith("/") or "\0" in text:
+        raise MistakeError(
+            f"{text!r} is no absolute path; it is where a file system is mounted at the center"
+        )
+    clean = os.path.normpath(text)
+    if clean == "/":
+        raise MistakeError("the root of the machine cannot be frozen; name what is mounted below it")
+    return clean
+
+
+def check_hook_name(value: object) -> str:
+    """What an agent's configuration calls a hook."""
+    text = _text(value)
+    if _HOOK_NAME.fullmatch(text) is None:
+        raise MistakeError(
+            f"{text!r} is no name of a hook: letters, digits, '.', '-' and '_', at most 63; "
+            "what it does is said in [hooks] of the agents"
+        )
+    return text
+
+
+def check_conninfo(value: object) -> str:
+    """How a server is reached (a connection string of libpq), without a password: `ps` would show it."""
+    text = _text(value)
+    if not text or "\0" in text or "\n" in text:
+        raise MistakeError('must be a connection string of libpq, for example "service=orders"')
+    if _PASSWORD.search(text):
+        raise MistakeError(
+            "holds a password, which every user of the machine could read; use passfile=… or a service"
+        )
+    return text
+
+
 def check_size(value: object) -> int:
     """A size in bytes."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -276,6 +314,9 @@ CoordinatorRunDir: TypeAlias = Annotated[FilePath, AfterValidator(check_coordina
 PrivateKey: TypeAlias = Annotated[FilePath, AfterValidator(check_private_key)]
 PublicKey: TypeAlias = Annotated[str, BeforeValidator(check_public_key)]
 TreeRoot: TypeAlias = Annotated[str, BeforeValidator(check_tree_root)]
+MountPoint: TypeAlias = Annotated[str, BeforeValidator(check_mount_point)]
+HookName: TypeAlias = Annotated[str, BeforeValidator(check_hook_name)]
+Conninfo: TypeAlias = Annotated[str, BeforeValidator(check_conninfo)]
 Size: TypeAlias = Annotated[int, BeforeValidator(check_size)]
 Quota: TypeAlias = Annotated[Size, AfterValidator(check_quota)]
 VolumeSize: TypeAlias = Annotated[Size, AfterValidator(check_volume_size)]

@@ -82,15 +82,21 @@ class PeerOptions:
 
 @dataclass(frozen=True, slots=True)
 class HookOptions:
-    """What runbooks may do on the agent's machine; nothing unless it is said.
+    """What runbooks and checkpoints may do on the agent's machine; nothing unless it is said.
 
     Attributes:
         allow: programs, and directories whose programs may be run, as the agent's user.
         mounts: attach and mount served volumes, make network namespaces (needs root).
+        freeze: mount points of file systems that may be frozen for a checkpoint (needs root).
+        postgresql: (name, connection string of libpq) of servers that may be asked for a CHECKPOINT.
+        programs: (name, argv) of what a group may have run for a checkpoint; `allow` holds as well.
     """
 
     allow: tuple[Path, ...] = ()
     mounts: bool = False
+    freeze: tuple[str, ...] = ()
+    postgresql: tuple[tuple[str, str], ...] = ()
+    programs: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,23 @@
 What a field means is said in `options`.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from drsync.config import options
 from drsync.config.fields import (
     AgentRunDir,
     Availability,
     ClusterId,
+    Conninfo,
     CoordinatorRunDir,
     Duration,
     FilePath,
+    HookName,
     ListenAddress,
     LoopbackAddress,
+    MountPoint,
     Name,
     PeerAddress,
     PrivateKey,
@@ -28,6 +31,16 @@ from drsync.config.fields import (
     VolumeSize,
     between,
 )
+from drsync.config.problems import MistakeError
+from drsync.model.consistency import (
+    FREEZE_S_MAX,
+    HOOKS_S_MAX,
+    STEPS_MAX,
+    Consistency,
+    OnFailure,
+    QuietStep,
+    StepKind,
+)
 from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives, OnBreach, WhenFull
 from drsync.model.self_drill import MAX_TIME_S, Check, SelfDrill
 from drsync.model.topology import Center, Designation
@@ -37,6 +50,8 @@ HOOKS_MAX = 64  # because every entry is read by a person who decides what may r
 ARGV_MAX = 64  # because what takes more words is a program of its own
 VOLUMES_MAX = 256  # because every checkpoint names the state of each
 FILESETS_MAX = 16  # because each has an index and a watcher of its own in every agent
+
+Argv = Annotated[list[str], Field(min_length=1, max_length=ARGV_MAX)]
 
 _POLICY = GroupPolicy()
 _OBJECTIVES = Objectives()
@@ -120,14 +135,23 @@ class Files(Section):
 
 
 class HooksSection(Section):
-    """``[hooks]`` of an agent: what runbooks may do on its machine."""
+    """``[hooks]`` of an agent: what runbooks and application-consistent checkpoints may do on its machine."""
 
     allow: Annotated[list[FilePath], Field(max_length=HOOKS_MAX)] = []
     mounts: bool = False
+    freeze: Annotated[list[MountPoint], Field(max_length=HOOKS_MAX)] = []
+    postgresql: Annotated[dict[HookName, Conninfo], Field(max_length=HOOKS_MAX)] = {}
+    programs: Annotated[dict[HookName, Argv], Field(max_length=HOOKS_MAX)] = {}
 
     def build(self) -> options.HookOptions:
         """As options."""
-        return options.HookOptions(tuple(self.allow), self.mounts)
+        return options.HookOptions(
+            tuple(self.allow),
+            self.mounts,
+            freeze=tuple(self.freeze),
+            postgresql=tuple(sorted(self.postgresql.items())),
+            programs=tuple((name, tuple(argv)) for name, argv in sorted(self.programs.items())),
+        )
 
 
 class Metrics(Section):
@@ -276,6 +300,63 @@ class SelfDrillSection(Section):
         )
 
 
+_ONE_OF = 'is exactly one of { fsfreeze = "/mount" }, { postgresql = "name" }, { program = "name" }'
+
+
+class QuietStepSection(Section):
+    """One step of ``[policy.consistency]``: exactly one of its keys."""
+
+    fsfreeze: MountPoint | None = None
+    postgresql: HookName | None = None
+    program: HookName | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise MistakeError(
+                'is one of { fsfreeze = "/mount" }, { postgresql = "name" }, { program = "name" }'
+            )
+        return self
+
+    def build(self) -> QuietStep:
+        """As a word of the model."""
+        [kind] = self.model_fields_set
+        return QuietStep(StepKind(kind), getattr(self, kind))
+
+
+QuietSteps = Annotated[list[QuietStepSection], Field(max_length=STEPS_MAX)]
+
+
+class ConsistencySection(Section):
+    """``[policy.consistency]`` of a group: how its application is made quiet for a checkpoint."""
+
+    before: QuietSteps = []
+    after: QuietSteps = []
+    every: Annotated[Duration, between(0, 30 * 86400, "between 0 and 30 d")] = _POLICY.consistency.every_s
+    max_freeze: Annotated[Duration, between(0.05, FREEZE_S_MAX, "between 50 ms and 10 s")] = (
+        _POLICY.consistency.max_freeze_s
+    )
+    timeout: Annotated[Duration, between(0.1, HOOKS_S_MAX, "between 100 ms and 5 m")] = (
+        _POLICY.consistency.timeout_s
+    )
+    on_failure: OnFailure = _POLICY.consistency.on_failure
+    max_age: Annotated[Duration, between(0, 400 * 86400, "between 0 and 400 d")] = (
+        _POLICY.consistency.max_age_s
+    )
+
+    def build(self) -> Consistency:
+        """As a word of the model."""
+        return Consistency(
+            before=tuple(step.build() for step in self.before),
+            after=tuple(step.build() for step in self.after),
+            every_s=self.every,
+            max_freeze_s=self.max_freeze,
+            timeout_s=self.timeout,
+            on_failure=self.on_failure,
+            max_age_s=self.max_age,
+        )
+
+
 class PolicySection(Section):
     """``[policy]`` of a group."""
 
@@ -304,6 +385,7 @@ class PolicySection(Section):
     anti_flap: Annotated[Duration, between(3, 30 * 86400, "between 3 s and 30 d")] = _POLICY.anti_flap_s
     slow_commit: Annotated[Duration, between(0, 60, "between 0 and 60 s")] = _POLICY.slow_commit_s
     self_drill: SelfDrillSection = SelfDrillSection()
+    consistency: ConsistencySection = ConsistencySection()
 
     def build(self) -> GroupPolicy:
         """As a word of the model."""
@@ -329,6 +411,7 @@ class PolicySection(Section):
             anti_flap_s=self.anti_flap,
             slow_commit_s=self.slow_commit,
             self_drill=self.self_drill.build(),
+            consistency=self.consistency.build(),
         )
 
 

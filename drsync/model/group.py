@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from drsync.model.consistency import Consistency
 from drsync.model.fileset import FileSetSpec
 from drsync.model.self_drill import SelfDrill
 from drsync.model.topology import Center
@@ -12,6 +13,7 @@ SOFT_QUOTA_SHARE: Final = 0.8  # because a fifth of a long outage is time to do 
 
 
 _SELF_DRILL: Final = SelfDrill()
+_CONSISTENCY: Final = Consistency()
 
 
 class Durability(StrEnum):
@@ -109,6 +111,7 @@ class GroupPolicy:
     when_full: WhenFull = WhenFull.DROP_HISTORY
     on_breach: OnBreach = OnBreach.ALERT
     self_drill: SelfDrill = _SELF_DRILL
+    consistency: Consistency = _CONSISTENCY
 
     @property
     def soft_quota_bytes(self) -> int:

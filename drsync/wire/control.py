@@ -15,6 +15,15 @@ from typing import Annotated, Final, Protocol, TypeAlias, TypeVar, runtime_check
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from drsync.model.charter import Charter, Intent, IntentKind
+from drsync.model.consistency import (
+    FREEZE_S_MAX,
+    HOOKS_S_MAX,
+    STEPS_MAX,
+    Consistency,
+    OnFailure,
+    QuietStep,
+    StepKind,
+)
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import EPOCH_MAX, Epoch
 from drsync.model.errors import MalformedError
@@ -274,6 +283,37 @@ class SelfDrillForm(Message):
         return SelfDrill(**dict(self))
 
 
+class QuietStepForm(Message):
+    """`QuietStep`."""
+
+    kind: Annotated[StepKind, Strict(strict=False)]
+    name: Text
+
+    def word(self) -> QuietStep:
+        """The step."""
+        return QuietStep(self.kind, self.name)
+
+
+QuietSteps = Annotated[tuple[QuietStepForm, ...], Strict(strict=False), Field(max_length=STEPS_MAX)]
+
+
+class ConsistencyForm(Message):
+    """`Consistency`."""
+
+    before: QuietSteps = ()
+    after: QuietSteps = ()
+    every_s: Seconds = _POLICY.consistency.every_s
+    max_freeze_s: Annotated[float, Field(gt=0, le=FREEZE_S_MAX)] = _POLICY.consistency.max_freeze_s
+    timeout_s: Annotated[float, Field(gt=0, le=HOOKS_S_MAX)] = _POLICY.consistency.timeout_s
+    on_failure: Annotated[OnFailure, Strict(strict=False)] = _POLICY.consistency.on_failure
+    max_age_s: Seconds = _POLICY.consistency.max_age_s
+
+    def word(self) -> Consistency:
+        """The policy of application-consistent checkpoints."""
+        steps = {name: tuple(step.word() for step in getattr(self, name)) for name in ("before", "after")}
+        return Consistency(**{**dict(self), **steps})
+
+
 class PolicyForm(Message):
     """`GroupPolicy`. What an older peer does not state has its default."""
 
@@ -298,10 +338,12 @@ class PolicyForm(Message):
     anti_flap_s: Seconds = _POLICY.anti_flap_s
     slow_commit_s: Seconds = _POLICY.slow_commit_s
     self_drill: SelfDrillForm = SelfDrillForm()
+    consistency: ConsistencyForm = ConsistencyForm()
 
     def word(self) -> GroupPolicy:
         """The policy."""
-        return GroupPolicy(**{**dict(self), "self_drill": self.self_drill.word()})
+        parts = {"self_drill": self.self_drill.word(), "consistency": self.consistency.word()}
+        return GroupPolicy(**{**dict(self), **parts})
 
 
 class GroupForm(Message):
