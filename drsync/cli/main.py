@@ -65,6 +65,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "agent": Entry("drsync.cli.daemons", "agent", "The daemon of a center."),
         "coordinator": Entry("drsync.cli.daemons", "coordinator", "The daemon that decides and acts."),
         "group": Entry("drsync.cli.group", "group", "Protection groups: apply, list, show."),
+        "volume": Entry("drsync.cli.volume", "volume", "Volumes of a group: resize."),
         "config": Entry("drsync.cli.config", "config", "Files to begin with, and their mistakes."),
     },
     "Look inside": {

@@ -100,6 +100,12 @@ def _changed(known: Charter, request: GroupRequest) -> GroupSpec:
         )
     same_members = {m.name for m in group.members} == set(request.members)
     same_volumes = [(v.name, v.size) for v in group.volumes] == list(request.volumes)
+    if (
+        same_members
+        and not same_volumes
+        and [v.name for v in group.volumes] == [n for n, _ in request.volumes]
+    ):
+        raise _other_sizes(group, request)
     same_filesets = [(f.name, f.roots) for f in group.filesets] == list(request.filesets)
     if not same_members or not same_volumes or not same_filesets:
         raise RefusedError(
@@ -112,6 +118,17 @@ def _changed(known: Charter, request: GroupRequest) -> GroupSpec:
         preferred_owner=request.preferred_owner,
         objectives=request.objectives,
         policy=request.policy,
+    )
+
+
+def _other_sizes(group: GroupSpec, request: GroupRequest) -> RefusedError:
+    """A file never resizes by itself: that asks every center first."""
+    wanted = dict(request.volumes)
+    volume = next(volume for volume in group.volumes if volume.size != wanted[volume.name])
+    return RefusedError(
+        f"{group.name}/{volume.name} has {volume.size} bytes, the file says {wanted[volume.name]}",
+        code="size_differs",
+        remedy=f'Write size = "{volume.size} B" into the file, or drsync volume resize if it shall grow.',
     )
 
 
