@@ -40,7 +40,7 @@ def resize(
     Examples:
       drsync volume resize orders/data --size 20GiB --dry-run
       drsync volume resize orders/data --size 20GiB
-      drsync volume resize orders/data --size 20GiB --without remote --reason "flood"
+      drsync volume resize orders/data --size 2TiB --without remote --reason flood
     """
     from drsync.config.quantities import parse_size
 
