@@ -57,6 +57,15 @@ def plan(found: ConnectPlan, dirty: DirtySet, trimmed: int, *, is_consistent: bo
             return How.DIRTY if dirty.reaches(found.from_seq, trimmed) else How.DIGEST
 
 
+def may_stream_marked(found: ConnectPlan, dirty: DirtySet, trimmed: int) -> bool:
+    """Whether a peer for which records are marked may be streamed to all the same: the journal holds them.
+
+    For one that cannot be sent what is marked: no more is marked than records that it gets by the stream.
+    """
+    is_of_records = dirty.is_known and not dirty.older.needs_session and not dirty.live.needs_session
+    return isinstance(found, Stream) and is_of_records and found.from_seq >= trimmed
+
+
 class Route(StrEnum):
     """Where a record is that a peer may lack."""
 

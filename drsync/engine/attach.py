@@ -26,7 +26,7 @@ from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, Re
 from drsync.model.position import EpochStart
 from drsync.wire import control, data, stream
 from drsync.wire.frames import Frame, FrameType
-from drsync.wire.negotiate import FEATURE_CURSORS, FEATURE_RESIZE, FEATURE_ZSTD
+from drsync.wire.negotiate import FEATURE_CURSORS, FEATURE_RESIZE, FEATURE_RESYNC, FEATURE_ZSTD
 
 SILENCE_S = 15.0
 """Because a half-open connection must be noticed long before TCP notices it. Any acknowledgment counts: a
@@ -75,6 +75,7 @@ class Attachment:
         self.incarnation = statement.incarnation
         self.keeps_by_itself = FEATURE_CURSORS in features
         self.knows_resizes = FEATURE_RESIZE in features
+        self.takes_blocks = FEATURE_RESYNC in features
         self._retain = 0
         self._cursors = b""
         can_unpack = FEATURE_ZSTD in features and copy.spec.policy.compress

@@ -4,6 +4,7 @@ Belongs to one term. Peers that writes may wait for are left out: they are in sy
 """
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from drsync.core import ladder
 from drsync.core.ladder import HARDER_SHARE, WORDS, Behind, Measures, Rung, Verdict
@@ -11,6 +12,8 @@ from drsync.engine.attach import Attachment
 from drsync.engine.lag import Lag
 from drsync.engine.owner import OwnerEngine
 from drsync.model.group import GroupSpec, Mode
+
+COUNT_S: Final = 2.0  # because counting reads indexes of all that a peer lacks, perhaps of gigabytes
 
 
 class Enforcer:
@@ -26,6 +29,7 @@ class Enforcer:
         self.verdicts: dict[str, Verdict] = {}
         self.measures = Measures()
         self.sets: dict[str, int] = {}
+        self._count_at: dict[str, float] = {}
         self._target_s = spec.objectives.rpo_s
         self._on_breach = spec.policy.on_breach
         self._engine = engine
@@ -55,18 +59,33 @@ class Enforcer:
         engine.pacer.rate = self.measures.rate if engine.pacer.max_s else 0.0
 
     def to_count(self) -> list[str]:
-        """Peers for which it is worth finding out how large a delta set would be."""
+        """Peers for which it is worth finding out now how large a delta set would be."""
         now, ack_set = self._engine.clock.now(), self._engine.log.ack_set
         return [
             center
             for center, verdict in sorted(self.verdicts.items())
-            if ladder.may_get_sets(center, ack_set) and ladder.is_to_be_counted(verdict, now)
+            if now >= self._count_at.get(center, now)
+            and ladder.may_get_sets(center, ack_set)
+            and ladder.is_to_be_counted(verdict, now)
         ]
+
+    def counted(self, center: str, size: int | None) -> None:
+        """Bytes of what a delta set would hold now; None: nobody knows."""
+        self._count_at[center] = self._engine.clock.now() + COUNT_S
+        if size is None:
+            self.sets.pop(center, None)
+        else:
+            self.sets[center] = size
+
+    def is_in_sets(self, center: str) -> bool:
+        """Whether the peer gets sets where they pay."""
+        verdict = self.verdicts.get(center)
+        return verdict is not None and verdict.gets_sets
 
     def gets_set(self, center: str) -> bool:
         """Whether the peer is to be sent what changed once, by what was counted last."""
-        verdict, size = self.verdicts.get(center), self.sets.get(center)
-        if verdict is None or size is None or not verdict.gets_sets:
+        size = self.sets.get(center)
+        if size is None or not self.is_in_sets(center):
             return False
         may = ladder.may_get_sets(center, self._engine.log.ack_set)
         return may and ladder.pays(size, self._lag(center).bytes)

@@ -341,7 +341,7 @@ class Member:
             clock=world.clock,
             dice=world.dice,
             events=self,
-            means=ResyncMeans(self.keeper, world.slots),
+            means=ResyncMeans(self.keeper, world.slots, self.views),
         )
         self.folder.term = self.term
         self.term.start_epoch()

@@ -8,6 +8,7 @@ from drsync.engine.owner import OwnerEngine
 from drsync.engine.peers import Peers
 from drsync.engine.resync_ask import Mode
 from drsync.engine.resync_marks import Marks
+from drsync.engine.views import Views
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
 from drsync.model.errors import DrsyncError
@@ -23,6 +24,7 @@ class Surroundings:
         marks: of this copy.
         charter: the newest that the term knows.
         note_point: writes a heartbeat and a checkpoint where writes are taken; the last record written, or 0.
+        views: of this copy, for sessions that read at one moment.
         tell: an event and its reason, for people.
         on_trouble: the owner's own copy cannot be read or written.
     """
@@ -35,6 +37,7 @@ class Surroundings:
     marks: Marks
     charter: Callable[[], Charter]
     note_point: Callable[[], int]
+    views: Views
     tell: Callable[[str, str], None]
     on_trouble: Callable[[DrsyncError], None]
 

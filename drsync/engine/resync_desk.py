@@ -6,7 +6,7 @@ in-sync set, it understands, there is a slot, and what was refused is not asked 
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from drsync.core import compare, extents, resync
 from drsync.core.compare import ConnectPlan
@@ -18,6 +18,7 @@ from drsync.engine.resync_marks import Marks
 from drsync.engine.resync_progress import Progress
 from drsync.engine.resync_slots import ResyncSlots
 from drsync.engine.resync_source import ResyncSource, Surroundings, Wanted
+from drsync.engine.views import Views
 from drsync.model.copy import Statement
 from drsync.model.errors import DrsyncError, RefusedError
 from drsync.wire.negotiate import FEATURE_RESYNC, FEATURE_ZSTD
@@ -51,10 +52,31 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class ResyncMeans:
-    """What a term is given for its sessions: the marks of its copy, the slots of its agent."""
+    """What a term is given for its sessions: marks and views of its copy, the slots of its agent."""
 
     marks: Marks
     slots: ResyncSlots
+    views: Views
+
+
+class Lagging(Protocol):
+    """How far behind centers are, and who gets delta sets (`drsync.engine.enforcement.Enforcer`)."""
+
+    def pressure(self, center: str) -> float:
+        """Lag as a share of what it may be; 0 while nothing is to be done about it."""
+        ...
+
+    def is_in_sets(self, center: str) -> bool:
+        """Whether it gets sets where they pay."""
+        ...
+
+    def gets_set(self, center: str) -> bool:
+        """Whether one pays now, by what was counted last."""
+        ...
+
+    def counted(self, center: str, size: int | None) -> None:
+        """Bytes of what a set would hold now; None: nobody knows."""
+        ...
 
 
 @dataclass(slots=True)
@@ -74,7 +96,7 @@ class ResyncDesk:
         around: Surroundings,
         slots: ResyncSlots,
         take_out: Callable[[str], Awaitable[None]],
-        pressure: Callable[[str], float],
+        lagging: Lagging,
         say: Callable[[str, str], None],
     ) -> None:
         """Ask for the rest of what it needs.
@@ -83,13 +105,15 @@ class ResyncDesk:
             around: what sessions work with.
             slots: shared by all groups of this agent.
             take_out: takes a center out of the in-sync set; returns when that is confirmed.
-            pressure: a center's lag as a share of what it may be.
+            lagging: who is how far behind, and who gets delta sets.
             say: what is done for a center, for people.
         """
         self._around = around
         self._slots = slots
         self._take_out = take_out
-        self._pressure = pressure
+        self._lagging = lagging
+        self._pressure = lagging.pressure
+        self._given: set[str] = set()  # centers that are sent a set instead of the stream, or are about to be
         self._say = say
         self._sources: dict[str, ResyncSource] = {}
         self._pauses: dict[str, _Pause] = {}
@@ -98,6 +122,34 @@ class ResyncDesk:
     def of(self, center: str) -> ResyncSource:
         """The sessions with a center."""
         return self._sources.setdefault(center, ResyncSource(center, self._around))
+
+    # --- delta sets
+
+    def wants_set(self, center: str) -> bool:
+        """Whether the center is to be sent what changed once instead of the stream."""
+        return self._lagging.gets_set(center) and self._patience(center) is None
+
+    def gives_set(self, center: str) -> bool:
+        """Whether it is being sent a set, or about to be."""
+        return center in self._given
+
+    def give_set(self, center: str) -> None:
+        """Its stream has ended for that."""
+        self._given.add(center)
+
+    def no_set(self, center: str) -> None:
+        """It is streamed to, or not reached."""
+        self._given.discard(center)
+
+    async def _is_set_due(self, center: str, met: Met) -> bool:
+        """Counted anew, because much may have been written, or confirmed, since it was counted last."""
+        if not isinstance(met.found, compare.Stream) or not self._lagging.is_in_sets(center):
+            return False
+        around = self._around
+        self._lagging.counted(center, await around.marks.set_bytes(center, around.engine.log.commit))
+        return self.wants_set(center)
+
+    # --- sessions
 
     def progress(self, center: str) -> Progress | None:
         """How far its session is; None without one."""
@@ -136,25 +188,33 @@ class ResyncDesk:
             return False
         if FEATURE_RESYNC not in met.features:
             return False
-        statement = met.statement
+        statement, around = met.statement, self._around
         held = min(met.fork, statement.durable)
-        await self._around.marks.met(center, statement.incarnation, held)
+        await around.marks.met(center, statement.incarnation, held)
         source = self.of(center)
         if source.source.state is SourceState.KEPT and await self._session(center, met, is_kept=True):
             return True
         if self._plan(center, met) is How.STREAM:
+            if not await self._is_set_due(center, met):
+                return False
+            self._given.add(center)
+            return await self._session(center, met, is_kept=False)
+        pause = self._patience(center)
+        if pause is None:
+            return await self._session(center, met, is_kept=False)
+        trimmed = around.copy.journal.first_seq - 1
+        if resync.may_stream_marked(met.found, around.marks.of(center), trimmed):
             return False
-        self._require_patience(center)
-        return await self._session(center, met, is_kept=False)
+        raise pause.error
 
     def _plan(self, center: str, met: Met) -> How:
         trimmed = self._around.copy.journal.first_seq - 1
         return resync.plan(met.found, self._around.marks.of(center), trimmed)
 
-    def _require_patience(self, center: str) -> None:
+    def _patience(self, center: str) -> _Pause | None:
+        """What was refused, while that is not asked for again."""
         pause = self._pauses.get(center)
-        if pause is not None and self._around.clock.now() < pause.until:
-            raise pause.error
+        return pause if pause is not None and self._around.clock.now() < pause.until else None
 
     async def _session(self, center: str, met: Met, *, is_kept: bool) -> bool:
         around, source = self._around, self.of(center)
@@ -162,12 +222,13 @@ class ResyncDesk:
         self._say(center, "waits for a slot to be brought level by blocks")
         async with self._slots.slot(self._applicant(center), around.clock, around.dice):
             wanted = self._wanted(center, met)
-            self._say(center, f"is brought level by blocks: {wanted.mode.value}")
+            what = "is sent a delta set" if self.gives_set(center) else "is brought level by blocks"
+            self._say(center, f"{what}: {wanted.mode.value}")
             try:
                 if is_kept:
                     is_level = await source.resume(wanted)
                 else:
-                    await source.begin(wanted)
+                    await source.begin(wanted, is_set=self.gives_set(center))
                     is_level = True
             except DrsyncError as error:
                 self._note(center, error)
@@ -187,7 +248,7 @@ class ResyncDesk:
     def _mode(self, center: str, met: Met) -> Mode:
         if compare.is_blank(met.statement):
             return Mode.EVERYTHING
-        return Mode.DIRTY if self._plan(center, met) is How.DIRTY else Mode.DIGEST
+        return Mode.DIGEST if self._plan(center, met) is How.DIGEST else Mode.DIRTY
 
     def _applicant(self, center: str) -> Applicant:
         runs = self._around.marks.of(center).runs

@@ -47,6 +47,10 @@ class Marks(Protocol):
         """Records after `seq` stay in the journal for a session with the center; None: it is over."""
         ...
 
+    async def set_bytes(self, center: str, through: int) -> int | None:
+        """Of the granules that a session would send which began at record `through`; None: nobody knows."""
+        ...
+
 
 class PlainMarks:
     """Marks in memory only, of a copy that trims nothing which a member may lack: for towns and tests."""
@@ -94,3 +98,8 @@ class PlainMarks:
             self.pins.pop(center, None)
         else:
             self.pins[center] = seq
+
+    async def set_bytes(self, center: str, through: int) -> int | None:
+        """See Marks."""
+        del center, through
+        return None

@@ -10,7 +10,7 @@ from typing import Final
 from blake3 import blake3
 from xxhash import xxh3_128_digest
 
-from drsync.core.extents import GRANULE, Extents, Run, normal
+from drsync.core.extents import GRANULE, Extents, Run, normal, take
 from drsync.engine.allocation import extents
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
@@ -83,6 +83,19 @@ class GranuleReader:
                     offset += length
                 await asyncio.sleep(0)
         return normal(found)
+
+    async def first(self, todo: Extents) -> tuple[int, list[Block]]:
+        """The first granules of `todo`, how many they are and as blocks to be sent: a hole, or a frame.
+
+        Raises:
+            FailedCopyError: the image or the journal cannot be read.
+        """
+        run = todo[0]
+        hole = self.hole(run)
+        if hole:
+            return hole, [Block(run.volume, run.first, hole, BlockKind.ZEROS)]
+        taken, _ = take(todo, GRANULES_A_FRAME)
+        return GRANULES_A_FRAME, await self.blocks(taken)
 
     async def blocks(self, runs: Extents) -> list[Block]:
         """The content of `runs`, at most `GRANULES_A_FRAME` granules, as blocks to be sent.

@@ -23,8 +23,9 @@ from drsync.engine.resync_ask import Answer, Mode
 from drsync.engine.resync_compare import compare
 from drsync.engine.resync_line import Line
 from drsync.engine.resync_marks import Marks, PlainMarks
+from drsync.engine.resync_moment import Moment
 from drsync.engine.resync_progress import Progress
-from drsync.engine.resync_reader import GRANULES_A_FRAME, GranuleReader
+from drsync.engine.resync_reader import GranuleReader
 from drsync.engine.sound import sound_batches
 from drsync.engine.threads import in_thread
 from drsync.model.errors import (
@@ -69,6 +70,7 @@ class ResyncSource:
         self._center = center
         self._around = around
         self._reader = GranuleReader(around.copy.volumes)
+        self._moment = Moment(f"resync-{center}", around)
         self._lock = asyncio.Lock()  # held while the session changes; never while the peer is waited for
         self._line: Line | None = None
         self._wanted: Wanted | None = None
@@ -81,10 +83,11 @@ class ResyncSource:
 
     # --- life
 
-    async def begin(self, wanted: Wanted) -> None:
+    async def begin(self, wanted: Wanted, *, is_set: bool = False) -> None:
         """A session from its beginning to its end: on return the peer stands at p1.
 
-        The peer must be in no in-sync set.
+        The peer must be in no in-sync set. `is_set`: a delta set, which is read as it was at p0, so that it
+        ends there however much is written meanwhile.
 
         Raises:
             TransientError: cut, stalled or overtaken; what was put aside may be kept.
@@ -99,7 +102,14 @@ class ResyncSource:
         try:
             session = around.dice.hex128()
             wanted, answer = await self._ask_what_differs(wanted, session)
-            p0 = await self._durable(max(wanted.fork, around.copy.volumes.recorded))
+            is_set = is_set and wanted.mode is Mode.DIRTY
+            tip = around.copy.journal.tip
+            point = around.note_point() if is_set else 0
+            p0 = await self._durable(max(wanted.fork, around.copy.volumes.recorded, point))
+            if point:
+                p0 = tip  # so that the redo is that point, and nothing else
+            if is_set:
+                await self._moment.hold(around.copy.journal.position_at(point) or p0)
             async with self._lock:
                 self._require_sizes()
                 marked = marks.of(center)
@@ -173,6 +183,7 @@ class ResyncSource:
                 return False
             marked = around.marks.of(center)
             ground = await self._ground(marked, min(around.marks.cursor(center), self._wanted.fork), p0)
+            self._moment.let_go()  # what changed up to the new p0 is not in it
             source = self.source  # as it is now: the line may have been lost meanwhile
             if source.state is SourceState.IDLE:
                 return False
@@ -230,6 +241,7 @@ class ResyncSource:
 
     def close(self) -> None:
         """The term is over, and every session with it."""
+        self._moment.let_go()
         self._stop(SourceEvent.DROPPED)
         self._around.marks.pin(self._center, None)
 
@@ -453,15 +465,12 @@ class ResyncSource:
             source = self.source
             if source.state is not SourceState.COPYING or not source.todo:
                 return
-            reader, now = self._reader, self._around.clock.now()
-            hole = reader.hole(source.todo[0])
-            if hole:
-                taken, self.source = resync_source.sent(source, hole, now)
-                (run,) = taken
-                blocks = [resync.Block(run.volume, run.first, hole, resync.BlockKind.ZEROS)]
-            else:
-                taken, self.source = resync_source.sent(source, GRANULES_A_FRAME, now)
-                blocks = await reader.blocks(taken)
+            now = self._around.clock.now()
+            found = await self._moment.read(source.todo)
+            if found is None:
+                found = await self._reader.first(source.todo)
+            count, blocks = found
+            taken, self.source = resync_source.sent(source, count, now)
             parts = resync.blocks_parts(self._around.engine.log.epoch, blocks)
             await line.bulk(FrameType.BLOCKS, parts, granules=extents.size(taken))
 
@@ -469,8 +478,11 @@ class ResyncSource:
         """Every block was read: p1 is where what they showed is committed and durable everywhere."""
         around, wanted = self._around, self._wanted
         assert wanted is not None
-        point = around.note_point()
-        p1 = await self._durable(max(around.copy.volumes.recorded, wanted.fork, point), line)
+        if self._moment.is_held:
+            p1 = self._moment.at  # all that was read showed just that
+        else:
+            point = around.note_point()
+            p1 = await self._durable(max(around.copy.volumes.recorded, wanted.fork, point), line)
         async with self._lock:
             if self.source.state is SourceState.COPYING and not self.source.todo:
                 self.source = resync_source.copied(self.source, p1.seq)
@@ -566,6 +578,7 @@ class ResyncSource:
 
     def _left(self) -> None:
         """Whatever happened: a session that goes on keeps its pin, and any other gives it back."""
+        self._moment.let_go()
         line, self._line = self._line, None
         if line is not None:
             self.wire_bytes += line.wire_bytes

@@ -144,6 +144,18 @@ class Keeper:
         else:
             self._pins[center] = seq
 
+    async def set_bytes(self, center: str, through: int) -> int | None:
+        """See Marks: read from the journal's indexes, in a thread."""
+        marked, trimmed = self.book.of(center), self._copy.journal.first_seq - 1
+        floor = marking.journal_floor(marked, self.cursor(center))
+        if marked.runs is None or floor < trimmed:
+            return None
+        try:
+            changed = await self._changed(floor, through)
+        except MalformedError:
+            return None  # it went meanwhile
+        return extents.size(extents.union(marked.runs, changed)) * extents.GRANULE
+
     # --- cursors
 
     def confirmed(self, center: str, incarnation: str, seq: int) -> None:
@@ -238,6 +250,7 @@ class Keeper:
         self._give_up_heavy_views(term)
         if term is not None:
             await self._clear_reached()
+            await self._count_sets(term)
         self._window_s = None
         level = None
         if self._copy.journal.held_bytes > self._limits().hard_bytes and self.has_news:
@@ -317,6 +330,12 @@ class Keeper:
         return marks[index - 1].seq if index else 0
 
     # --- acts
+
+    async def _count_sets(self, term: "OwnerTerm") -> None:
+        """How large delta sets would be, for peers whose lag is above the target."""
+        for center in term.enforcer.to_count():
+            size = await self.set_bytes(center, term.engine.log.commit)
+            term.enforcer.counted(center, size)
 
     async def _clear_reached(self) -> None:
         """Marks that members have by the log meanwhile, as they said themselves, go."""

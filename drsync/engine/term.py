@@ -134,12 +134,11 @@ class OwnerTerm:
             marks=means.marks,
             charter=lambda: self.charter,
             note_point=self._note_point,
+            views=means.views,
             tell=events.peer_told,
             on_trouble=self._trouble,
         )
-        self.resyncs = ResyncDesk(
-            around, means.slots, self._take_out, self.enforcer.pressure, self.plans.__setitem__
-        )
+        self.resyncs = ResyncDesk(around, means.slots, self._take_out, self.enforcer, self.plans.__setitem__)
         log.set_ack_set(self.insync.ack_set)
 
     # --- life
@@ -308,9 +307,13 @@ class OwnerTerm:
                 self.engine.settle()
 
     def _tick_peers(self, now: float) -> None:
-        self.enforcer.tick(self.attachments, lambda _center: False)
+        self.enforcer.tick(self.attachments, self.resyncs.gives_set)
         for center, attachment in list(self.attachments.items()):
             if attachment.is_lost:
+                continue
+            if attachment.takes_blocks and self.resyncs.wants_set(center):
+                self.resyncs.give_set(center)
+                attachment.close("its line is slower than the writes, and it is sent a delta set")
                 continue
             self._met_durable[center] = max(self._met_durable.get(center, 0), attachment.feed.durable)
             self._keeper.confirmed(center, attachment.incarnation, attachment.feed.durable)
@@ -489,10 +492,12 @@ class OwnerTerm:
                 await self._attach_once(center)
                 delay = RETRY_LOW_S
             except RefusedError as error:
+                self.resyncs.no_set(center)
                 self.plans[center] = str(error)
                 if error.code == "stale_epoch":
                     self._stale(center)
             except DrsyncError as error:
+                self.resyncs.no_set(center)
                 self.plans[center] = str(error)
             await self._clock.sleep_until(self._clock.now() + self._dice.uniform(delay / 2, delay))
             delay = min(delay * 2, RETRY_HIGH_S)
@@ -504,6 +509,7 @@ class OwnerTerm:
         if await self.resyncs.catch_up(center, met):
             self._met_durable[center] = max(self.confirmed(center), self.resyncs.level(center))
             return
+        self.resyncs.no_set(center)
         plan, statement = await follow(center, self.charter, met, self._peers)
         held = min(statement.tip.seq, statement.durable)
         await self._keeper.met(center, statement.incarnation, held)

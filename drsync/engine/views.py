@@ -119,6 +119,11 @@ class GroupView:
         finally:
             reading.is_wanted = False
 
+    @property
+    def volumes(self) -> GroupVolumes:
+        """All volumes as they were, without private writes; nothing is recorded in them."""
+        return self._volumes
+
     def reader(self, volume: VolumeSpec) -> VolumeView:
         """The volume as it was, without the private writes."""
         return self._volumes.views[volume.index]

@@ -25,6 +25,7 @@ from drsync.engine.resync_ask import Answer, Kept, Mode
 from drsync.engine.resync_marks import PlainMarks
 from drsync.engine.resync_reader import digests_of
 from drsync.engine.resync_source import ResyncSource, Surroundings, Wanted
+from drsync.engine.views import Views
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
 from drsync.model.epoch import Epoch
@@ -293,6 +294,7 @@ class Rig:
                 marks=self.marks,
                 charter=lambda: CHARTER,
                 note_point=lambda: 0,
+                views=Views(self.copy),
                 tell=lambda event, reason: self.told.append((event, reason)),
                 on_trouble=self.troubles.append,
             ),

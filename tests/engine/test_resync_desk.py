@@ -22,6 +22,25 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resync_slots, "JITTER_S", 0.0)
 
 
+class Lags:
+    """Nobody is far behind."""
+
+    def pressure(self, center: str) -> float:
+        del center
+        return 0.0
+
+    def is_in_sets(self, center: str) -> bool:
+        del center
+        return False
+
+    def gets_set(self, center: str) -> bool:
+        del center
+        return False
+
+    def counted(self, center: str, size: int | None) -> None:
+        """Nobody asks."""
+
+
 class Desk:
     """A desk over a rig, and what it asked for."""
 
@@ -37,7 +56,7 @@ class Desk:
             made.source._around,
             ResyncSlots(),
             take_out,
-            lambda _: 0.0,
+            Lags(),
             lambda _, words: self.said.append(words),
         )
 

@@ -10,7 +10,7 @@ from drsync.core.dirty import DirtySet
 from drsync.core.extents import GRANULE, Run
 from drsync.core.resync import EndWord
 from drsync.core.resync_tables import SourceState
-from drsync.engine import resync_source
+from drsync.engine import resync_reader, resync_source
 from drsync.engine.resync_ask import Mode
 from drsync.model.epoch import Epoch
 from drsync.model.errors import NoSpaceError, RefusedError, TransientError
@@ -205,7 +205,7 @@ async def test_a_center_that_dropped_its_stage_is_planned_anew(tmp_path: Path) -
 async def test_redo_that_outgrows_its_room_begins_a_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resync_source, "GRANULES_A_FRAME", 1)  # so that frames are still to come
+    monkeypatch.setattr(resync_reader, "GRANULES_A_FRAME", 1)  # so that frames are still to come
     async with rig(tmp_path) as made:
         made.scribble(60)
         rounds = 0
@@ -231,7 +231,7 @@ async def test_rounds_that_never_end_are_given_up_with_what_they_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "ROUNDS_MAX", 2)
-    monkeypatch.setattr(resync_source, "GRANULES_A_FRAME", 1)  # so that frames are still to come
+    monkeypatch.setattr(resync_reader, "GRANULES_A_FRAME", 1)  # so that frames are still to come
     async with rig(tmp_path) as made:
         made.scribble(60)
 
@@ -419,7 +419,7 @@ async def test_a_session_does_not_wait_for_ever_for_what_is_not_durable_elsewher
 ) -> None:
     """A center that writes wait for is away: the slot is given back, and what was put aside stays."""
     monkeypatch.setattr(rules, "NO_PROGRESS_S", 0.3)
-    monkeypatch.setattr(resync_source, "GRANULES_A_FRAME", 1)  # so that frames are still to come
+    monkeypatch.setattr(resync_reader, "GRANULES_A_FRAME", 1)  # so that frames are still to come
     async with rig(tmp_path) as made:
         made.scribble(60)
         sync, made.engine.wake_sync = made.engine.wake_sync, lambda: None

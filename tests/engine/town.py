@@ -94,6 +94,7 @@ class MemoryLink:
 
     def _write_slowly(self, data: bytes, rate: float) -> None:
         loop = asyncio.get_running_loop()
+        self._town.carried += len(data)
         self._free_at = max(self._free_at, loop.time()) + len(data) / rate
         self._queued += len(data)
         loop.call_at(self._free_at, self._arrived, data)
@@ -333,6 +334,7 @@ class Town:
         self.links: list[MemoryLink] = []
         self.cuts: set[frozenset[str]] = set()
         self.rates: dict[tuple[str, str], float] = {}  # bytes/s of bulk links from one to another; else none
+        self.carried = 0  # bytes that went over lines with a rate
         self.lease_book = LeaseBook()
         self.steps: list[Step] = []
         self.losses: list[LossStatement] = []
