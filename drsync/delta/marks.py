@@ -39,6 +39,7 @@ class Checkpoint:
         time_us: owner's wall clock label.
         name: given by a person, or empty.
         is_app_consistent: its hook succeeded in time.
+        confirms: an earlier checkpoint that is application-consistent, as was found out since; 0: none.
         trees: (small number of the file set, generation, digest) of every tree that was cut before it.
         ratio: raw to compressed of a sample of what was written to volumes since the checkpoint before;
             1.0 when it does not shrink; None when nothing was written, or the owner did not sample yet.
@@ -50,6 +51,7 @@ class Checkpoint:
     is_app_consistent: bool = False
     trees: tuple[TreeMark, ...] = ()
     ratio: float | None = None
+    confirms: int = 0
 
 
 def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
@@ -68,11 +70,18 @@ def _payload(buffer: Buffer, at: int, header: Header, kind: Kind) -> bytes | Non
 
 
 def checkpoint_payload(
-    name: str, *, is_app_consistent: bool, trees: Sequence[TreeMark] = (), ratio: float | None = None
+    name: str,
+    *,
+    is_app_consistent: bool,
+    trees: Sequence[TreeMark] = (),
+    ratio: float | None = None,
+    confirms: int = 0,
 ) -> bytes:
-    """What a CHECKPOINT record carries; without trees and ratio the same bytes as ever."""
+    """What a CHECKPOINT record carries; without trees, ratio and confirmation the same bytes as ever."""
     assert len(name) <= NAME_MAX
     body: dict[str, object] = {"app": is_app_consistent, "name": name}
+    if confirms:
+        body["confirms"] = confirms
     if trees:
         body["trees"] = [[t.fileset, *t.generation, t.digest] for t in trees]
     if ratio is not None:
@@ -87,6 +96,14 @@ def _trees(listed: object) -> tuple[TreeMark, ...]:
         TreeMark(int(fileset), Generation(Epoch(int(epoch)), int(number)), str(digest)[:NAME_MAX])
         for fileset, epoch, number, digest in listed
     )
+
+
+def _confirms(found: object, seq: int) -> int:
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise TypeError("confirms: a record number was expected")
+    if not 0 <= found < seq:
+        raise ValueError(f"confirms: record {found} is not before record {seq}")
+    return found
 
 
 def _ratio(found: object) -> float | None:
@@ -178,9 +195,10 @@ def read_checkpoint(buffer: Buffer, at: int, header: Header) -> Checkpoint | Non
         body = json.loads(raw)
         name, is_app = str(body["name"])[:NAME_MAX], bool(body["app"])
         trees, ratio = _trees(body.get("trees", [])), _ratio(body.get("ratio"))
+        confirms = _confirms(body.get("confirms", 0), header.last_seq)
     except _UNREADABLE as error:
         raise MalformedError(f"checkpoint at record {header.first_seq}: {error}") from error
-    return Checkpoint(header.last_seq, header.time_us, name, is_app, trees, ratio)
+    return Checkpoint(header.last_seq, header.time_us, name, is_app, trees, ratio, confirms)
 
 
 def resize_at(buffer: Buffer, at: int, header: Header) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ then. Role-independent; the owner's and the replica's loops append through the j
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -181,7 +182,11 @@ class GroupCopy:
                 view.image.resize(newest[index])
 
     def add_checkpoint(self, mark: Checkpoint) -> None:
-        """Remember a checkpoint; the oldest are forgotten beyond `CHECKPOINTS_MAX`."""
+        """Remember a checkpoint, and what it says of an earlier one; the oldest go (`CHECKPOINTS_MAX`)."""
+        if mark.confirms:
+            at = bisect_left(self.checkpoints, mark.confirms, key=lambda known: known.seq)
+            if at < len(self.checkpoints) and self.checkpoints[at].seq == mark.confirms:
+                self.checkpoints[at] = replace(self.checkpoints[at], is_app_consistent=True)
         self.checkpoints.append(mark)
         if len(self.checkpoints) > CHECKPOINTS_MAX:
             del self.checkpoints[: CHECKPOINTS_MAX // 10]

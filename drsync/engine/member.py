@@ -6,7 +6,7 @@ nothing is stated before it is durable. Repeating a request is harmless.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from drsync.core import compare, generation, lease, ownership
@@ -69,6 +69,7 @@ class Member:
         self.folder.mend = self.mender.mend_now
         self._opened = asyncio.Event()
         self._sync_wanted = asyncio.Event()
+        self.on_give_way: Callable[[str], None] = lambda _why: None  # ends hooks that run for a checkpoint
         self._is_checked = False
         self._sought = (NEVER, 0.0)
 
@@ -101,6 +102,7 @@ class Member:
             self.term = None
             self.folder.term_ended()
             self._gone.set()
+        self.on_give_way("the term of ownership ended")
         if self.copy.state in (CopyState.OWNER, CopyState.FROZEN):
             self.copy.state = CopyState.REPLICA
         self._events.log_member(self, "term_ended", term.waiting or "released")
@@ -198,7 +200,8 @@ class Member:
             return self.statement()
 
     def _give_way(self, why: str) -> None:
-        """End what is read in the background, at once: nothing that is asked of a copy waits for it."""
+        """End what is read in the background, and hooks, at once: nothing asked of a copy waits for them."""
+        self.on_give_way(why)
         for view_id in self.views.background():
             self.views.release(view_id)
             self._view_given_up(view_id, why)

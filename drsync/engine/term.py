@@ -369,7 +369,16 @@ class OwnerTerm:
             self.copy.beats.note(Beat(position.seq, label, position.epoch))
             self._ledger.mark(position.seq)
 
-    def checkpoint(self, name: str, *, is_app_consistent: bool) -> Position:
+    def confirm(self, seq: int) -> Position:
+        """Say in the log that the checkpoint at `seq` is application-consistent; raises as `checkpoint`.
+
+        The record that says it is a checkpoint, in place of the next one that is due.
+        """
+        position = self.checkpoint("", is_app_consistent=False, confirms=seq)
+        self._next_checkpoint = self._clock.now() + self._policy.checkpoint_s
+        return position
+
+    def checkpoint(self, name: str, *, is_app_consistent: bool, confirms: int = 0) -> Position:
         """Append a CHECKPOINT record; returns its position.
 
         Raises:
@@ -382,7 +391,9 @@ class OwnerTerm:
             )
         trees = tuple(self.trees[index] for index in sorted(self.trees))
         ratio = self.engine.sampler.mark()
-        payload = checkpoint_payload(name, is_app_consistent=is_app_consistent, trees=trees, ratio=ratio)
+        payload = checkpoint_payload(
+            name, is_app_consistent=is_app_consistent, trees=trees, ratio=ratio, confirms=confirms
+        )
         position = self.engine.mark(Kind.CHECKPOINT, payload)
         if self.engine.is_closed:
             raise FailedCopyError(f"the checkpoint was not written: {self.copy.failure or self.waiting}")
@@ -390,7 +401,9 @@ class OwnerTerm:
         for attachment in self.attachments.values():
             attachment.sender.mark()
         self.copy.add_checkpoint(
-            Checkpoint(position.seq, self.engine.last_time_us, name, is_app_consistent, trees, ratio)
+            Checkpoint(
+                position.seq, self.engine.last_time_us, name, is_app_consistent, trees, ratio, confirms
+            )
         )
         return position
 

@@ -33,12 +33,14 @@ def read(payload: bytes) -> Checkpoint | None:
     return read_checkpoint(raw, 0, peek(raw))
 
 
-@given(st.text(max_size=128), st.booleans(), st.lists(TREES, max_size=3).map(tuple), RATIOS)
+@given(
+    st.text(max_size=128), st.booleans(), st.lists(TREES, max_size=3).map(tuple), RATIOS, st.integers(0, 6)
+)
 def test_what_is_written_is_read(
-    name: str, is_app: bool, trees: tuple[TreeMark, ...], ratio: float | None
+    name: str, is_app: bool, trees: tuple[TreeMark, ...], ratio: float | None, confirms: int
 ) -> None:
-    payload = checkpoint_payload(name, is_app_consistent=is_app, trees=trees, ratio=ratio)
-    assert read(payload) == Checkpoint(7, 5, name, is_app, trees, ratio)
+    payload = checkpoint_payload(name, is_app_consistent=is_app, trees=trees, ratio=ratio, confirms=confirms)
+    assert read(payload) == Checkpoint(7, 5, name, is_app, trees, ratio, confirms)
 
 
 def test_without_trees_and_ratio_the_bytes_are_the_old_ones() -> None:
@@ -58,6 +60,10 @@ def test_what_a_newer_version_adds_is_passed_over() -> None:
         b"[]",
         b"[" * 4000,
         b'{"app": true}',
+        b'{"app": false, "name": "", "confirms": 7}',
+        b'{"app": false, "name": "", "confirms": -1}',
+        b'{"app": false, "name": "", "confirms": true}',
+        b'{"app": false, "name": "", "confirms": "6"}',
         b'{"app": true, "name": "", "ratio": "2"}',
         b'{"app": true, "name": "", "ratio": true}',
         b'{"app": true, "name": "", "ratio": 0}',

@@ -177,7 +177,9 @@ def _text(head: bytes, header: Header) -> str:
     except MalformedError as error:
         return f"unreadable: {error}"
     if point is not None:
-        return f"{point.name} (application-consistent)".strip() if point.is_app_consistent else point.name
+        said = "application-consistent" if point.is_app_consistent else ""
+        said = f"record {point.confirms} was application-consistent" if point.confirms else said
+        return f"{point.name} ({said})".strip() if said else point.name
     if beat is not None:
         return ""
     payload = head[header.payload_start : header.payload_start + header.payload_len]
