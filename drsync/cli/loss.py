@@ -2,7 +2,7 @@
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.cli.output import BAD, DIM, GOOD, console, line, row, table
-from drsync.cli.text import clock, format_duration, format_size, plural
+from drsync.cli.text import clock, count, format_duration, format_size, plural
 
 WORDS = {
     "none": "Nothing that was acknowledged is lost.",
@@ -28,12 +28,27 @@ def show(statement: Doc) -> None:
         line(f"  The newest record known to be lost is of {clock(statement.whole('until_us'))}.")
     for tree in statement.docs("files"):
         _show_tree(tree)
+    if statement.has("points"):
+        _show_points(statement.doc("points"), target)
     centers = statement.docs("centers")
     if centers:
         what = table(["center", "says"])
         for center in centers:
             row(what, center.text("center"), center.text("text"))
         console().print(what)
+
+
+def _show_points(points: Doc, target: str) -> None:
+    """What is known of the recovery points there: the opening shows what the newest one does, and more."""
+    if points.text("text"):
+        line(f"  Points: {points.text('text')}.", BAD)
+    if not points.has("proved"):
+        line(f"  No recovery point at {target} is proved.", DIM)
+        return
+    proof = points.doc("proved")
+    made, when = clock(proof.whole("time_us")), clock(proof.whole("at_us"))
+    what = f"record {count(proof.whole('seq'))} of {made}"
+    line(f"  Newest proved point: {what}, by {proof.text('by')} ({proof.text('check')}) at {when}.")
 
 
 def _show_tree(tree: Doc) -> None:

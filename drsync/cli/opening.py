@@ -17,7 +17,6 @@ from drsync.model.opening import LIFETIME_MAX_S, QUOTA_BYTES
 
 OPEN_WAIT_S = 120.0  # because a journal without indexes is read first
 CLOSE_WAIT_S = 15.0  # because running requests are waited for
-ID_SHOWN = 12
 US_PER_S = 1_000_000
 
 
@@ -186,10 +185,18 @@ def _proof(found: Doc) -> str:
         return ""
     proof = found.doc("proof")
     if not proof:
-        return "not known: no drill has opened this point there"
+        return "not known: nobody has opened and checked this point there" + _nearest(found)
     when = clock(proof.whole("at_us"))
-    content = proof.text("content").replace("_", " ")
-    return f"drill {proof.text('drill')[:ID_SHOWN]} at {when}: {proof.text('verdict')}, content {content}"
+    what = f"{proof.text('outcome')} by {proof.text('by')} at {when}: {proof.text('text')}"
+    return what + _nearest(found)
+
+
+def _nearest(found: Doc) -> str:
+    """Where more is known."""
+    if not found.has("nearest_proved"):
+        return ""
+    proof = found.doc("nearest_proved")
+    return f". Proved near it: record {proof.whole('seq')} of {clock(proof.whole('time_us'))}"
 
 
 def _list(talk: Talk, group: str) -> None:

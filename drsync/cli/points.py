@@ -1,14 +1,19 @@
 """`drsync points` and `drsync checkpoint`: where a copy can be opened, and how to make such a place."""
 
+import time
+from dataclasses import dataclass, field
+
 import click
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.cli.client import Client, ask, quote, run
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.options import Talk, coordinator_options
-from drsync.cli.output import GOOD, console, line, print_json, row, table
-from drsync.cli.text import clock, count
+from drsync.cli.output import BAD, DIM, GOOD, console, line, print_json, row, table
+from drsync.cli.text import clock, count, format_duration, plural
+from drsync.model.point_proof import DRILL
 
+US_PER_S = 1_000_000
 SHOWN = 20  # because there is one each few seconds, and the newest are wanted
 
 
@@ -20,7 +25,8 @@ def points(group: str, is_all: bool) -> None:
     """Recovery points of a group, by center.
 
     ``ratio`` tells how far a sample of what was written to the volumes before a point shrinks: content that
-    was text and is 1.0 from some point on may have been encrypted by somebody else.
+    was text and is 1.0 from some point on may have been encrypted by somebody else. ``proved`` tells at which
+    centers somebody opened the point and checked it, and what was found.
 
     \b
     Example:
@@ -37,28 +43,68 @@ def points(group: str, is_all: bool) -> None:
         return
     newest = sorted(holders, reverse=True)
     shown = newest if is_all else newest[:SHOWN]
-    what = table([">point", "made", "name", "consistent", ">ratio", "can be opened at"])
+    what = table([">point", "made", "name", "consistent", ">ratio", "can be opened at", "proved"])
+    now_us = time.time_ns() // 1000
     for seq in shown:
-        point, centers = holders[seq]
+        held = holders[seq]
+        point, centers = held.point, held.centers
         kind = "application" if point.flag("app") else "crash"
         ratio = f"{point.number('ratio'):.1f}" if point.has("ratio") else "-"
         made, name = clock(point.whole("time_us")), point.text("name")
-        row(what, count(seq), made, name, kind, ratio, ", ".join(centers))
+        row(what, count(seq), made, name, kind, ratio, ", ".join(centers), _proofs(held, now_us))
     console().print(what)
+    for center, told in found.table("centers"):
+        _show_course(center, told, now_us)
     line(f"drsync open {group} --at CENTER --point POINT serves one, beside production.", "dim")
     if len(shown) < len(newest):
         line(f"{len(newest) - len(shown)} older ones; --all shows them.", "dim")
 
 
-def _holders(found: Doc) -> dict[int, tuple[Doc, list[str]]]:
-    """Points by record, each with the centers that can open it."""
-    holders: dict[int, tuple[Doc, list[str]]] = {}
+@dataclass(slots=True)
+class _Held:
+    """A point, the centers that can open it, and what is known of it at each."""
+
+    point: Doc
+    centers: list[str] = field(default_factory=list)
+    proofs: dict[str, Doc] = field(default_factory=dict)
+
+
+def _holders(found: Doc) -> dict[int, _Held]:
+    """Points by record."""
+    holders: dict[int, _Held] = {}
     for center, held in found.table("centers"):
         for point in held.docs("points"):
-            holders.setdefault(point.whole("seq"), (point, []))[1].append(center)
+            known = holders.setdefault(point.whole("seq"), _Held(point))
+            known.centers.append(center)
+            if point.has("proof"):
+                known.proofs[center] = point.doc("proof")
     for point in found.docs("points"):
-        holders.setdefault(point.whole("seq"), (point, point.texts("centers")))
+        holders.setdefault(point.whole("seq"), _Held(point, point.texts("centers")))
     return holders
+
+
+def _proofs(held: _Held, now_us: int) -> str:
+    """What is known of it, by center: in a word, and since when; ``--json`` has by what and why."""
+    words = []
+    for center, proof in held.proofs.items():
+        age = format_duration(max(0, now_us - proof.whole("at_us")) // US_PER_S)
+        by = " by a drill" if proof.text("by") == DRILL else ""
+        words.append(f"{center} {proof.text('outcome')}{by} {age} ago")
+    return ", ".join(words) or "-"
+
+
+def _show_course(center: str, held: Doc, now_us: int) -> None:
+    """What keeps a center from proving its points, and what failed there."""
+    if not held.has("self_drill"):
+        return
+    course = held.doc("self_drill")
+    failures = course.whole("failures")
+    for proof in course.docs("failed")[:1]:
+        age = format_duration(max(0, now_us - proof.whole("at_us")) // US_PER_S)
+        what = f"{plural(failures, 'point')} failed above the newest proved one"
+        line(f"{center}: {what}; record {count(proof.whole('seq'))}, {age} ago: {proof.text('text')}", BAD)
+    if course.text("why"):
+        line(f"{center}: self-drill ({course.text('check')}): {course.text('why')}", DIM)
 
 
 @coordinator_options

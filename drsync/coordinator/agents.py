@@ -136,6 +136,7 @@ class AgentDesk:
         found = Beat(beat.beat.seq, beat.beat.time_us, Epoch(beat.beat.epoch))
         self._sessions.hear_beat(group_id, agent.center, found)
         self._openings.heard(charter, agent.center, beat.openings, beat.ended)
+        self._openings.proofs.heard(charter, agent.center, beat.self_drill)
         if beat.report is None:
             return {
                 "granted": False,

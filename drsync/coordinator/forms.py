@@ -184,6 +184,20 @@ class EndedWord(Form):
     at_us: Count = 0
 
 
+class SelfDrillWord(Form):
+    """How a center proves its points; see `agent.self_drill_course.Course.told`.
+
+    `proved`, `failed`: proofs as `PointProof.fields`.
+    """
+
+    check: Name = ""
+    proved: Json | None = None
+    failed: Annotated[tuple[Json, ...], Field(max_length=16)] = ()
+    failures: Count = 0
+    why: Text = ""
+    is_late: bool = False
+
+
 class GroupBeat(Form):
     """One group in a heartbeat. `bound_s`: for so long a confirmation to an owner still binds it.
 
@@ -196,6 +210,7 @@ class GroupBeat(Form):
     version: Count = 0
     generation: Count | None = None
     bound_s: Seconds = 0.0
+    self_drill: SelfDrillWord | None = None
     openings: Annotated[tuple[OpeningWord, ...], Field(max_length=64)] = ()
     ended: Annotated[tuple[EndedWord, ...], Field(max_length=64)] = ()
 

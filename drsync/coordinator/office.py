@@ -140,6 +140,7 @@ class Office:
         groups = Groups(store, by_name, random)
         kept = SqliteOpenings(database)
         self.openings = openings = Openings(kept, evidence, sessions, groups, journal, clock, random, spawn)
+        operations.about_points = openings.proofs.about_loss
         self.desk = AgentDesk(store, authority, sessions, journal, openings, clock, wake)
         self.objectives = Objectives(store, evidence, sessions, storage.history, journal, clock)
         self.picture = picture = Picture(

@@ -14,11 +14,14 @@ from drsync.coordinator.everywhere import ask_everywhere, listed
 from drsync.coordinator.groups import Groups
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.operations import Spawn
+from drsync.coordinator.proofs import Proofs
 from drsync.coordinator.sessions import SessionTable
+from drsync.core.point_proofs import nearest
 from drsync.core.points import Reach, Wanted, choose
 from drsync.model.charter import Charter
 from drsync.model.errors import DrsyncError, RefusedError, TransientError, UsageError
 from drsync.model.opening import Opening, Why
+from drsync.model.point_proof import Outcome, PointKey
 from drsync.ports.clock import Clock, Random
 
 Json = dict[str, object]
@@ -27,13 +30,16 @@ OPEN_TIMEOUT_S = 120.0  # because what is in the journal up to the point is inde
 CLOSE_TIMEOUT_S = 15.0  # because closing waits for nothing but running requests
 US_PER_S = 1_000_000
 ENDED_SHOWN_US = 24 * 3600 * US_PER_S  # because whoever comes on shift asks what happened since yesterday
-DRILLS_SEARCHED = 100  # because a proof that is older is of a point that is gone
 TOLD = frozenset({Why.EXPIRED, Why.GIVEN_UP, Why.RESTARTED})
 """Ends that nobody asked for: shown in the status for a day."""
 
 
 class Openings:
-    """One per coordinator process. Methods raise UsageError for a name that nobody bears."""
+    """One per coordinator process. Methods raise UsageError for a name that nobody bears.
+
+    Attributes:
+        proofs: what is known of the points.
+    """
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class Openings:
         self._random = random
         self._spawn = spawn
         self._asking: set[str] = set()
+        self.proofs = Proofs(sessions, evidence, journal)
 
     # --- what people order
 
@@ -95,7 +102,8 @@ class Openings:
         text = f"{opening.name} at {center}: {_words(opening)}, asked for by {form.actor or 'nobody'}{said}"
         self._journal.about(charter, "opening_opened", text, center)
         more = {key: answer.get(key) for key in ("asked_us", "next_us", "left_out")}
-        return {"group": charter.group.name, **self._shown(kept), "proof": self._proof(opening), **more}
+        proved = await self._proof(charter, opening)
+        return {"group": charter.group.name, **self._shown(kept), **proved, **more}
 
     async def _with_others(
         self, charter: Charter, center: str, form: forms.OpenForm, text: str
@@ -250,16 +258,18 @@ class Openings:
             "text": kept.text,
         }
 
-    def _proof(self, opening: Opening) -> Json | None:
-        """The last drill that opened this point there, and what it found; None: it was never tried."""
+    async def _proof(self, charter: Charter, opening: Opening) -> Json:
+        """What is known of the point, and of which near it more is known, at that center."""
         if opening.fork or not opening.is_point:
-            return None
-        wanted = (self._groups.find(opening.group_id).group.name, opening.center, opening.seq)
-        for drill in self._evidence.drills(DRILLS_SEARCHED):
-            if (drill.group, drill.center, drill.position) == wanted:
-                verdict, content = drill.verdict.value, drill.content.value
-                return {"drill": drill.id, "verdict": verdict, "content": content, "at_us": drill.ended_us}
-        return None
+            return {"proof": None, "nearest_proved": None}
+        known = await self.proofs.at(charter, opening.center)
+        proof = known.get(PointKey(opening.seq, opening.time_us))
+        is_proved = proof is not None and proof.outcome is Outcome.PROVED
+        better = None if is_proved else nearest(list(known.values()), opening.seq)
+        return {
+            "proof": proof.fields() if proof is not None else None,
+            "nearest_proved": better.fields() if better is not None else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from drsync.model.errors import DrsyncError, RefusedError, TransientError
 from drsync.model.operation import Fault, Operation, OperationKind, OperationState, Step
 from drsync.model.runbook import RunMode
 
+Json = dict[str, object]
+
 EXIT_FAILED, EXIT_REFUSED, EXIT_NOT_REACHED = 1, 3, 4
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
 
@@ -45,6 +47,7 @@ class Live:
     steps: list[Step] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     gives_way: bool = False
+    about_points: Callable[[str], Json] | None = None
 
     def stepped(self, step: Step) -> None:
         """See Progress."""
@@ -54,7 +57,8 @@ class Live:
 
     def stated(self, loss: LossStatement) -> None:
         """See Progress."""
-        self.operation = replace(self.operation, loss=asdict(loss))
+        points = {} if self.about_points is None else {"points": self.about_points(loss.target)}
+        self.operation = replace(self.operation, loss=asdict(loss) | points)
 
     def waiting(self, reason: str, until: float | None) -> None:
         """See Progress."""
@@ -93,6 +97,8 @@ class Operations:
         self._live: dict[str, Live] = {}
         self._moves: dict[str, Live] = {}
         self._drills: dict[str, Live] = {}
+        self.about_points: Callable[[Charter, str], Json] = lambda charter, target: {}
+        """What is known of the recovery points at a center, for the loss statement of an opening there."""
         self.ended_at: dict[str, float] = {}
         """When the last change of owner of a group ended, by the coordinator's clock."""
         self.last_state: dict[str, OperationState] = {}
@@ -255,12 +261,14 @@ class Operations:
     async def examine(self, charter: Charter, request: Request) -> Operation:
         """A dry run: the loss statement and whether it would be refused; nothing is kept."""
         live = Live(_operation(charter, request), charter.group.id, self._evidence)
+        live.about_points = partial(self.about_points, charter)
         plan, _ = await ProcedureRunner(self._world, request, live).examine()
         return self._judged(live.operation, plan)
 
     def judged(self, charter: Charter, request: Request, plan: Plan, stated: LossStatement) -> Operation:
         """As `examine`, of a plan that was made elsewhere."""
-        return self._judged(replace(_operation(charter, request), loss=asdict(stated)), plan)
+        loss = asdict(stated) | {"points": self.about_points(charter, stated.target)}
+        return self._judged(replace(_operation(charter, request), loss=loss), plan)
 
     def _judged(self, operation: Operation, plan: Plan) -> Operation:
         ended = replace(operation, state=OperationState.DONE, ended_us=self._world.clock.wall_us())
@@ -391,6 +399,7 @@ class Operations:
 
     def _enter(self, charter: Charter, operation: Operation, steps: tuple[Step, ...]) -> Live:
         live = Live(replace(operation, steps=steps), charter.group.id, self._evidence, steps=list(steps))
+        live.about_points = partial(self.about_points, charter)
         self._evidence.begin(operation)
         self._live[operation.id] = live
         text = f"{_title(operation)} asked for by {operation.actor or 'drsync'}"

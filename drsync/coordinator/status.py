@@ -156,6 +156,7 @@ class Picture:
             "rejoining": about_rejoining(charter, words, seen.statements, word.report if word else None),
             "failback": about_failback(seen),
             "filesets": about_filesets(charter),
+            "sizes": {volume.name: volume.size for volume in charter.group.volumes},
             "rto": about_rto(self._objectives.rto(charter), charter),
             "availability": about_service(self._objectives, charter),
             "centers": {m.name: self._copy(charter, m.name, word) for m in charter.group.members},
@@ -193,6 +194,7 @@ class Picture:
             "rpo_standing": judge_rpo(proof.seconds, charter.group.objectives.rpo_s).value,
             "rpo_unknown_why": proof.reason,
             "files": self._trees.at(charter, center),
+            "self_drill": self._openings.proofs.about(charter, center),
             "connected": self._sessions.is_connected(center),
             "heard_s": None if word is None else round(self._clock.now() - word.heard_at, 3),
         }
@@ -246,6 +248,7 @@ class Picture:
             *(Line(one.what, one.who, None, one.remedy) for one in self._trees.lines(charter)),
             *self._about_replicas(charter),
             *self._about_star(charter),
+            *(Line(what, "a person", None, remedy) for what, remedy in self._openings.proofs.lines(charter)),
             *self._about_practice(charter),
         ]
 
@@ -296,6 +299,7 @@ class Picture:
         book = self._authority.lease(charter.group.id)
         left = book.until - self._clock.now() if book.holder == name else 0.0
         others = sorted(charter.in_sync - {name}) or [m.name for m in charter.group.members if m.name != name]
+        others = self._openings.proofs.by_trust(charter, others)
         what = f"the owner {name} is not connected"
         if self._sessions.is_connected(name) and verdict is not None:
             what = f"the owner {verdict.reason}"

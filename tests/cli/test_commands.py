@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Protocol
@@ -288,8 +289,30 @@ async def test_points_show_how_far_their_content_shrinks(coordinator: Coordinato
     lines = (await drsync("points", "orders")).out.splitlines()
 
     shown = {name: line.split() for line in lines for name in ("text", "noise", "quiet") if name in line}
-    assert [shown[name][-2] for name in ("text", "noise", "quiet")] == ["4.2", "1.0", "-"]
+    assert [shown[name][-3] for name in ("text", "noise", "quiet")] == ["4.2", "1.0", "-"]
     assert json.loads((await drsync("points", "orders", "--json")).out) == answer
+
+
+async def test_points_show_who_proved_them_and_what_fails(coordinator: Coordinator, drsync: Drsync) -> None:
+    made_us = time.time_ns() // 1000 - 2 * 86_400_000_000
+    point: Json = {"seq": 7, "time_us": made_us, "name": "", "app": False}
+    proof: Json = {"outcome": "proved", "by": "self-drill", "check": "hash", "at_us": made_us}
+    broken: Json = {**proof, "outcome": "failed", "seq": 9, "text": "ext4 of disk is not clean"}
+    why = {"check": "filesystem", "failures": 2, "failed": [broken], "why": "its share of time is used up"}
+    held = {
+        "remote": {"points": [{**point, "proof": proof}], "self_drill": why},
+        "same_city": {"points": [point]},
+    }
+    coordinator.answer("GET", "/v1/groups/orders/points", {"centers": held})
+
+    told = " ".join((await drsync("points", "orders")).out.split())
+
+    assert "remote proved 2 d ago" in told
+    assert (
+        "remote: 2 points failed above the newest proved one; record 9, 2 d ago: ext4 of disk is not clean"
+        in told
+    )
+    assert "self-drill (filesystem): its share of time is used up" in told
 
 
 GROUP = """\

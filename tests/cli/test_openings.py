@@ -38,7 +38,8 @@ def opened(**more: object) -> Json:
 async def test_a_point_is_asked_for_and_told_with_how_to_end_it(
     drsync: Drsync, coordinator: FakeCoordinator
 ) -> None:
-    later = {"asked_us": NOON + 3 * SECOND, "next_us": NOON + 5 * SECOND}
+    later: Json = {"asked_us": NOON + 3 * SECOND, "next_us": NOON + 5 * SECOND}
+    later["nearest_proved"] = {"seq": 1200, "time_us": NOON - SECOND, "outcome": "proved"}
     coordinator.answer("POST", OPENINGS, opened(**later), 201)
     before = time.time_ns() // 1000
     told = await drsync("open", "orders", "--at", "remote", "--point", "-10m", "--actor", "li", "--for", "4h")
@@ -46,7 +47,8 @@ async def test_a_point_is_asked_for_and_told_with_how_to_end_it(
     assert "point-1234 of orders is open at remote, read-only" in told.out
     assert "between two points: this is the one 3 s before, the next is 2 s after" in told.out
     assert "nbd+unix:///ledger.at-1234?socket=/run/x.sock" in told.out
-    assert "no drill has opened this point" in told.out
+    assert "nobody has opened and checked this point there" in told.out
+    assert "Proved near it: record 1200 of" in told.out
     assert "drsync close orders point-1234 --at remote" in told.out
     (_, _, body), *_ = coordinator.asked
     assert isinstance(body, dict)
@@ -58,7 +60,7 @@ async def test_a_point_is_asked_for_and_told_with_how_to_end_it(
 async def test_writes_are_asked_for_by_name_with_a_bound(
     drsync: Drsync, coordinator: FakeCoordinator
 ) -> None:
-    proof = {"drill": "ab" * 16, "verdict": "passed", "content": "equal", "at_us": NOON}
+    proof = {"outcome": "proved", "by": "drill", "text": "drill abababababab: passed", "at_us": NOON}
     answer = opened(quota_bytes=20 << 30, point="before-upgrade", is_app_consistent=True, proof=proof)
     coordinator.answer("POST", OPENINGS, answer | {"left_out": ["docs"]}, 201)
     told = await drsync(
@@ -66,7 +68,8 @@ async def test_writes_are_asked_for_by_name_with_a_bound(
     )
     assert "writable up to 20 GiB of its own" in told.out
     assert "named before-upgrade; consistent for the application" in told.out
-    assert "drill abababababab at" in told.out
+    assert "proved by drill at" in told.out
+    assert "drill abababababab: passed" in told.out
     assert "file sets (docs)" in told.out
     (_, _, body), *_ = coordinator.asked
     assert isinstance(body, dict)

@@ -64,6 +64,8 @@ class Centers(FakeMembers):
         self.openings: dict[str, dict[str, Json]] = {name: {} for name in NAMES}
         self.ended: dict[str, list[Json]] = {name: [] for name in NAMES}
         self.forks: dict[str, list[Json]] = {name: [] for name in NAMES}
+        self.proofs: dict[str, list[Json]] = {name: [] for name in NAMES}
+        self.courses: dict[str, Json] = {}
 
     @override
     async def call(self, center: str, method: str, body: Json, timeout_s: float) -> Json:
@@ -97,7 +99,10 @@ class Centers(FakeMembers):
         return {"seq": seq, "time_us": 5, "view": view or None}
 
     def _on_group_points(self, center: str, _body: Json) -> Json:
-        return {"points": [{"seq": 1, "time_us": 1, "name": "old", "app": False}]}
+        return {"points": [{"seq": 1, "time_us": 5, "name": "old", "app": False}]}
+
+    def _on_point_proofs(self, center: str, _body: Json) -> Json:
+        return {"proofs": self.proofs[center]}
 
     def _on_opening_open(self, center: str, body: Json) -> Json:
         name = body["name"] or "point-7"
@@ -293,6 +298,7 @@ class World:
                 "bound_s": 2.0 if name in self.bound else 0.0,
                 "openings": list(self.centers.openings[name].values()),
                 "ended": self.centers.ended[name],
+                "self_drill": self.centers.courses.get(name),
             }
         handlers = self.office.desk.handlers(name, lambda: line)
         body: Json = {"sent_at": 0.0, "groups": groups, "silent_s": self.silences_of(name)}
