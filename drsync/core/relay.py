@@ -93,6 +93,16 @@ class Pursuit:
         answered_in = export.served.epoch if self.users else NEVER
         return replace(newest, export=export, is_attached=True, answered_in=answered_in), Offer.CARRY
 
+    def measured(self, export: Export) -> "Pursuit":
+        """The owner was opened once more: clients that come from now on hear of a volume that has grown.
+
+        Those that are there go on with the size they know.
+        """
+        if not self.is_attached or self.export is None or export.served.epoch != self.newest:
+            return self
+        has_grown = export.size > self.export.size
+        return replace(self, export=replace(self.export, size=export.size)) if has_grown else self
+
     def joined(self) -> "Pursuit":
         """A client has come. It is not let in while others get errors."""
         assert not self.broken
@@ -112,7 +122,7 @@ class Pursuit:
         """Why present clients cannot go on with this export; empty when they can."""
         if not self.users or self.export is None:
             return ""
-        if export.size != self.export.size:
+        if export.size < self.export.size:
             return f"the volume has {export.size} bytes now and had {self.export.size}"
         if export.is_read_only and not self.export.is_read_only:
             return "the volume is read-only now and was not"

@@ -24,6 +24,7 @@ class Word:
         places: centers that serve the volume, as far as it has heard; one at most, normally.
         is_known: it has a group of that name.
         volumes: names of all volumes of the group that are served now.
+        size: that the volume is to have, in bytes; 0: not told.
     """
 
     epoch: Epoch
@@ -31,6 +32,7 @@ class Word:
     places: tuple[Place, ...]
     is_known: bool
     volumes: tuple[str, ...] = ()
+    size: int = 0
 
     @staticmethod
     def of(status: Doc, group: str, volume: str) -> "Word":
@@ -55,6 +57,7 @@ class Word:
             places,
             bool(found),
             tuple(sorted(names)),
+            found.doc("sizes").whole(volume),
         )
 
 

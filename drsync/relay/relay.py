@@ -1,6 +1,7 @@
 """The relay of one volume: attaches to the owner, watches for another, and carries its clients along."""
 
 import asyncio
+from dataclasses import replace
 
 from drsync.adapters.api_client.client import ApiClient
 from drsync.adapters.nbd.negotiation import Chosen
@@ -93,10 +94,13 @@ class Relay:
         """See Home."""
         return self._pilot.place if self._pilot is not None and self._tasks is not None else None
 
-    def take(self, epoch: Epoch) -> bool:
+    def take(self, epoch: Epoch, size: int = 0) -> bool:
         """See Home."""
         self._hear(epoch)
-        return self._pilot is not None and self.pursuit.is_attached and epoch == self.pursuit.newest
+        is_taken = self._pilot is not None and self.pursuit.is_attached and epoch == self.pursuit.newest
+        if is_taken and self.pursuit.export is not None:
+            self._measured(replace(self.pursuit.export, size=size))
+        return is_taken
 
     def client_left(self, session: Session) -> None:
         """See Home."""
@@ -261,7 +265,9 @@ class Relay:
                     await self._ask_centers()
                 else:
                     self._reached("")
-                    self._learn(Word.of(status, options.group, options.volume))
+                    word = Word.of(status, options.group, options.volume)
+                    self._learn(word)
+                    await self._measure(word.size)
                 await asyncio.sleep(self._pause())
 
     def _pause(self) -> float:
@@ -276,6 +282,25 @@ class Relay:
         if self._places.learn(word):
             self._news.set()
         self._hear(word.epoch)
+
+    def _measured(self, export: Export) -> None:
+        before, self.pursuit = self.pursuit, self.pursuit.measured(export)
+        if self.pursuit != before:
+            text = f"{self._options.name} has {export.size} bytes now; clients that connect anew see it"
+            self._say(Event.GROWN, text, size=export.size)
+
+    async def _measure(self, size: int) -> None:
+        """The volume is to have `size` bytes: look whether its owner serves them by now."""
+        pilot, export = self._pilot, self.pursuit.export
+        if pilot is None or export is None or size <= export.size:
+            return
+        try:
+            uplink, found = await open_at(pilot.place, self._options)
+        except DrsyncError:
+            return  # whoever is attached to next says its size
+        uplink.cut()
+        if self._pilot is pilot:
+            self._measured(found)
 
     async def _ask_centers(self) -> None:
         """While requests stand still: whether another center serves a newer epoch than the one attached."""

@@ -34,8 +34,8 @@ class Home(Protocol):
         """Where the owner is; None while requests wait."""
         ...
 
-    def take(self, epoch: Epoch) -> bool:
-        """A connection to that place was opened in `epoch`: whether requests may go there."""
+    def take(self, epoch: Epoch, size: int = 0) -> bool:
+        """A connection to that place was opened in `epoch`, with that size: whether requests may go there."""
         ...
 
     def client_left(self, session: "Session") -> None:
@@ -112,7 +112,7 @@ class Session:
             with contextlib.suppress(DrsyncError):
                 uplink, opened = await Uplink.dial(place.uri, self._wanted, CONNECT_S)
                 said = epoch_of(self._home.options, opened)
-                if self._home.place is place and self._home.take(said):
+                if self._home.place is place and self._home.take(said, opened.size):
                     self._dialing = None
                     passage.bind(uplink)
                     return

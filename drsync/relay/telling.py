@@ -10,6 +10,7 @@ class Event(StrEnum):
 
     SERVING = "serving"  # clients can connect
     ATTACHED = "attached"  # requests go to an owner
+    GROWN = "grown"  # the volume is larger; clients that connect anew see it
     WAITING = "waiting"  # there is none; requests wait
     GIVING_UP = "giving_up"  # they have waited too long and are answered EIO
     BROKEN = "broken"  # acknowledged writes may be lost; present clients get EIO

@@ -99,10 +99,27 @@ def test_told_to_continue_it_does_and_each_loss_is_met_once() -> None:
 
 
 @pytest.mark.parametrize("after", AfterLoss)
-def test_another_size_cannot_be_carried_on(after: AfterLoss) -> None:
-    broken, offer = attached(5, after=after).lost().offered(export(6, size=2 * SIZE))
+def test_a_smaller_size_cannot_be_carried_on(after: AfterLoss) -> None:
+    broken, offer = attached(5, after=after).lost().offered(export(6, size=SIZE // 2))
     assert offer is Offer.BROKEN
-    assert f"the volume has {2 * SIZE} bytes now and had {SIZE}" in broken.broken
+    assert f"the volume has {SIZE // 2} bytes now and had {SIZE}" in broken.broken
+
+
+def test_a_volume_that_has_grown_is_carried_on_and_the_next_owner_must_have_that_size() -> None:
+    grown, offer = attached(5).lost().offered(export(6, size=2 * SIZE))
+    assert offer is Offer.CARRY
+    assert grown.export == export(6, size=2 * SIZE)
+    assert grown.lost().offered(export(7))[1] is Offer.BROKEN
+
+
+def test_a_volume_that_grows_under_its_owner_is_told_to_those_who_come() -> None:
+    pursuit = attached(5).measured(export(5, size=2 * SIZE))
+    assert pursuit.export == export(5, size=2 * SIZE)
+    assert pursuit.is_attached
+    assert pursuit.measured(export(5)) == pursuit, "an older look at it"
+    assert pursuit.measured(export(4, size=3 * SIZE)) == pursuit, "a deposed owner"
+    lost = pursuit.lost()
+    assert lost.measured(export(5, size=3 * SIZE)) == lost
 
 
 def test_a_volume_that_became_read_only_cannot_be_carried_on() -> None:
