@@ -41,7 +41,16 @@ from drsync.model.consistency import (
     QuietStep,
     StepKind,
 )
-from drsync.model.group import Durability, Failover, GroupPolicy, Mode, Objectives, OnBreach, WhenFull
+from drsync.model.group import (
+    Durability,
+    Failover,
+    GroupPolicy,
+    Mode,
+    Objectives,
+    OnBreach,
+    Priority,
+    WhenFull,
+)
 from drsync.model.self_drill import MAX_TIME_S, Check, SelfDrill
 from drsync.model.topology import Center, Designation
 
@@ -372,6 +381,7 @@ class PolicySection(Section):
     soft_quota: Quota | None = None
     when_full: WhenFull = _POLICY.when_full
     on_breach: OnBreach = _POLICY.on_breach
+    priority: Priority = _POLICY.priority
     switchover_freeze: Annotated[Duration, between(0.1, 300, "between 100 ms and 5 m")] = (
         _POLICY.switchover_freeze_s
     )
@@ -402,6 +412,7 @@ class PolicySection(Section):
             journal_soft_quota_bytes=self.soft_quota or 0,
             when_full=self.when_full,
             on_breach=self.on_breach,
+            priority=self.priority,
             switchover_freeze_s=self.switchover_freeze,
             drill_max_age_s=self.drill_max_age,
             compress=self.compress,

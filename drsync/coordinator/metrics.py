@@ -7,6 +7,7 @@ from drsync import __version__
 from drsync.adapters.metrics import catalog
 from drsync.adapters.metrics.reading import Reading, make_registry
 from drsync.adapters.metrics.server import MetricsServer
+from drsync.core.star import Resyncable
 from drsync.model.operation import OperationKind
 
 Json = dict[str, object]
@@ -67,6 +68,16 @@ def _about_group(name: str, group: Json) -> Iterator[Reading]:
         if _number(copy, "heard_s") is not None:
             yield from _about_trees(name, center, copy)
     yield from _about_drill(name, _doc(group, "last_drill"))
+    yield from _about_pairs(name, group)
+
+
+def _about_pairs(group: str, shown: Json) -> Iterator[Reading]:
+    pairs = shown.get("star")
+    for pair in pairs if isinstance(pairs, list) else ():
+        one, other = sorted(pair["centers"])
+        for how in Resyncable:
+            labels = (group, one, other, how.value)
+            yield Reading(catalog.RESYNCABLE, labels, pair["resyncable"] == how.value)
 
 
 def _about_trees(group: str, center: str, copy: Json) -> Iterator[Reading]:

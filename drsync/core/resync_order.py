@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from drsync.model.group import Priority
+
 SLOTS: Final = 2  # because more of them share one disk and one line, and each ends later for it
+ORDER: Final = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
 BREACHED: Final = 1.0  # of the RPO target: from here on it is missed
 
 
@@ -16,20 +19,22 @@ class Applicant:
         key: group and center; breaks ties, so that equals come in one order.
         pressure: lag as a share of what it may be; 0 without a target.
         size: granules to be sent, as far as is known.
+        priority: of its group, by policy.
     """
 
     key: str
     pressure: float
     size: int
+    priority: Priority = Priority.NORMAL
 
 
 def following(waiting: Iterable[Applicant], running: int, slots: int = SLOTS) -> Applicant | None:
-    """Who begins now: the worst breach of a target first, then the smallest; None when nobody may."""
+    """Who begins now: by priority, then the worst breach of a target, then the smallest; None: nobody may."""
     if running >= slots:
         return None
     return min(waiting, key=_rank, default=None)
 
 
-def _rank(one: Applicant) -> tuple[float, int, str]:
+def _rank(one: Applicant) -> tuple[int, float, int, str]:
     breach = one.pressure if one.pressure >= BREACHED else 0.0
-    return -breach, one.size, one.key
+    return ORDER.index(one.priority), -breach, one.size, one.key

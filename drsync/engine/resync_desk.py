@@ -253,7 +253,8 @@ class ResyncDesk:
     def _applicant(self, center: str) -> Applicant:
         runs = self._around.marks.of(center).runs
         size = self.of(center).whole_size if runs is None else extents.size(runs)
-        return Applicant(f"{self._around.copy.spec.id}/{center}", self._pressure(center), size)
+        spec = self._around.copy.spec
+        return Applicant(f"{spec.id}/{center}", self._pressure(center), size, spec.policy.priority)
 
     def _note(self, center: str, error: DrsyncError) -> None:
         """What a person, or time, has to change is waited for longer each time."""

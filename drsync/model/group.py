@@ -45,6 +45,14 @@ class WhenFull(StrEnum):
     STALL = "stall"  # they stay, and writes wait
 
 
+class Priority(StrEnum):
+    """Which groups come first where an agent cannot serve all at once: resyncs."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class OnBreach(StrEnum):
     """What an owner does when a peer that it feeds misses the RPO target, whatever else was done."""
 
@@ -110,6 +118,7 @@ class GroupPolicy:
     journal_soft_quota_bytes: int = 0  # above this people are told; 0: `SOFT_QUOTA_SHARE` of the quota
     when_full: WhenFull = WhenFull.DROP_HISTORY
     on_breach: OnBreach = OnBreach.ALERT
+    priority: Priority = Priority.NORMAL
     self_drill: SelfDrill = _SELF_DRILL
     consistency: Consistency = _CONSISTENCY
 

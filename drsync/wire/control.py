@@ -36,6 +36,7 @@ from drsync.model.group import (
     Mode,
     Objectives,
     OnBreach,
+    Priority,
     VolumeSpec,
     WhenFull,
 )
@@ -329,6 +330,7 @@ class PolicyForm(Message):
     journal_soft_quota_bytes: U64 = _POLICY.journal_soft_quota_bytes
     when_full: Annotated[WhenFull, Strict(strict=False)] = _POLICY.when_full
     on_breach: Annotated[OnBreach, Strict(strict=False)] = _POLICY.on_breach
+    priority: Annotated[Priority, Strict(strict=False)] = _POLICY.priority
     switchover_freeze_s: Seconds = _POLICY.switchover_freeze_s
     drill_max_age_s: Seconds = _POLICY.drill_max_age_s
     compress: bool = _POLICY.compress

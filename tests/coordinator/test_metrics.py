@@ -68,3 +68,12 @@ def test_a_drill_is_told_with_its_instant() -> None:
     assert found['drsync_last_drill_passed{group="g"}'] == 1
     assert found['drsync_last_drill_timestamp_seconds{group="g"}'] == 5
     assert found['drsync_last_drill_rto_seconds{group="g"}'] == 2.5
+
+
+def test_how_two_centers_could_be_made_level_is_one_of_the_ways() -> None:
+    pair: Json = {"centers": ["remote", "production"], "resyncable": "dirty"}
+    found = figures({"groups": {"g": {"star": [pair]}}}, [])
+    start = 'drsync_group_resyncable{center="production",group="g",how='
+    told = {name: value for name, value in found.items() if name.startswith(start)}
+    assert sorted(told.values()) == [0, 0, 0, 1]
+    assert told[f'{start}"dirty",other="remote"}}'] == 1

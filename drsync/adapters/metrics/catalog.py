@@ -226,6 +226,14 @@ AGENT: Final = (
 # --- the coordinator
 
 READY = _gauge("drsync_group_ready", "1 if nothing keeps the group from being as it should be.", "group")
+RESYNCABLE = _gauge(
+    "drsync_group_resyncable",
+    "1 for how these two could be made level without the others: stream, dirty, digest or impossible.",
+    "group",
+    "center",
+    "other",
+    "how",
+)
 ELSEWHERE = _gauge(
     "drsync_group_owned_by", "1 for the center that owns the group by its charter.", "group", "center"
 )
@@ -269,7 +277,7 @@ DRILL_AT = _gauge("drsync_last_drill_timestamp_seconds", "When the last drill en
 DRILL_RTO = _gauge("drsync_last_drill_rto_seconds", "What it took.", "group")
 
 COORDINATOR: Final = (
-    *(BUILD, READY, ELSEWHERE, TARGET, RPO_ACTUAL, RPO_PROVED, FILES_HELD_AT, FILES_RPO),
+    *(BUILD, READY, RESYNCABLE, ELSEWHERE, TARGET, RPO_ACTUAL, RPO_PROVED, FILES_HELD_AT, FILES_RPO),
     *(RTO_TARGET, RTO_PREDICTED),
     *(AVAILABILITY_TARGET, BUDGET, BUDGET_LEFT, AGENT_UP, RUNNING, DRILL_PASSED, DRILL_AT, DRILL_RTO),
 )
