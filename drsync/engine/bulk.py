@@ -135,8 +135,7 @@ class BulkChannel:
             for handler in list(self._streams.values()):
                 handler.still_arriving()
         if touched and was_untouched:
-            # Later in this turn of the loop, because SSH hands over what one read brought in many pieces.
-            asyncio.get_running_loop().call_soon(self._end_frames)
+            self._link.soon(self._end_frames)  # because SSH hands over what one read brought in many pieces
 
     def _end_frames(self) -> None:
         touched, self._touched = self._touched, {}

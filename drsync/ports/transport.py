@@ -59,6 +59,13 @@ class Link(Protocol):
         """Send bytes; never blocks. Ignored once the link is lost."""
         ...
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call it once everything that arrived together is delivered: in this turn of the loop or the next.
+
+        From `LinkHandler.data_received`.
+        """
+        ...
+
     def close(self, reason: str) -> None:
         """Close it; `connection_lost` follows. Idempotent."""
         ...

@@ -1,6 +1,8 @@
 """One stream over the simulated network: two ends, and the pieces that are on their way between them."""
 
+import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -132,6 +134,10 @@ class SimLink:
         if self._queued > QUEUE_HIGH and not self._is_paused and self._handler is not None:
             self._is_paused = True
             self._handler.pause_writing()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See the port."""
+        asyncio.get_running_loop().call_soon(callback)
 
     def close(self, reason: str) -> None:
         """See Link."""

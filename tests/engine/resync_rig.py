@@ -64,6 +64,9 @@ class Pipe:
         self.is_closed = False
         self.bytes = 0
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
+
     def set_handler(self, handler: LinkHandler) -> None:
         self.handler = handler
 

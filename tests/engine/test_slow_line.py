@@ -1,6 +1,7 @@
 """A line that takes longer for one frame than a silent peer is waited for: it is slow, not dead."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ class Wire:
 
     peer = "production"
     kind = LinkKind.BULK
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
 
     def set_handler(self, handler: LinkHandler) -> None:
         self.handler = handler

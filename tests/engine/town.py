@@ -77,6 +77,9 @@ class MemoryLink:
         self._queued = 0
         self._is_paused = False
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
+
     def set_handler(self, handler: LinkHandler) -> None:
         self._handler = handler
         early, self._early = self._early, []

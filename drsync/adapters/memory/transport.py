@@ -5,6 +5,7 @@ holds more than a window of undelivered bytes asks its writer to pause.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from drsync.model.errors import RefusedError, TransientError
 from drsync.ports.transport import Accept, LinkHandler, LinkKind
@@ -66,6 +67,10 @@ class MemoryLink:
             self._is_paused = True
             if self._handler is not None:
                 self._handler.pause_writing()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See the port."""
+        asyncio.get_running_loop().call_soon(callback)
 
     def close(self, reason: str) -> None:
         """See the port. The other end learns of it, unless the link is cut."""

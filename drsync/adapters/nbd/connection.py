@@ -193,8 +193,14 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(data)
 
     def wake(self) -> None:
-        """Replies are waiting: send them once this turn of the loop is over, all in one go."""
-        self._loop.call_soon(self._deliver)
+        """Replies are waiting: hand them to the socket, which sends all of this turn of the loop in one go.
+
+        Requests that waited for that are begun in the next turn: the device is in the midst of an answer.
+        """
+        if self._is_reading_paused or self._transmission is None:
+            self._loop.call_soon(self._deliver)
+        else:
+            self._transmission.deliver()
 
     def finish(self) -> None:
         """All is answered after DISC."""

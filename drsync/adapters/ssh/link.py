@@ -1,13 +1,11 @@
 """A link over one SSH channel: `drsync.ports.transport.Link` on asyncssh's callbacks."""
 
 import asyncio
-
-import asyncssh
+from collections.abc import Callable
 
 from drsync.adapters.ssh import policy
+from drsync.adapters.ssh.express import Channel, Express
 from drsync.ports.transport import LinkHandler, LinkKind
-
-Channel = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
 
 
 class SshLink:
@@ -22,6 +20,8 @@ class SshLink:
         self._is_paused = False
         self._is_lost = False
         self._reason = ""
+        self._soon: list[Callable[[], None]] = []
+        self._express = Express(channel.get_connection(), channel, self.received, self._read_ended)
 
     @property
     def peer(self) -> str:
@@ -48,8 +48,15 @@ class SshLink:
 
     def write(self, data: bytes) -> None:
         """See the port."""
-        if not self._is_lost and not self._channel.is_closing():
-            self._channel.write(data)
+        if not self._is_lost:
+            self._express.write(data)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See the port."""
+        if self._express.is_reading:
+            self._soon.append(callback)
+        else:
+            asyncio.get_running_loop().call_soon(callback)
 
     def close(self, reason: str) -> None:
         """See the port. What was written is sent first, for at most `CLOSE_GRACE_S`."""
@@ -60,6 +67,16 @@ class SshLink:
         self._channel.close()
         connection = self._channel.get_connection()
         asyncio.get_running_loop().call_later(policy.CLOSE_GRACE_S, connection.abort)
+
+    def _read_ended(self) -> None:
+        while self._soon:
+            callbacks, self._soon = self._soon, []
+            for callback in callbacks:
+                try:
+                    callback()
+                except Exception as error:  # noqa: BLE001  # as though the loop had called it
+                    words = {"message": f"after a read from {self._peer}", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(words)
 
     # --- for the session
 
