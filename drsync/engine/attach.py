@@ -26,7 +26,7 @@ from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, Re
 from drsync.model.position import EpochStart
 from drsync.wire import control, data, stream
 from drsync.wire.frames import Frame, FrameType
-from drsync.wire.negotiate import FEATURE_CURSORS, FEATURE_RESIZE, FEATURE_RESYNC, FEATURE_ZSTD
+from drsync.wire.negotiate import FEATURE_CURSORS, FEATURE_RESIZE, FEATURE_RESYNC, FEATURE_SYNC, FEATURE_ZSTD
 
 SILENCE_S = 15.0
 """Because a half-open connection must be noticed long before TCP notices it. Any acknowledgment counts: a
@@ -90,6 +90,7 @@ class Attachment:
             on_trouble=self._feed_troubled,
         )
         self.feed.durable = statement.durable
+        self.feed.hears_sync = FEATURE_SYNC in features
         self._stream = channel.open_stream(self)
 
     def start(self, group_id: str, *, is_near: bool) -> None:
@@ -140,9 +141,11 @@ class Attachment:
         self.sender.tick(self._engine.stats.log_bytes, is_waited_for=is_waited_for, pressure=pressure)
         self.feed.pump()
 
-    def _send_batches(self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool) -> None:
+    def _send_batches(
+        self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool, sync_seq: int
+    ) -> None:
         commit = self._engine.log.commit
-        head = data.BatchesHeader(self._engine.log.epoch, commit, 0, first_seq)
+        head = data.BatchesHeader(self._engine.log.epoch, commit, sync_seq, first_seq)
         self._told_commit = commit
         self.sender.batches([data.batches_header(head), *parts], last_seq, is_live=is_live)
 

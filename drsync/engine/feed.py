@@ -23,8 +23,13 @@ PUMP_ROUNDS_MAX = 8  # because the loop has other work after 8 MiB
 class Send(Protocol):
     """Hands batches to the link."""
 
-    def __call__(self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool) -> None:
-        """Send batches from `first_seq` to `last_seq`; `is_live`: appended a moment ago, not read back."""
+    def __call__(
+        self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool, sync_seq: int
+    ) -> None:
+        """Send batches from `first_seq` to `last_seq`.
+
+        `is_live`: appended a moment ago, not read back. `sync_seq`: as in SYNC, 0 for none.
+        """
 
 
 class Feed:
@@ -40,6 +45,7 @@ class Feed:
         live_bytes: batches are sent as they are appended while less than this is unacknowledged.
         pump_bytes: read from the journal at a time.
         window: bytes that may be unacknowledged; grows with what is acknowledged, while `may_grow`.
+        hears_sync: the peer looks at the sync seq that batches bring along.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Feed:
         self.pump_bytes = PUMP_BYTES
         self.window = FIRST_WINDOW_BYTES
         self.may_grow = True
+        self.hears_sync = False
         self.sent_bytes = 0
         self._journal = journal
         self._send = send
@@ -91,7 +98,7 @@ class Feed:
         """Bytes sent and not yet acknowledged as appended."""
         return self._flight_bytes
 
-    def push(self, batch: EncodedBatch) -> None:
+    def push(self, batch: EncodedBatch, *, is_flushed: bool = False) -> None:
         """See BatchSink: send now when the feed is live, else it will be read from the journal."""
         if self._flight_bytes >= self.live_bytes:
             self.pump()
@@ -99,7 +106,10 @@ class Feed:
         if self.sent != batch.first_seq - 1 or not self._may_send():
             return
         self._note(batch.last_seq, batch.length)
-        self._send(batch.parts, batch.first_seq, batch.last_seq, is_live=True)
+        sync_seq = 0
+        if is_flushed and self.hears_sync:
+            sync_seq = self._wanted_durable = self._asked_durable = batch.last_seq
+        self._send(batch.parts, batch.first_seq, batch.last_seq, is_live=True, sync_seq=sync_seq)
         self._ask_again()
 
     def want_durable(self, seq: int) -> None:
@@ -147,7 +157,7 @@ class Feed:
                 return False
             first = self.sent + 1
             self._note(last, len(data))
-            self._send([data], first, last, is_live=False)
+            self._send([data], first, last, is_live=False, sync_seq=0)
             self._ask_again()
         return True
 

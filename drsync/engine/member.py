@@ -538,10 +538,13 @@ class Member:
 
     def durable_wanted(self, seq: int) -> None:
         """See ReplicaEvents."""
-        if seq > self.copy.journal.durable_seq:
+        try:
+            is_done = self.copy.sync_at_once() is not None
+        except DrsyncError as error:
+            self.copy_troubled(error)
+            return
+        if not is_done:
             self._sync_wanted.set()
-        elif self.receiver is not None:
-            self.receiver.acknowledge()
 
     def _view_given_up(self, view_id: str, why: str) -> None:
         self._events.log_member(self, "view_given_up", f"{view_id}: {why}")

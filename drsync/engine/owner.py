@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from drsync.core.flush_habit import FlushHabit
 from drsync.core.group_log import GroupLog
 from drsync.core.pacing import Pacer
 from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
@@ -39,8 +40,11 @@ class BatchSink(Protocol):
         """What it said to hold durably."""
         ...
 
-    def push(self, batch: EncodedBatch) -> None:
-        """Take it or fall behind and read the journal later; never blocks."""
+    def push(self, batch: EncodedBatch, *, is_flushed: bool) -> None:
+        """Take it or fall behind and read the journal later; never blocks.
+
+        `is_flushed`: somebody waits, or is about to wait, for it to be durable.
+        """
         ...
 
     def want_durable(self, seq: int) -> None:
@@ -122,6 +126,7 @@ class OwnerEngine:
         self.is_mending = False
         self.on_damage: Callable[[DamagedError], None] = on_trouble
         self.wake_sync: Callable[[], None] = _nothing
+        self.foresee_sync: Callable[[], None] = _nothing
         self.wake_pace: Callable[[], None] = _nothing
         self.pacer = Pacer(0.0)
         self.commit_time_us = 0
@@ -135,6 +140,8 @@ class OwnerEngine:
         self._cookies: list[bytes] = []
         self._fua = False
         self._flushes: list[bytes] = []
+        self._habit = FlushHabit()
+        self._is_fsync = log.durability is Durability.FSYNC
         self._unsubmitted: list[_Pending] = []
         self._pending: deque[_Pending] = deque()
         self._waiters: deque[_Waiter] = deque()
@@ -194,13 +201,14 @@ class OwnerEngine:
         """Append what was queued, ship it, and answer what is already settled."""
         if self._builder.count:
             self._close_batch()
-        if self.log.durability is Durability.FSYNC and self._unsubmitted:
+        if self._is_fsync and self._unsubmitted:
             self._hasten()
         for pending in self._unsubmitted:
             pending.completion = completion
         self._unsubmitted.clear()
         if self._flushes:
             flushes, self._flushes = self._flushes, []
+            self._habit.flushed()
             self._wait_durable(_Waiter(self.log.appended, completion, flushes))
         self.settle()
 
@@ -291,9 +299,13 @@ class OwnerEngine:
         self._pending.append(pending)
         self._unsubmitted.append(pending)
         self._times.append((batch.last_seq, time_us))
+        is_foreseen = self._habit.wrote()
+        is_flushed = is_foreseen or self._fua or bool(self._flushes) or self._is_fsync
         self._cookies, self._fua = [], False
         for feed in self.feeds:
-            feed.push(batch)
+            feed.push(batch, is_flushed=is_flushed)
+        if is_foreseen:
+            self.foresee_sync()
         if now >= self.sampler.due:
             self.sampler.take(batch, now)
         self._builder.reset(self.log.epoch, batch.last_seq + 1, batch.end.chain)

@@ -30,7 +30,10 @@ class ReplicaEvents(Protocol):
         ...
 
     def durable_wanted(self, seq: int) -> None:
-        """The owner asks for records up to `seq` to be made durable."""
+        """The owner asks for records up to `seq` to be made durable.
+
+        They are when this returns, or an acknowledgment follows when they are.
+        """
         ...
 
     def retain_heard(self, seq: int) -> None:
@@ -57,6 +60,7 @@ class Receiver:
         self._events = events
         self._received = copy.journal.tip.seq
         self._is_ack_due = False
+        self._sync_seq = 0
 
     # --- StreamHandler
 
@@ -70,7 +74,7 @@ class Receiver:
             case FrameType.SYNC:
                 wanted = data.read_sync(frame.body)
                 if wanted.epoch == self.epoch:
-                    self._events.durable_wanted(wanted.seq)
+                    self._sync_seq = max(self._sync_seq, wanted.seq)
             case FrameType.RETAIN | FrameType.CURSORS:
                 self._kept_for_others(frame)
             case FrameType.DETACH:
@@ -92,7 +96,12 @@ class Receiver:
                 self._events.retain_heard(retain.seq)
 
     def frames_ended(self) -> None:
-        """See StreamHandler: acknowledge once for everything that arrived together."""
+        """See StreamHandler: sync, and acknowledge, once for everything that arrived together."""
+        if self._sync_seq:
+            wanted, self._sync_seq = self._sync_seq, 0
+            if wanted > self.copy.journal.durable_seq:
+                self._events.durable_wanted(wanted)
+            self._is_ack_due = self._is_ack_due or wanted <= self.copy.journal.durable_seq
         if self._is_ack_due:
             self.acknowledge()
 
@@ -141,6 +150,7 @@ class Receiver:
             self._note_trouble(error)
             return
         self._is_ack_due = True
+        self._sync_seq = max(self._sync_seq, head.sync_seq)
         self._commit(data.Commit(head.epoch, head.commit))
 
     def _note_trouble(self, error: DrsyncError) -> None:

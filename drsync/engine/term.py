@@ -100,6 +100,7 @@ class OwnerTerm:
             log=log, journal=copy.journal, volumes=copy.volumes, clock=clock, on_trouble=self._trouble
         )
         self.engine.wake_sync = self._wake_sync
+        self.engine.foresee_sync = self._foresee_sync
         self.engine.on_damage = copy.damaged
         self.enforcer = Enforcer(charter.group, copy.me.center, self.engine, self.lag)
         self.insync = ownership.begin(charter)
@@ -254,7 +255,21 @@ class OwnerTerm:
     # --- durability
 
     def _wake_sync(self) -> None:
-        self._sync_wanted.set()
+        """Make everything durable, now or soon; whoever calls settles afterwards."""
+        try:
+            durable = self.copy.sync_at_once()
+        except DrsyncError as error:
+            self._trouble(error)
+            return
+        if durable is None:
+            self._sync_wanted.set()
+        else:
+            self.engine.log.sync(min(durable, self.engine.log.appended))
+
+    def _foresee_sync(self) -> None:
+        """A flush will come: begin now what takes long. What is brief would only delay the batch."""
+        if not self.copy.journal.is_sync_brief:
+            self._sync_wanted.set()
 
     async def _sync_loop(self) -> None:
         log = self.engine.log

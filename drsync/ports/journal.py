@@ -151,6 +151,21 @@ class Journal(Protocol):
         """
         ...
 
+    @property
+    def is_sync_brief(self) -> bool:
+        """Whether syncs lately took no longer than a turn of a thread. Quick."""
+        ...
+
+    def sync_at_once(self) -> int | None:
+        """Like `sync`, from the event loop; None, and nothing is done, unless that is brief.
+
+        It is not while syncs take long, one is under way, or more than data is to be made durable.
+
+        Raises:
+            FailedCopyError: as `sync`; the journal is failed.
+        """
+        ...
+
     def read(self, locator: Locator, length: int) -> bytes:
         """`length` bytes at `locator`; they must lie in one batch.
 

@@ -184,6 +184,11 @@ class DiskFiles:
         with self._changing("punch", self._handles[fd].path):
             file.punch(offset, length)
 
+    @property
+    def sync_s(self) -> float:
+        """See `Files`."""
+        return self._disk.sync_s
+
     def fdatasync(self, fd: int, /) -> None:
         """See `Files`."""
         self._sync("fdatasync", fd)

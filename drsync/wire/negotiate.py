@@ -18,11 +18,13 @@ FEATURE_RESYNC: Final = "resync"
 """A member takes resync sessions (`group.resync`, frames from RESYNC_BEGIN on)."""
 FEATURE_CURSORS: Final = "cursors"
 """A member keeps journal or marks for each other member by itself: CURSORS instead of RETAIN."""
+FEATURE_SYNC: Final = "sync"
+"""A member looks at the sync seq of BATCHES; to others only a SYNC says that something is to be durable."""
 FEATURES: Final[tuple[str, ...]] = ()
 """What this version offers in HELLO. Not `zstd`: control links carry no compressed frames."""
 FEATURE_RESIZE: Final = "resize"
 """A member knows RESIZE records: without it, it is fed no log that holds one."""
-MEMBER_FEATURES: Final = (FEATURE_ZSTD, FEATURE_CURSORS, FEATURE_RESYNC, FEATURE_RESIZE)
+MEMBER_FEATURES: Final = (FEATURE_ZSTD, FEATURE_CURSORS, FEATURE_RESYNC, FEATURE_SYNC, FEATURE_RESIZE)
 """What a member can do on the stream of a group; bulk links say no HELLO of their own."""
 
 

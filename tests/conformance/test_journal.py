@@ -21,6 +21,7 @@ from drsync.adapters.memory.journal import MemoryJournal
 from drsync.adapters.segments.files import Files, OsFiles
 from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN, SegmentJournal
 from drsync.adapters.segments.layout import Identity
+from drsync.core.brevity import KNOWN_CALLS
 from drsync.delta.batch import BatchBuilder, EncodedBatch, split, verify
 from drsync.model.epoch import Epoch
 from drsync.model.errors import FailedCopyError, MalformedError
@@ -160,6 +161,17 @@ def test_sync_tells_what_a_host_crash_leaves(journal: Journal) -> None:
     add(journal, b"c")
     assert journal.durable_seq == 2
     assert journal.sync() == 3
+
+
+def test_a_sync_at_once_makes_durable_or_does_nothing(journal: Journal) -> None:
+    for _ in range(2 * KNOWN_CALLS):  # until it is known whether the disk is brief
+        add(journal, b"a")
+        journal.sync()
+    is_brief, before = journal.is_sync_brief, journal.durable_seq
+    add(journal, b"b")
+    done = journal.sync_at_once()
+    assert done in ((journal.tip.seq,) if is_brief else (None,))
+    assert journal.durable_seq == (journal.tip.seq if is_brief else before)
 
 
 def test_positions_are_batch_ends(journal: Journal) -> None:

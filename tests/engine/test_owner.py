@@ -95,9 +95,12 @@ class Peer:
         self.batches: list[EncodedBatch] = []
         self.wanted = 0
         self.durable = 0
+        self.flushed: list[int] = []
 
-    def push(self, batch: EncodedBatch) -> None:
+    def push(self, batch: EncodedBatch, *, is_flushed: bool) -> None:
         self.batches.append(batch)
+        if is_flushed:
+            self.flushed.append(batch.last_seq)
 
     def want_durable(self, seq: int) -> None:
         self.wanted = max(self.wanted, seq)
@@ -224,6 +227,33 @@ def test_a_flush_is_answered_when_durable_everywhere(bench: Bench) -> None:
     assert b"f1" not in bench.answered
     bench.acknowledge(1, durable=1)
     assert bench.answered == [b"w1", b"f1"]
+
+
+def test_who_flushes_after_each_write_finds_the_disks_at_work_already(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    foreseen: list[int] = []
+    bench.engine.foresee_sync = lambda: foreseen.append(bench.journal.tip.seq)
+    for seq in (1, 2):
+        bench.write(b"w%d" % seq, 0, b"x" * 4096)
+        bench.flush(b"f%d" % seq)
+    assert (bench.peer.flushed, foreseen) == ([], [])
+    bench.write(b"w3", 0, b"x" * 4096)
+    assert (bench.peer.flushed, foreseen) == ([3], [3])
+    bench.sync()
+    bench.acknowledge(3, durable=2)
+    bench.flush(b"f3")
+    assert b"f3" not in bench.answered  # foreseen or not: it waits for everybody
+    bench.acknowledge(3, durable=3)
+    assert b"f3" in bench.answered
+
+
+def test_writes_that_come_with_a_flush_or_are_fua_ask_for_it_themselves(bench: Bench) -> None:
+    bench.in_sync("production", "same_city")
+    bench.write(b"w1", 0, b"x" * 512, fua=True)
+    bench.device.write(0, memoryview(b"y" * 512), b"w2", fua=False)
+    bench.flush(b"f2")
+    bench.write(b"w3", 0, b"z" * 512)
+    assert bench.peer.flushed == [1, 2]
 
 
 def test_a_fua_write_waits_for_durable_everywhere(bench: Bench) -> None:

@@ -49,8 +49,10 @@ class Stream:
     def _sent(self, kind: FrameType, parts: list[Buffer], flags: int) -> None:
         self.frames.append((kind, b"".join(parts), flags))
 
-    def _batches(self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool) -> None:
-        head = data.BatchesHeader(EPOCH, 0, 0, first_seq)
+    def _batches(
+        self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool, sync_seq: int
+    ) -> None:
+        head = data.BatchesHeader(EPOCH, 0, sync_seq, first_seq)
         self.sender.batches([data.batches_header(head), *parts], last_seq, is_live=is_live)
 
     def compress(self, level: int) -> None:

@@ -59,6 +59,7 @@ NOT_SEARCHED = {
 """Not all 200 seeds were tried with these since the volume has granules and journals are outgrown: the first
 three were caught before, by seeds that have another scene now."""
 
+
 @pytest.mark.parametrize("name", CAUGHT_AT)
 def test_a_mistake_is_caught_where_the_shipped_rules_stand(name: str) -> None:
     seed, invariant = CAUGHT_AT[name]

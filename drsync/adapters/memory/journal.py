@@ -30,6 +30,9 @@ class MemoryJournal:
 
     Args:
         start: position before the first record, for a journal that does not begin the log.
+
+    Attributes:
+        is_brief: `sync_at_once` syncs.
     """
 
     def __init__(self, start: Position = ORIGIN) -> None:
@@ -39,6 +42,7 @@ class MemoryJournal:
         self._durable_seq = start.seq
         self._failed = ""
         self._fail_in: dict[str, int] = {}
+        self.is_brief = False
         self.forks: dict[str, tuple[Position, tuple[bytes, ...]]] = {}
         """Exported tails by name: the position before them and their batches."""
 
@@ -124,6 +128,15 @@ class MemoryJournal:
         self._check("sync")
         self._durable_seq = self.tip.seq
         return self._durable_seq
+
+    @property
+    def is_sync_brief(self) -> bool:
+        """See the port."""
+        return self.is_brief
+
+    def sync_at_once(self) -> int | None:
+        """See the port."""
+        return self.sync() if self.is_brief else None
 
     def read(self, locator: Locator, length: int) -> bytes:
         """See the port."""

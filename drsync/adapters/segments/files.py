@@ -7,6 +7,7 @@ world can put a disk of its own below the shipped code.
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +26,13 @@ class Files(Protocol):
 
     What a call changes survives the death of this process when it returns. The death of the host survives
     only what was synced: data and length of a file by a sync of the file, names by a sync of their directory.
+
     """
+
+    @property
+    def sync_s(self) -> float:
+        """Seconds that the last `fdatasync` took."""
+        ...
 
     def open(self, path: Path, flags: int) -> int:
         """Open or create (mode 0600); the descriptor is closed on exec."""
@@ -95,6 +102,8 @@ class Files(Protocol):
 class OsFiles:
     """The real ones."""
 
+    sync_s = 0.0
+
     def open(self, path: Path, flags: int) -> int:
         """See `Files`."""
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
@@ -125,7 +134,9 @@ class OsFiles:
 
     def fdatasync(self, fd: int, /) -> None:
         """See `Files`."""
+        began = time.perf_counter()
         os.fdatasync(fd)
+        self.sync_s = time.perf_counter() - began
 
     def fsync(self, fd: int, /) -> None:
         """See `Files`."""

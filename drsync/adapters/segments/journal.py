@@ -42,6 +42,7 @@ from drsync.adapters.segments.segment import Segment, empty_after, file_name, se
 from drsync.adapters.segments.shelf import Shelf
 from drsync.adapters.segments.spares import SPARES_MAX, Spares, zeros_after
 from drsync.adapters.segments.spares import SUFFIX as SPARE_SUFFIX
+from drsync.core.brevity import Brevity
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
@@ -49,9 +50,7 @@ from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Layer, Locator
 
 SEGMENT_BYTES = 64 << 20  # because space comes back in such pieces, and a crash scans at most one
 SEGMENT_BYTES_MIN = 64 << 10  # because a segment must hold more than its header
-SEGMENT_BYTES_MAX = (
-    256 << 20
-)  # because offsets in locators and footers have 32 bits, and an opening scans one
+SEGMENT_BYTES_MAX = 256 << 20  # because offsets in locators have 32 bits, and an opening scans one
 FORKS = "forks"
 
 
@@ -99,6 +98,7 @@ class SegmentJournal:
         self._files: Files = OsFiles() if files is None else files
         self._failed = ""
         self._syncing = threading.Lock()  # held by sync, cut and close: they never overlap
+        self._brevity = Brevity()  # of syncs of one segment
         self._is_directory_dirty = False  # these two are guarded by self._shelf.shared
         self._doomed: list[Segment] = []
         self._spares = Spares(self._files, directory, segment_bytes)
@@ -212,9 +212,7 @@ class SegmentJournal:
 
     def append(self, parts: Sequence[Buffer], first_seq: int, end: Position) -> Locator:
         """See the port."""
-        if self._failed:
-            raise self._refuse()
-        shelf = self._shelf
+        shelf = self._held
         assert first_seq == shelf.tip.seq + 1, "batches follow each other without a gap"
         length = sum(map(len, parts))
         segment = self._active
@@ -311,26 +309,48 @@ class SegmentJournal:
     def sync(self) -> int:
         """See the port. Also writes footers of full segments, unlinks trimmed ones and prepares the next."""
         with self._syncing:
-            if self._failed:
-                raise self._refuse()
-            with self._shelf.shared:
-                target = self._shelf.tip.seq
-                dirty = list(self._shelf.unsynced)
-                is_directory_dirty, self._is_directory_dirty = self._is_directory_dirty, False
-                doomed, self._doomed = self._doomed, []
-            try:
-                if target > self._durable_seq or is_directory_dirty:
-                    self._sync_data(dirty, is_directory_dirty=is_directory_dirty)
-                    self._durable_seq = target
-                self._tidy(dirty[:-1], doomed)
-            except OSError as error:
-                raise self._fail("sync", error) from error
-            return self._durable_seq
+            return self._sync()
+
+    @property
+    def is_sync_brief(self) -> bool:
+        """See the port."""
+        return self._brevity.is_brief
+
+    def sync_at_once(self) -> int | None:
+        """See the port. Whatever is to be tidied is left to `sync`."""
+        is_alone = self.is_sync_brief and self._syncing.acquire(blocking=False)
+        try:
+            return self._sync() if self._failed or (is_alone and self._has_only_data()) else None
+        finally:
+            if is_alone:
+                self._syncing.release()
+
+    def _has_only_data(self) -> bool:
+        """Nothing is to be tidied or prepared with the next sync."""
+        with self._shelf.shared:
+            is_more = len(self._shelf.unsynced) != 1 or self._is_directory_dirty or self._doomed
+        return not is_more and self._spares.is_ready
+
+    def _sync(self) -> int:
+        shelf = self._held
+        with shelf.shared:
+            target, dirty = shelf.tip.seq, list(shelf.unsynced)
+            is_directory_dirty, self._is_directory_dirty = self._is_directory_dirty, False
+            doomed, self._doomed = self._doomed, []
+        try:
+            if target > self._durable_seq or is_directory_dirty:
+                self._sync_data(dirty, is_directory_dirty=is_directory_dirty)
+                self._durable_seq = target
+            self._tidy(dirty[:-1], doomed)
+        except OSError as error:
+            raise self._fail("sync", error) from error
+        return self._durable_seq
 
     def _sync_data(self, dirty: list[Segment], *, is_directory_dirty: bool) -> None:
         for segment in dirty:
             assert segment.fd is not None
             self._files.fdatasync(segment.fd)
+            self._brevity.took(self._files.sync_s)
         if is_directory_dirty:
             self._files.fsync(self._lock_fd)
 
@@ -349,15 +369,7 @@ class SegmentJournal:
                 self._files.unlink(segment.path)
                 self._files.fsync(self._lock_fd)
         if self._active is not None:
-            self._prepare_spare()
-
-    def _prepare_spare(self) -> None:
-        try:
-            self._spares.room()
-        except OSError as error:
-            if not is_full(error):
-                raise
-            # The present segment still has room; an append that has none will say so.
+            self._spares.prepare()
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -369,9 +381,7 @@ class SegmentJournal:
 
     def read_into(self, locator: Locator, target: memoryview) -> None:
         """See the port."""
-        if self._failed:
-            raise self._refuse()
-        segment, at = self._shelf.find(locator, len(target))
+        segment, at = self._held.find(locator, len(target))
         self._shelf.fill(segment, at, target)
 
     def expect(self, places: Sequence[tuple[Locator, int]]) -> None:
@@ -382,17 +392,13 @@ class SegmentJournal:
 
     def read_batches(self, after_seq: int, bytes_max: int) -> tuple[bytes, int]:
         """See the port. Never crosses from one segment into the next."""
-        if self._failed:
-            raise self._refuse()
-        if after_seq == self._shelf.tip.seq:
+        if after_seq == self._held.tip.seq:
             return b"", after_seq
         return self._shelf.batches(after_seq, bytes_max)
 
     def places(self, after_seq: int) -> Iterator[BatchPlace]:
         """See the port."""
-        if self._failed:
-            raise self._refuse()
-        if after_seq == self._shelf.tip.seq:
+        if after_seq == self._held.tip.seq:
             return
         yield from self._shelf.places(after_seq)
 
@@ -474,9 +480,7 @@ class SegmentJournal:
 
     def trim(self, through_seq: int) -> int:
         """See the port. The last segment always stays, so that the tip survives a restart."""
-        if self._failed:
-            raise self._refuse()
-        shelf = self._shelf
+        shelf = self._held
         is_alone = self._syncing.acquire(blocking=False)  # then no sync uses what is durable already
         try:
             with shelf.shared:

@@ -58,6 +58,11 @@ class Spares:
         """Bytes of disk."""
         return len(self._kept) * self._segment_bytes
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether one is kept."""
+        return bool(self._kept)
+
     def take(self) -> Spare:
         """One that is kept, or a new one. Raises OSError."""
         with self._lock:
@@ -69,6 +74,14 @@ class Spares:
         """Have one ready. Raises OSError."""
         if not self._kept:
             self.keep(self._make())
+
+    def prepare(self) -> None:
+        """Have one ready if there is space; without it an append will say so. Raises OSError."""
+        try:
+            self.room()
+        except OSError as error:
+            if not is_full(error):
+                raise
 
     def keep(self, spare: Spare) -> None:
         """Have this one ready, unless there are enough. Raises OSError."""

@@ -1,0 +1,90 @@
+"""What a replica says after records that are to be durable: one word where its disk is brief, else two."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from drsync.delta.batch import BatchBuilder
+from drsync.engine.bulk import BulkChannel
+from drsync.engine.copy import GroupCopy
+from drsync.engine.receiver import Receiver
+from drsync.model.copy import CopyState
+from drsync.model.errors import FailedCopyError
+from drsync.ports.journal import Buffer
+from drsync.wire import data
+from drsync.wire.frames import Frame, FrameType
+from tests.engine.town import town
+
+
+class Line(BulkChannel):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.acks: list[data.Ack] = []
+
+    @override
+    def send(self, kind: FrameType, stream: int, parts: Sequence[Buffer], flags: int = 0) -> None:
+        if kind is FrameType.ACK:
+            self.acks.append(data.read_ack(b"".join(parts)))
+
+    @override
+    def close_stream(self, number: int) -> None:
+        """Nothing else is on this line."""
+
+
+def batches(copy: GroupCopy, *, is_flushed: bool) -> Frame:
+    """The next record as its owner would send it."""
+    epoch, tip = copy.durable.follow, copy.journal.tip
+    builder = BatchBuilder()
+    builder.reset(epoch, tip.seq + 1, tip.chain)
+    builder.add_write(0, 0, memoryview(b"x" * 4096), 0)
+    batch = builder.finish(1)
+    head = data.BatchesHeader(epoch, 0, batch.last_seq if is_flushed else 0, batch.first_seq)
+    return Frame(FrameType.BATCHES, 0, 1, 0, data.batches_header(head) + b"".join(batch.parts))
+
+
+@pytest.mark.parametrize("is_brief", [True, False])
+async def test_records_that_are_to_be_durable_are_synced_before_they_are_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_brief: bool
+) -> None:
+    async with town(tmp_path) as place:
+        member = place.member("remote")
+        copy, line = member.copy, Line()
+        await place.until(lambda: copy.durable.follow == copy.durable.promised > 0)
+        receiver = Receiver(copy, copy.durable.follow, line, 1, member)
+        journal = copy.journal
+        if is_brief:
+            monkeypatch.setattr(journal, "sync_at_once", journal.sync)
+        receiver.frame_received(batches(copy, is_flushed=False))
+        receiver.frames_ended()
+        receiver.frame_received(batches(copy, is_flushed=True))
+        receiver.frames_ended()
+        tip = journal.tip.seq
+        assert [ack.appended for ack in line.acks] == [tip - 1, tip]
+        assert (line.acks[-1].durable == tip) is is_brief
+        sync = Frame(FrameType.SYNC, 0, 1, 0, data.encode_sync(data.Sync(copy.durable.follow, tip)))
+        if is_brief:
+            receiver.frame_received(sync)
+            receiver.frames_ended()
+            assert line.acks[-1].durable == tip
+
+
+async def test_a_replica_whose_sync_fails_at_once_has_failed_and_acknowledges_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise FailedCopyError("told to fail")
+
+    async with town(tmp_path) as place:
+        member = place.member("remote")
+        copy, line = member.copy, Line()
+        await place.until(lambda: copy.durable.follow == copy.durable.promised > 0)
+        receiver = Receiver(copy, copy.durable.follow, line, 1, member)
+        monkeypatch.setattr(copy.journal, "sync_at_once", fail)
+        receiver.frame_received(batches(copy, is_flushed=True))
+        receiver.frames_ended()
+        assert copy.state is CopyState.FAILED
+        assert copy.is_failure_lasting
+        assert line.acks == []
