@@ -5,6 +5,8 @@
 frames          the receiver only cuts frames out of the stream
 verify          it checks every batch as a replica does: chain, hashes, order
 verify+append   it appends what it checked to a journal on disk, without waiting for the disk
+append+sync     the same, synced in a thread every 32 MiB
+append+trim     the same, and then trimmed: from the third segment on, files of trimmed ones are used again
 ssh cat         OpenSSH with the same cipher: `ssh host 'cat >/dev/null' < file`, connected before
 
 Every other row starts two new processes with new keys, joined on loopback by the SSH transport that centers
@@ -43,7 +45,8 @@ from drsync.wire.frames import Decoder, FrameType, encode_parts
 FRAME_PAYLOAD = 256 << 10
 EPOCH = Epoch((1 << 32) + 1)
 STREAM = 1
-OURS = ("frames", "verify", "verify+append")
+OURS = ("frames", "verify", "verify+append", "append+sync", "append+trim")
+SYNC_BYTES = 32 * MIB
 PEER = "ssh cat"
 SENDER, RECEIVER = "sender", "receiver"
 GB = 1e9
@@ -84,6 +87,10 @@ class Receiving:
         self._is_checked = way != "frames"
         self._missing = frames
         self._journal = journal
+        self._is_trimmed = way == "append+trim"
+        self._sync_at = SYNC_BYTES if way.startswith("append+") else 1 << 60
+        self._appended = 0
+        self._syncing: asyncio.Future[int] | None = None
         self._decoder = Decoder()
         self._tip: Position = ORIGIN
         link.set_handler(self)
@@ -105,7 +112,17 @@ class Receiving:
             position = verify(view, at, header, self._tip)
             if self._journal is not None:
                 self._journal.append([view[at : at + header.length]], header.first_seq, position)
+                self._appended += header.length
+                if self._appended >= self._sync_at:
+                    self._sync(self._journal)
             self._tip = position
+
+    def _sync(self, journal: SegmentJournal) -> None:
+        if self._syncing is None or self._syncing.done():
+            self._sync_at = self._appended + SYNC_BYTES
+            if self._is_trimmed:
+                journal.trim(journal.durable_seq)
+            self._syncing = asyncio.get_running_loop().run_in_executor(None, journal.sync)
 
     def pause_writing(self) -> None: ...
 
@@ -163,7 +180,7 @@ def transport(room: Path, me: str, port: int = 0) -> SshTransport:
 async def receive(room: Path, way: str, frames: int) -> None:
     """The receiver: says its port, takes everything, says its processor time."""
     journal = None
-    if way == "verify+append":
+    if "append" in way:
         journal = SegmentJournal(room / "journal", Identity("bench", "g" * 32, RECEIVER, "1"), 0)
     arrived: asyncio.Future[Receiving] = asyncio.get_running_loop().create_future()
     began = 0.0

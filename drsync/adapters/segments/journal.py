@@ -242,7 +242,10 @@ class SegmentJournal:
         assert segment.fd is not None
         at, end = segment.end, segment.end + length
         zeros = zeros_after(end, segment.clean_end, segment.capacity)
-        write_all(self._files, segment.fd, [*parts, zeros], at)
+        parts = [*parts, zeros]
+        written = self._files.pwritev(segment.fd, parts, at) if len(parts) <= IOV_MAX else 0
+        if written != length + len(zeros):
+            write_all(self._files, segment.fd, parts, at)
         segment.clean_end = max(segment.clean_end, end + len(zeros))
 
     def _roll(self, length: int) -> Segment:

@@ -13,12 +13,13 @@ from drsync.adapters.segments.forks import ReadOnlyJournal
 from drsync.adapters.segments.opening import segment_paths
 from drsync.adapters.segments.segment import read_header
 from drsync.delta.batch import HEADER_BYTES, Header, Kind, peek, records
-from drsync.delta.marks import MARK_BYTES_MAX, read_beat, read_checkpoint
+from drsync.delta.marks import MARK_BYTES_MAX, read_beat, read_checkpoint, resize_at
 from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError, PermanentError
 from drsync.ports.journal import BatchPlace
 
 MARKS = frozenset(kind.name.lower() for kind in Kind if kind not in {Kind.WRITE, Kind.ZERO})
+OF_NO_VOLUME = MARKS - {Kind.RESIZE.name.lower()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Selection:
             return False
         if self.volume is None and not self.length:
             return True
-        if record.kind in MARKS or (self.volume is not None and record.volume != self.volume):
+        if record.kind in OF_NO_VOLUME or (self.volume is not None and record.volume != self.volume):
             return False
         is_apart = record.offset + record.length <= self.offset or self.offset + self.length <= record.offset
         return not self.length or not is_apart
@@ -71,7 +72,8 @@ class RecordReport:
     Attributes:
         seq, epoch, time_us: its number, its epoch, the label of its batch.
         kind: name in small letters, or a number that this version does not know.
-        volume, offset, length: what it changes; of a mark: nothing that matters.
+        volume, offset, length: what it changes; of a mark: nothing that matters, but for the volume (and its
+            new size as `offset`) of a resize.
         text: what a mark says.
         segment, byte: where its batch is.
     """
@@ -182,5 +184,8 @@ def _text(head: bytes, header: Header) -> str:
         return f"{point.name} ({said})".strip() if said else point.name
     if beat is not None:
         return ""
+    resize = resize_at(head, 0, header)
+    if resize is not None:
+        return f"{resize[1]} bytes from here on"
     payload = head[header.payload_start : header.payload_start + header.payload_len]
     return payload.decode("utf-8", "replace")

@@ -16,7 +16,10 @@ SUFFIX: Final = ".spare"
 SPARES_MAX: Final = 2
 """Because one is taken while the next is made; more only help where many segments are trimmed at once."""
 
-_ZEROS: Final = memoryview(bytes(PAGE + BATCH_HEADER_BYTES))
+ZEROS_BYTES: Final = 8 * PAGE
+"""Written ahead at once, because then one small batch in eight pays for it; a large one hardly notices."""
+
+_ZEROS: Final = memoryview(bytes(ZEROS_BYTES + BATCH_HEADER_BYTES))
 assert HEADER_BYTES == PAGE
 
 
@@ -174,10 +177,10 @@ def zeros_after(end: int, clean_end: int, capacity: int) -> memoryview:
         capacity: of the segment, whose last bytes are zeros.
 
     Returns:
-        Nothing while a header's length of zeros is there. Else zeros up to the end of a page: a page that is
+        Nothing while a header's length of zeros is there. Else zeros up to the end of some page: one that is
         written as a whole need not be read from the disk first.
     """
     if end + BATCH_HEADER_BYTES <= clean_end:
         return _ZEROS[:0]
-    stop = (end + BATCH_HEADER_BYTES + PAGE - 1) // PAGE * PAGE
+    stop = -(-(end + BATCH_HEADER_BYTES) // ZEROS_BYTES) * ZEROS_BYTES
     return _ZEROS[: min(stop, capacity) - end]
