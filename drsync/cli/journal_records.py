@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from drsync.adapters.segments.listing import RecordReport, Selection
 
 LIMIT = 1000  # because more is read by a program, which says how much it wants
+OF_A_VOLUME = frozenset(("write", "zero", "resize"))
 KEYS = ("from", "to", "volume", "offset", "length", "kind", "limit")
 
 
@@ -137,7 +138,7 @@ def _show(folder: Path, found: "list[RecordReport]", names: dict[int, str], limi
     what = table([">record", "time", "epoch", "kind", "volume", ">offset", ">length", ">segment, byte"])
     for record in found[:limit]:
         is_data = record.kind in {"write", "zero"}
-        volume = names.get(record.volume, str(record.volume)) if is_data else ""
+        volume = names.get(record.volume, str(record.volume)) if record.kind in OF_A_VOLUME else ""
         place = (count(record.offset), format_size(record.length)) if is_data else ("", "")
         at = f"{record.segment}, {count(record.byte)}"
         about = (count(record.seq), clock(record.time_us), epochs.show(record.epoch))
@@ -153,4 +154,4 @@ def _show(folder: Path, found: "list[RecordReport]", names: dict[int, str], limi
 
 def _json(record: "RecordReport", names: dict[int, str]) -> Json:
     body = {**asdict(record), "epoch_text": epochs.show(record.epoch)}
-    return body | {"volume_name": names.get(record.volume, "")} if record.kind in {"write", "zero"} else body
+    return body | {"volume_name": names.get(record.volume, "")} if record.kind in OF_A_VOLUME else body

@@ -122,6 +122,22 @@ async def test_records_are_listed_by_number_time_volume_and_place(drsync: Drsync
     assert "Add --records" in (await drsync("journal", "show", "--from", "3", str(tmp_path))).err
 
 
+async def test_a_volume_that_grew_is_told_among_its_records(drsync: Drsync, state_dir: Path) -> None:
+    folder = state_dir / "groups/orders/journal"
+    journal = SegmentJournal(folder, Identity("cluster", "orders", "production", "0" * 32), 3)
+    builder = BatchBuilder()
+    builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
+    builder.add_control(Kind.RESIZE, b"", 7, 8192)
+    batch = builder.finish(0)
+    journal.append(batch.parts, batch.first_seq, batch.end)
+    journal.close()
+    shown = await drsync("journal", "show", "--records", "--volume", "7", str(state_dir))
+    assert "resize: 8192 bytes from here on" in shown.out
+    words = ("journal", "show", "--records", "--kind", "resize", "--json", str(state_dir))
+    (found,) = json.loads((await drsync(*words)).out)["journals"]
+    assert [(one["seq"], one["volume"], one["offset"]) for one in found["records"]] == [(4, 7, 8192)]
+
+
 async def test_a_check_says_what_to_do_by_what_was_durable(drsync: Drsync, state_dir: Path) -> None:
     damage(state_dir)
     home = state_dir / "groups/orders"
