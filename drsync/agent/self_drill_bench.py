@@ -33,6 +33,9 @@ CHECKERS: Final = {"ext4": "e2fsck", "xfs": "xfs_repair", "btrfs": "btrfs"}
 E2FSCK_ERRORS: Final = 4  # e2fsck(8): errors left uncorrected
 E2FSCK_CONFUSED: Final = 8  # operational error: also a superblock of which it makes no sense
 E2FSCK_REPLAYED: Final = (0, 1)
+REPAIRED: Final = "? yes"
+"""How e2fsck tells that it answered itself whether something be repaired."""
+
 XFS_LOG_WORDS: Final = "in a log"
 """xfs_repair(8) says so of a log that is dirty, and then finds what is not there."""
 
@@ -133,8 +136,13 @@ class Bench:
         return _judged(ended, is_bad=ended.code is not None and ended.code > 0)
 
     async def _ext4(self, setting: Setting, program: str, file: str) -> Finding:
-        """As the kernel would at a mount: replay the journal, here into the private layer; then look."""
-        replayed = await self._run(setting, [program, "-fy", "-E", "journal_only", file])
+        """As the kernel would at a mount: replay the journal, here into the private layer; then look.
+
+        Without ``-f`` in the first step: with it e2fsck repairs what the second step is to find.
+        """
+        replayed = await self._run(setting, [program, "-y", "-E", "journal_only", file])
+        if REPAIRED in replayed.output:
+            return Finding(Outcome.FAILED, f"has a damaged journal: {_gist(replayed.output)}")
         if replayed.code not in E2FSCK_REPLAYED:
             return _judged(replayed, is_bad=_is_bad(replayed.code))
         ended = await self._run(setting, [program, "-fn", file])
@@ -207,7 +215,7 @@ def _judged(ended: Ended, *, is_bad: bool) -> Finding:
 
 def _gist(output: str) -> str:
     """The first lines of what was said that say something."""
-    lines = [line.strip() for line in output.splitlines()]
+    lines = [" ".join(line.split()) for line in output.splitlines()]
     told = [
         line for line in lines if line and not line.startswith(("e2fsck ", "Pass ", "Phase ", "- ", "Fix"))
     ]

@@ -31,6 +31,7 @@ from drsync.ports.copy_store import CopyStore
 Json = dict[str, object]
 
 LOOK_S: Final = 30.0  # because a named point should be proved soon, and looking costs milliseconds
+EMPTY_S: Final = 1.0  # because looking for the first group costs nothing
 WATCH_S: Final = 1.0  # because what grows beside a check grows by the second
 AGAIN_S: Final = 60.0  # because what failed by a bug or a full disk may fail again at once
 RESERVE_BYTES: Final = 1 << 30  # because the group's own writes must never wait for the space of a view's
@@ -117,7 +118,7 @@ class SelfDrills:
 
     async def _round(self) -> float:
         """Check one point where one is due; for how long nothing is."""
-        wait_s = LOOK_S
+        wait_s = LOOK_S if self._host.members() else EMPTY_S
         for member in sorted(self._host.members(), key=lambda one: self._of(one).looked_at):
             course = await self._course(member)
             step = self._step(member, course)

@@ -53,16 +53,17 @@ class Proofs:
             proved = read([word.proved] if word.proved is not None else [])
             now = Standing(next(iter(proved), None), tuple(read(word.failed)))
             self._standings[key] = now
-        self._tell(charter, center, known, now)
+        self._tell(charter, center, known, now, word.failures)
         if word.is_late and not (before is not None and before.is_late):
             text = f"{center} has proved no point for longer than the group allows: {word.why}"
             self._journal.about(charter, "self_drill_late", text, center)
         if now.proved is not None and now.proved != known.proved:
             self._compare(charter, center, now.proved)
 
-    def _tell(self, charter: Charter, center: str, before: Standing, now: Standing) -> None:
-        if now.failed and now.failed[:1] != before.failed[:1]:
-            text = point_proofs.failing_words(center, now)
+    def _tell(self, charter: Charter, center: str, before: Standing, now: Standing, failures: int) -> None:
+        """Once when points begin to fail, and again while it gets worse; `why` tells it all the time."""
+        if len(now.failed) > len(before.failed):
+            text = point_proofs.failing_words(center, now, failures)
             self._journal.about(charter, "points_failing", text, center)
         if before.failed and not now.failed and now.proved is not None:
             text = f"record {now.proved.position.seq} at {center} is proved: newer than those that failed"
@@ -98,6 +99,11 @@ class Proofs:
         """What a center last told."""
         return self._standings.get((group_id, center), NOT_TRIED)
 
+    def _failing(self, group_id: str, center: str) -> str:
+        word = self._words.get((group_id, center))
+        failures = word.failures if word is not None else 0
+        return point_proofs.failing_words(center, self.standing(group_id, center), failures)
+
     def lines(self, charter: Charter) -> list[tuple[str, str]]:
         """What is wrong with points, and what to do, the worst first."""
         group, found = charter.group, []
@@ -105,7 +111,7 @@ class Proofs:
             remedy = f"drsync drill run {group.name} --at CENTER compares with the owner."
             found.append((self._differing[group.id], remedy))
         for member in group.members:
-            words = point_proofs.failing_words(member.name, self.standing(group.id, member.name))
+            words = self._failing(group.id, member.name)
             if words:
                 found.append((words, f"drsync points {group.name} shows which; look at it with drsync open."))
             word = self._words.get((group.id, member.name))
@@ -122,11 +128,11 @@ class Proofs:
     def about_loss(self, charter: Charter, target: str) -> Json:
         """For a loss statement: the newest proved point at the target, and what failed above it."""
         found = self.standing(charter.group.id, target)
-        told = point_proofs.failing_words(target, found)
+        word = self._words.get((charter.group.id, target))
         return {
             "proved": found.proved.fields() if found.proved is not None else None,
-            "failures": len(found.failed),
-            "text": told,
+            "failures": word.failures if word is not None else 0,
+            "text": self._failing(charter.group.id, target),
         }
 
     def by_trust(self, charter: Charter, centers: Sequence[str]) -> list[str]:

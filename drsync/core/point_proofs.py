@@ -98,11 +98,11 @@ def nearest(proofs: Sequence[PointProof], seq: int) -> PointProof | None:
     return before[-1] if before else next(iter(proved), None)
 
 
-def failing_words(center: str, found: Standing) -> str:
-    """One line about points that fail; empty when none does."""
+def failing_words(center: str, found: Standing, failures: int = 0) -> str:
+    """One line about points that fail; empty when none does. `failures`: how many, if not all are told."""
     if not found.failed:
         return ""
-    newest, count = found.failed[0], len(found.failed)
+    newest, count = found.failed[0], max(failures, len(found.failed))
     what = "the newest point tried" if count == 1 else f"the newest {count} points tried"
     verb = "fails" if count == 1 else "fail"
     good = "no older one is proved"

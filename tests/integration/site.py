@@ -148,7 +148,7 @@ class Site:
             self.cluster.start(name)
         await self.until("every center connected", is_connected, START_S)
 
-    async def protect(self, disk_bytes: int = 8 * MIB, ledger_bytes: int = 4 * MIB, **policy: str) -> None:
+    async def protect(self, disk_bytes: int = 8 * MIB, ledger_bytes: int = 4 * MIB, **policy: object) -> None:
         """Create the group and wait until everybody follows."""
         await self.post("/v1/groups", group_document(disk_bytes, ledger_bytes, **policy))
         is_async = policy.get("mode") == "async"
@@ -327,7 +327,7 @@ async def site(
         await place.close()
 
 
-def group_document(disk_bytes: int, ledger_bytes: int, **policy: str) -> Json:
+def group_document(disk_bytes: int, ledger_bytes: int, **policy: object) -> Json:
     """A small group with short times."""
     return {
         "name": GROUP,
