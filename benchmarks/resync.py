@@ -1,30 +1,41 @@
 """How fast a center is brought level by blocks, beside `rsync --inplace` over ssh with the same content.
 
-    python benchmarks/resync.py [--mib 512] [--runs 1] [--json FILE]
+    python benchmarks/resync.py [--mib 512 | --b1 --mib 8192] [--runs 1] [--json FILE]
 
 seed      the target has nothing; the journal begins later, so that blocks are sent
 1 %       the target was away while one page in a hundred was written, until the journal let go
 
-Real centers over SSH on loopback. The clock runs from the first word about the session until the target
-stands at its end, with everything read back, compared and switched; heartbeats tell both at once. rsync reads
-both files to find what changed; its clock is that of its process, over a connection that stands. Half of the
-content is text-like, half is random. Bytes are those of bodies as they went out, and what rsync says it sent.
+Real centers over SSH on loopback. The clock runs from the first word about the session until the target stands
+at its end, with everything read back, compared and switched; heartbeats tell both at once. rsync reads both
+files to find what changed; its clock is that of its process, over a connection that stands; zstd at level 1, a
+seed as a sparse file. Bytes are those of bodies as they went out, and what rsync says it sent. Processor time
+is that of both ends, ssh included; everything is written out before a clock begins. Pairs run in turn, and the
+ratio is the median of theirs.
+
+Half of the content is text-like, half is random. With `--b1` it is a disk image as `_b1` tells; five eighths
+of `--mib` are stored. What the disk does weighs more than all else: `--dir /dev/shm` measures the programs.
 """
 
 import argparse
 import asyncio
+import os
 import random
 import re
+import resource
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import _b1
 from _cluster import Centers, Group, centers
-from _machine import MIB, medians, parser, require_tools, write_json
-from _sshd import connection, find_sshd
+from _machine import MIB, cpu_s, medians, parser, require_tools, write_json
+from _sshd import Way, children, connection, find_sshd
 
 from drsync.adapters.api_client.doc import Doc
 from drsync.lab.importing import connected
@@ -33,31 +44,49 @@ from drsync.lab.layout import PRODUCTION, REMOTE
 PAGE = 4096
 SHARE = 100  # one page in so many changes
 QUOTA_MIB = 200  # because a journal has segments of 64 MiB
-WAIT_S = 120.0
+WAIT_S = 100.0
+WAYS = ("drsync", "rsync -z")
+
+
+class Cost(NamedTuple):
+    """What it took: seconds, 10^6 bytes on the line, processor seconds at the sender's end and at the other."""
+
+    seconds: float
+    mb: float
+    near_s: float
+    far_s: float
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Medians over the runs. Seconds, and bytes on the line."""
+    """Medians over the runs; see `Cost`."""
 
     way: str
     what: str
     seconds: float
     mb: float
+    near_s: float
+    far_s: float
 
 
-def content(mib: int, seed: int) -> bytes:
-    """Half of it shrinks as text does."""
+def content(options: argparse.Namespace, seed: int) -> Iterator[tuple[int, bytes]]:
+    """What is written first: offsets and bytes."""
+    if options.b1:
+        yield from _b1.image(options.mib, seed)
+        return
     dice = random.Random(seed)
     words = [dice.randbytes(8).hex().encode() for _ in range(2000)]
     text = b" ".join(dice.choices(words, k=MIB // 17 + 1))[:MIB].ljust(MIB)
-    return b"".join(text if number % 2 else dice.randbytes(MIB) for number in range(mib))
+    for number in range(options.mib):
+        yield number * MIB, text if number % 2 else dice.randbytes(MIB)
 
 
-def pages(mib: int, seed: int) -> list[tuple[int, bytes]]:
+def pages(options: argparse.Namespace, seed: int) -> list[tuple[int, bytes]]:
     """The pages that change, and what becomes of them."""
-    dice = random.Random(seed)
-    chosen = dice.sample(range(mib * MIB // PAGE), mib * MIB // PAGE // SHARE)
+    if options.b1:
+        return list(_b1.changes(options.mib, seed + 1000, seed))
+    dice, count = random.Random(seed + 1000), options.mib * MIB // PAGE
+    chosen = dice.sample(range(count), count // SHARE)
     return [(number * PAGE, dice.randbytes(PAGE)) for number in sorted(chosen)]
 
 
@@ -80,10 +109,10 @@ class Place:
             if REMOTE in path.parts:
                 shutil.rmtree(path)
 
-    async def fill(self, at: int, data: bytes) -> None:
+    async def fill(self, data: Iterator[tuple[int, bytes]]) -> None:
         async with connected(self.uri) as client:
-            for start in range(0, len(data), MIB):
-                await client.write(at + start, data[start : start + MIB])
+            for at, piece in data:
+                await client.write(at, piece)
             await client.flush()
 
     async def change(self, changed: list[tuple[int, bytes]], until_bytes: int) -> None:
@@ -93,24 +122,33 @@ class Place:
                     await asyncio.gather(*(client.write(*one) for one in changed[batch : batch + 64]))
             await client.flush()
 
-    async def level(self) -> tuple[float, float]:
-        """Start the remote center: seconds of its session, and 10^6 bytes of it."""
+    def processors(self) -> tuple[float, float]:
+        """Seconds that both ends have used."""
+        pids = self.running.pids
+        return cpu_s(pids[PRODUCTION]), cpu_s(pids[REMOTE])
+
+    async def level(self) -> Cost:
+        """Start the remote center; what its session takes."""
+        os.sync()
         self.running.cluster.start(REMOTE)
         began, deadline = 0.0, time.monotonic() + WAIT_S
+        before = (0.0, 0.0)
         while time.monotonic() < deadline:
             state = await self.remote()
             now = time.monotonic()
-            began = began or (now if state.doc("resync") else 0.0)
+            if state.doc("resync") and not began:
+                began, before = now, self.processors()
             if state.doc("resynced").whole("sessions") > self.sessions:
+                near_s, far_s = (late - early for late, early in zip(self.processors(), before, strict=True))
                 wire = state.doc("resynced").whole("wire_bytes")
                 sent, self.wire, self.sessions = wire - self.wire, wire, self.sessions + 1
-                return now - (began or now), sent / 1e6
+                return Cost(now - (began or now), sent / 1e6, near_s, far_s)
             await asyncio.sleep(0.02)
         raise SystemExit(f"{REMOTE} was not brought level in {WAIT_S:g} s")
 
 
-async def ours(options: argparse.Namespace, number: int) -> dict[str, tuple[float, float]]:
-    """Seconds and 10^6 bytes of each story."""
+async def ours(options: argparse.Namespace, number: int) -> dict[str, Cost]:
+    """What each story takes."""
     quota = {"quota": f"{QUOTA_MIB} MiB", "compress": True}
     group = Group(f"bench{number}", (PRODUCTION, REMOTE), "async", 1, options.mib, more=quota)
     async with centers(options.dir, (PRODUCTION, REMOTE)) as running:
@@ -118,63 +156,98 @@ async def ours(options: argparse.Namespace, number: int) -> dict[str, tuple[floa
         place = Place(running, group, uri)
         await place.away()
         place.wipe()
-        await place.fill(0, content(options.mib, number))
+        await place.fill(content(options, number))
         seed = await place.level()
         await running.wait_ready(group)
         await place.away()
-        await place.change(pages(options.mib, number + 1000), 2 * QUOTA_MIB * MIB)
+        await place.change(pages(options, number), 2 * QUOTA_MIB * MIB)
         return {"seed": seed, "1 %": await place.level()}
 
 
-def rsync(options: argparse.Namespace, number: int) -> dict[str, tuple[float, float]]:
+class Other:
+    """rsync over a connection that stands."""
+
+    def __init__(self, way: Way, source: Path, target: Path) -> None:
+        *over, host = way.options
+        self._way = way
+        self._words = ["-e", " ".join(["ssh", *over]), str(source), f"{host}:{target}"]
+
+    def _processors(self) -> tuple[float, float]:
+        own = resource.getrusage(resource.RUSAGE_CHILDREN)
+        near = own.ru_utime + own.ru_stime + cpu_s(self._way.client)
+        far = (self._way.server, *children(self._way.server))
+        return near, sum(cpu_s(pid, with_children=True) for pid in far)
+
+    def level(self, *options: str) -> Cost:
+        """One run."""
+        os.sync()
+        command = ["rsync", "--inplace", "-z", "--zc=zstd", "--zl=1", "--stats", "--ignore-times", *options]
+        before, began = self._processors(), time.monotonic()
+        ended = subprocess.run(
+            [*command, *self._words], check=True, capture_output=True, text=True, timeout=WAIT_S
+        )
+        took = time.monotonic() - began
+        near_s, far_s = (late - early for late, early in zip(self._processors(), before, strict=True))
+        sent = re.search(r"Total bytes sent: ([\d,]+)", ended.stdout)
+        return Cost(took, int(sent[1].replace(",", "")) / 1e6 if sent else 0.0, near_s, far_s)
+
+
+def rsync(options: argparse.Namespace, number: int) -> dict[str, Cost]:
     """The same with rsync."""
     sshd = find_sshd()
     if sshd is None:
         raise SystemExit("sshd is not installed")
     with tempfile.TemporaryDirectory(prefix="drsync-bench-", dir=options.dir) as folder:
         room = Path(folder)
-        source, target = room / "source.img", room / "target.img"
-        source.write_bytes(content(options.mib, number))
+        source = room / "source.img"
+        with source.open("wb") as file:
+            file.truncate(options.mib * MIB)
+            _write(file.fileno(), content(options, number))
         with connection(room, sshd) as way:
-            *over, host = way.options
-
-            def once() -> tuple[float, float]:
-                command = ["rsync", "--inplace", "--no-whole-file", "-z", "--stats", "--ignore-times"]
-                began = time.monotonic()
-                ended = subprocess.run(
-                    [*command, "-e", " ".join(["ssh", *over]), str(source), f"{host}:{target}"],
-                    check=True, capture_output=True, text=True, timeout=600,
-                )  # fmt: skip
-                took = time.monotonic() - began
-                sent = re.search(r"Total bytes sent: ([\d,]+)", ended.stdout)
-                return took, int(sent[1].replace(",", "")) / 1e6 if sent else 0.0
-
-            seed = once()
+            other = Other(way, source, room / "target.img")
+            seed = other.level("-S")
             with source.open("r+b") as file:
-                for offset, data in pages(options.mib, number + 1000):
-                    file.seek(offset)
-                    file.write(data)
-            return {"seed": seed, "1 %": once()}
+                _write(file.fileno(), iter(pages(options, number)))
+            return {"seed": seed, "1 %": other.level("--no-whole-file")}
 
 
-async def run(options: argparse.Namespace) -> list[Figure]:
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+def _write(handle: int, data: Iterator[tuple[int, bytes]]) -> None:
+    for at, piece in data:
+        os.pwrite(handle, piece, at)
+
+
+async def run(options: argparse.Namespace) -> dict[tuple[str, str], list[Cost]]:
+    """Costs of the runs by way and story."""
+    found: dict[tuple[str, str], list[Cost]] = {}
     for number in range(options.runs):
-        for way, result in (("drsync", await ours(options, number)), ("rsync -z", rsync(options, number))):
-            for what, (seconds, mb) in result.items():
-                found.setdefault((way, what), []).append({"seconds": seconds, "mb": mb})
-    return [Figure(way, what, **medians(runs)) for (way, what), runs in found.items()]
+        for way, result in zip(WAYS, (await ours(options, number), rsync(options, number)), strict=True):
+            for what, cost in result.items():
+                found.setdefault((way, what), []).append(cost)
+    return found
 
 
 def main() -> None:
     own = parser(__doc__, seconds=0.0, runs=1)
     own.add_argument("--mib", type=int, default=512, help="size of the volume; --seconds means nothing here")
+    own.add_argument("--b1", action="store_true", help="a sparse disk image; --mib 8192 is the issue's")
     options = own.parse_args()
     require_tools("rsync", "ssh")
-    figures = asyncio.run(run(options))
-    print(f"{options.mib} MiB")
+    found = asyncio.run(run(options))
+    figures = [
+        Figure(way, what, **medians([cost._asdict() for cost in costs]))
+        for (way, what), costs in found.items()
+    ]
+    print(f"{options.mib} MiB{', five eighths of it stored' if options.b1 else ''}")
     for figure in figures:
-        print(f"{figure.what:<6}{figure.way:<10}{figure.seconds:>8.2f} s{figure.mb:>10.1f} MB")
+        print(
+            f"{figure.what:<6}{figure.way:<10}{figure.seconds:>8.2f} s{figure.mb:>10.1f} MB"
+            f"{figure.near_s:>8.2f} + {figure.far_s:.2f} s of processor"
+        )
+    for what in dict.fromkeys(what for _, what in found):
+        pairs = list(zip(*(found[way, what] for way in WAYS), strict=True))
+        speed = statistics.median(other.seconds / us.seconds for us, other in pairs)
+        size = statistics.median(us.mb / other.mb for us, other in pairs)
+        print(f"{what:<6}{speed:.2f} times as fast as rsync -z, {size:.2f} of its bytes")
     write_json(options, [asdict(figure) for figure in figures])
 
 
