@@ -5,12 +5,12 @@
 seed      the target has nothing; the journal begins later, so that blocks are sent
 1 %       the target was away while one page in a hundred was written, until the journal let go
 
-Real centers over SSH on loopback. The clock runs from the first word about the session until the target stands
-at its end, with everything read back, compared and switched; heartbeats tell both at once. rsync reads both
-files to find what changed; its clock is that of its process, over a connection that stands; zstd at level 1, a
-seed as a sparse file. Bytes are those of bodies as they went out, and what rsync says it sent. Processor time
-is that of both ends, ssh included; everything is written out before a clock begins. Pairs run in turn, and the
-ratio is the median of theirs.
+Real centers over SSH on loopback. The clock runs from the first word about the session until the target
+stands at its end, with everything read back, compared and switched; heartbeats tell both at once. rsync
+reads both files to find what changed; its clock is that of its process, over a connection that stands; zstd
+at level 1, a seed as a sparse file. Bytes are those of bodies as they went out, and what rsync says it
+sent. Processor time is that of both ends, ssh included; everything is written out before a clock begins.
+Pairs run in turn, and the ratio is the median of theirs.
 
 Half of the content is text-like, half is random. With `--b1` it is a disk image as `_b1` tells; five eighths
 of `--mib` are stored. What the disk does weighs more than all else: `--dir /dev/shm` measures the programs.
@@ -49,7 +49,7 @@ WAYS = ("drsync", "rsync -z")
 
 
 class Cost(NamedTuple):
-    """What it took: seconds, 10^6 bytes on the line, processor seconds at the sender's end and at the other."""
+    """What it took: seconds, 10^6 bytes on the line, processor seconds of the sender and of the other end."""
 
     seconds: float
     mb: float
