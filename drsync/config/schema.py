@@ -345,7 +345,7 @@ class ConsistencySection(Section):
     max_freeze: Annotated[Duration, between(0.05, FREEZE_S_MAX, "between 50 ms and 10 s")] = (
         _POLICY.consistency.max_freeze_s
     )
-    timeout: Annotated[Duration, between(0.1, HOOKS_S_MAX, "between 100 ms and 5 m")] = (
+    timeout: Annotated[Duration, between(0.1, HOOKS_S_MAX, "between 100 ms and 2 m")] = (
         _POLICY.consistency.timeout_s
     )
     on_failure: OnFailure = _POLICY.consistency.on_failure

@@ -49,6 +49,7 @@ class Evidence:
         failed: steps that did not succeed, with the reason.
         ended: why it was ended from outside; empty: it was not.
         is_recorded: the checkpoint was appended while everything was said to be quiet.
+        is_kept: the guard heard of that in time, so that nothing had been let go on before.
         thawed: of every file system that was frozen.
         has_reached: when file systems were frozen, something was written to or flushed through the volumes.
         is_same_term: the term that wrote the checkpoint still runs, and takes writes.
@@ -57,6 +58,7 @@ class Evidence:
     failed: tuple[str, ...] = ()
     ended: str = ""
     is_recorded: bool = False
+    is_kept: bool = False
     thawed: tuple[Thawed, ...] = ()
     has_reached: bool = True
     is_same_term: bool = True
@@ -77,6 +79,8 @@ def verdict(asked: Plan, seen: Evidence) -> str:
     for mount in asked.freezes:
         if mount not in held:
             return f"nobody said that {mount} stayed frozen"
+    if not seen.is_kept:
+        return "the application went on before the checkpoint was known to be written"
     if asked.freezes and not seen.has_reached:
         mounts = ", ".join(asked.freezes)
         return f"nothing came through the group's volumes when {mounts} was frozen: is it on one of them?"

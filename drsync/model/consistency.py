@@ -7,7 +7,7 @@ from typing import Final
 FREEZE_S_MAX: Final = (
     10.0  # because applications, cluster managers and their probes give up after a few times this
 )
-HOOKS_S_MAX: Final = 300.0  # because who holds an application still for longer has an outage
+HOOKS_S_MAX: Final = 120.0  # because who holds an application still for longer has an outage
 STEPS_MAX: Final = 16  # because each is a pause that somebody has to understand at night
 
 
