@@ -7,7 +7,7 @@ from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
-from drsync.agent import file_metrics, metrics, service
+from drsync.agent import file_metrics, metrics, self_drill_metrics, service
 from drsync.agent.agent import Agent, Outside
 from drsync.agent.copies import DiskCopies
 from drsync.agent.file_store import FileStores
@@ -61,6 +61,7 @@ class Daemon:
             agent.peers,
             agent.headquarters,
             lambda: file_metrics.about_trees(agent.members()),
+            lambda: self_drill_metrics.about_proofs(agent.drills, agent.members(), clock),
         )
         self._hooks = HookDesk(
             options.hooks,

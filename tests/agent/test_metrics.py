@@ -4,7 +4,17 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from drsync.adapters.metrics.catalog import AGENT, BUILD, FILES, LINE, LINK_UP, POINT_RATIO, RATIO, Kind
+from drsync.adapters.metrics.catalog import (
+    AGENT,
+    BUILD,
+    FILES,
+    LINE,
+    LINK_UP,
+    POINT_RATIO,
+    PROOFS,
+    RATIO,
+    Kind,
+)
 from drsync.adapters.metrics.reading import make_registry
 from drsync.agent import file_metrics, metrics
 from drsync.agent.broken import BrokenCopy
@@ -109,6 +119,6 @@ async def test_everything_in_the_catalog_is_told_by_somebody(tmp_path: Path) -> 
         assert term is not None
         await place.until(lambda: bool(term.enforcer.verdicts) and len(term.attachments) == 2)
         names = {name.partition("{")[0] for name in figures(place, "production")}
-        elsewhere = {BUILD, LINK_UP, POINT_RATIO, RATIO, LINE, *FILES}  # of the process, or not known yet
+        elsewhere = {BUILD, LINK_UP, POINT_RATIO, RATIO, LINE, *FILES, *PROOFS}  # of the process, or not yet
         expected = {m.name for m in AGENT if m not in elsewhere and m.kind is not Kind.HISTOGRAM}
         assert expected <= names

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from drsync.adapters.metrics.catalog import POINTS_FAILING, PROOFS, SELF_DRILL_FAILURES, SELF_DRILLS
 from drsync.agent.proof_book import ProofBook
+from drsync.agent.self_drill_metrics import about_proofs
 from drsync.agent.self_drills import Kit, Means, SelfDrills
 from drsync.core import self_drill
 from drsync.engine.member import Member
@@ -104,6 +106,11 @@ async def test_two_centers_prove_a_point_by_reading_it_and_find_the_same_content
         assert other.digest != here.digest
         assert not centers["production"].drills.proofs(centers["production"].member), "an owner serves"
         assert "it owns the group" in centers["production"].drills.course(centers["production"].member).why
+        told = list(about_proofs(both[0].drills, both[0].members(), place.clock))
+        assert {reading.metric for reading in told} == set(PROOFS)
+        figures = {reading.metric: reading.value for reading in told}
+        assert figures[SELF_DRILLS] >= 2
+        assert figures[SELF_DRILL_FAILURES] == figures[POINTS_FAILING] == 0
         again = ProofBook(both[0].node.directory)
         assert again.load() == ""
         assert here in again.proofs, "a restart finds it"

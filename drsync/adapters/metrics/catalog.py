@@ -68,6 +68,23 @@ JOURNAL_DURABLE = _gauge(
 APPLIED = _gauge("drsync_image_applied_record", "Last record that the images hold.", "group")
 BROKEN = _gauge("drsync_copies_broken", "Copies that could not be opened at the start.")
 
+# --- an agent: what it proves by itself
+
+PROVED_AGE = _gauge(
+    "drsync_point_proved_age_seconds",
+    "Time since a self-drill last proved a recovery point here; absent before the first.",
+    "group",
+)
+POINTS_FAILING = _gauge(
+    "drsync_points_failing", "Recovery points above the newest proved one that failed their check.", "group"
+)
+PROOFS_LATE = _gauge(
+    "drsync_point_proofs_late", "1 if nothing was proved for longer than max_age, else 0.", "group"
+)
+SELF_DRILLS = _counter("drsync_self_drill_checks_total", "Checks of recovery points that ended.", "group")
+SELF_DRILL_FAILURES = _counter("drsync_self_drill_failures_total", "Those that failed.", "group")
+SELF_DRILL_SECONDS = _counter("drsync_self_drill_seconds_total", "Time that checks took.", "group")
+
 # --- an agent: trees
 
 FILES_GENERATION = _gauge(
@@ -211,10 +228,16 @@ FILES: Final = (
 )
 """Only where groups have file sets."""
 
+PROOFS: Final = (
+    *(PROVED_AGE, POINTS_FAILING, PROOFS_LATE, SELF_DRILLS, SELF_DRILL_FAILURES, SELF_DRILL_SECONDS),
+)
+"""Only of an agent that proves points by itself."""
+
 AGENT: Final = (
     *(BUILD, STATE, ROLE, SERVING, GENERATION, ERA, TERM, IN_SYNC, COMMIT, POINTS, POINT_RATIO),
     *(JOURNAL_BYTES, JOURNAL_QUOTA, JOURNAL_HELD, JOURNAL_FIRST, JOURNAL_TIP, JOURNAL_DURABLE),
     *(APPLIED, BROKEN),
+    *PROOFS,
     *(TARGET, LAG_RECORDS, LAG_BYTES, LAG_SECONDS, PEER_UP, RAW_BYTES, WIRE_BYTES, LEVEL, RATIO, LINE, STEP),
     *(PACE_RATE, PACED, PACED_SECONDS),
     *(RESYNC_RUNNING, RESYNC_DONE, RESYNC_WIRE, RESYNC_LEFT, RESYNC_RATE, RESYNC_ROUNDS),
