@@ -28,7 +28,7 @@ def about_owner(member: Member, now: float, uris: dict[str, str]) -> Json | None
         "commit": log.commit,
         "time_us": term.engine.commit_time_us,
         "serving": term.engine.is_leased and not term.engine.is_frozen,
-        "waiting": term.waiting or member.mender.damage,
+        "waiting": term.waiting or member.mender.damage or term.engine.gate.words,
         "journal_full": member.keeper.alarm,
         "now_us": term.pulse.label(now),
         "serving_s": term.pulse.serving_s(now),

@@ -57,6 +57,7 @@ class Enforcer:
             self.verdicts[center] = ladder.judge(self.verdicts.get(center, Verdict()), behind, self._target_s)
         self.measures = ladder.measures(self.verdicts, self._on_breach)
         engine.pacer.rate = self.measures.rate if engine.pacer.max_s else 0.0
+        engine.stall_for(self.measures.stalls)
 
     def to_count(self) -> list[str]:
         """Peers for which it is worth finding out now how large a delta set would be."""

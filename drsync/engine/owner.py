@@ -19,6 +19,7 @@ from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
 from drsync.engine.allocation import extents
 from drsync.engine.sampling import Sampler
 from drsync.engine.volumes import GroupVolumes
+from drsync.engine.write_gate import WriteGate
 from drsync.model.errors import DamagedError, DrsyncError, FailedCopyError, NoSpaceError
 from drsync.model.group import Durability
 from drsync.model.position import Position
@@ -120,7 +121,10 @@ class OwnerEngine:
         self.sampler = Sampler()
         self.feeds: list[BatchSink] = []
         self.lease_until = 0.0
-        self.is_frozen = False
+        self.gate = WriteGate()
+        self.is_gated = False  # what the gate says, where each write looks
+        self.room: int | None = None  # bytes that may be appended before writes wait; None: no bound
+        self.on_late: Callable[[int], None] = _nothing_of
         self.is_released = False
         self.is_closed = False
         self.is_mending = False
@@ -156,9 +160,10 @@ class OwnerEngine:
 
     def write(self, volume: int, offset: int, data: memoryview, cookie: bytes, *, fua: bool) -> None:
         """Queue a write; `data` is valid until `submit` returns."""
-        if self.is_frozen:
-            return  # a frozen owner never thaws: the connection is dropped at the end of the epoch
         size = len(data)
+        if self.is_gated:
+            self.gate.turn_away(volume, offset, data, size, cookie, fua=fua)
+            return
         self.stats.writes += 1
         self.stats.write_bytes += size
         builder = self._builder
@@ -181,7 +186,8 @@ class OwnerEngine:
 
     def zero(self, volume: int, offset: int, length: int, cookie: bytes, *, fua: bool) -> None:
         """Queue a range of zeros."""
-        if self.is_frozen:
+        if self.is_gated:
+            self.gate.turn_away(volume, offset, None, length, cookie, fua=fua)
             return
         for at in range(0, length, ZERO_PIECE):
             if not self._builder.fits(0):
@@ -201,6 +207,8 @@ class OwnerEngine:
         """Append what was queued, ship it, and answer what is already settled."""
         if self._builder.count:
             self._close_batch()
+        if self.gate.new:
+            self.gate.keep(completion, self.clock.now())
         if self._is_fsync and self._unsubmitted:
             self._hasten()
         for pending in self._unsubmitted:
@@ -309,6 +317,8 @@ class OwnerEngine:
         if now >= self.sampler.due:
             self.sampler.take(batch, now)
         self._builder.reset(self.log.epoch, batch.last_seq + 1, batch.end.chain)
+        if self.room is not None:
+            self.set_room(self.room - batch.length)
         return batch.end
 
     # --- acknowledgment
@@ -436,17 +446,60 @@ class OwnerEngine:
         self.is_frozen = True
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether no writes are taken in this epoch any more."""
+        return self.gate.standing.is_frozen
+
+    @is_frozen.setter
+    def is_frozen(self, is_so: bool) -> None:
+        self._stand(is_frozen=is_so)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing may be appended, not even a checkpoint, until the journal has room."""
+        return self.gate.standing.is_full
+
+    def set_room(self, room: int | None) -> None:
+        """So many bytes may be appended before writes wait; None: no bound."""
+        self.room = room
+        is_full = room is not None and room <= 0
+        if is_full is not self.is_full:
+            self._stand(is_full=is_full)
+
+    def stall_for(self, centers: tuple[str, ...]) -> None:
+        """New writes wait for these peers, by policy; for nobody: they go on."""
+        if centers != self.gate.standing.stalls:
+            self._stand(stalls=centers)
+
+    def _stand(self, **facts: object) -> None:
+        """Something has changed that the gate depends on; what waited is appended when it opens."""
+        self.gate.judge(**facts)
+        self.is_gated = not self.gate.is_open
+        if self.is_gated:
+            return
+        for group in self.gate.take_all():
+            self.on_late(self.log.appended)
+            for one in group.asked:
+                if one.data is None:
+                    self.zero(one.volume, one.offset, one.length, one.cookie, fua=one.fua)
+                else:
+                    self.write(one.volume, one.offset, memoryview(one.data), one.cookie, fua=one.fua)
+            self.submit(group.completion)
+
+    @property
     def is_drained(self) -> bool:
         """Everything appended is committed."""
         return not self._pending and not self._builder.count and not self._held
 
     def release(self) -> None:
         """Give the lease back: nothing is answered from now on."""
-        self.is_frozen = self.is_released = True
+        self.is_released = True
+        self._stand(is_frozen=True, is_ended=True)
 
     def close(self) -> None:
         """End of this epoch here. Unanswered requests stay unanswered: their connections are dropped."""
-        self.is_closed = self.is_frozen = self.is_released = True
+        self.is_closed = self.is_released = True
+        self._stand(is_frozen=True, is_ended=True)
         self._waiters.clear()
         self._held.clear()
         self._parked.clear()
@@ -455,6 +508,10 @@ class OwnerEngine:
 
 def _nothing() -> None:
     """Default for callbacks."""
+
+
+def _nothing_of(_after_seq: int) -> None:
+    """Default of `on_late`: who counts records hears that what waited comes after this one."""
 
 
 @dataclass(slots=True)

@@ -125,6 +125,7 @@ class OwnerTerm:
         self._next_word = clock.now()
         self._met_durable: dict[str, int] = {}
         self._lapsed: set[str] = set()
+        self._gate_words = ""
         self._ledger = LagLedger(charter.history[-1].fork_seq, clock.now())
         around = Surroundings(
             copy=copy,
@@ -323,6 +324,7 @@ class OwnerTerm:
 
     def _tick_peers(self, now: float) -> None:
         self.enforcer.tick(self.attachments, self.resyncs.gives_set)
+        self._note_gate()
         for center, attachment in list(self.attachments.items()):
             if attachment.is_lost:
                 continue
@@ -358,12 +360,22 @@ class OwnerTerm:
             attachment.close("it held back more journal than the quota, and is brought level by blocks")
 
     def _is_frozen_too_long(self) -> bool:
-        timeout = self._policy.freeze_timeout_s
-        return timeout > 0 and self.engine.oldest_pending_age > timeout
+        timeout, engine = self._policy.freeze_timeout_s, self.engine
+        waited_s = max(engine.oldest_pending_age, engine.gate.waiting_s(self._clock.now()))
+        return timeout > 0 and waited_s > timeout
+
+    def _note_gate(self) -> None:
+        """Tell once that writes wait, and once that they are taken again."""
+        words = self.engine.gate.words
+        if words != self._gate_words and not self.engine.is_frozen:
+            before, self._gate_words = self._gate_words, words
+            if words or before:
+                event = "writes_wait" if words else "writes_taken"
+                self._events.peer_told(event, words or f"no longer: {before}")
 
     def _checkpoint_if_due(self, now: float) -> None:
         engine = self.engine
-        if now < self._next_checkpoint or engine.is_frozen or not engine.is_leased:
+        if now < self._next_checkpoint or engine.is_frozen or engine.is_full or not engine.is_leased:
             return
         self._next_checkpoint = now + self._policy.checkpoint_s
         with suppress(FailedCopyError):  # the term has ended by it, and says why
@@ -372,10 +384,11 @@ class OwnerTerm:
     def _beat_if_due(self, now: float) -> None:
         """Mark the log, so that every copy can show how old it is."""
         engine = self.engine
-        is_serving = engine.is_leased and not engine.is_frozen
-        is_stalled = engine.oldest_pending_age > STALL_S
+        is_serving = engine.is_leased and not engine.is_frozen and not engine.is_full
+        is_stalled = max(engine.oldest_pending_age, engine.gate.waiting_s(now)) > STALL_S
         self.pulse.watch(now, is_serving=is_serving and not is_stalled)
-        number = self.pulse.next_number(now) if is_serving and not is_stalled else 0
+        may_mark = is_serving and engine.oldest_pending_age <= STALL_S
+        number = self.pulse.next_number(now) if may_mark else 0
         if not number:
             return
         label = self.pulse.label(now)
@@ -393,17 +406,21 @@ class OwnerTerm:
         self._next_checkpoint = self._clock.now() + self._policy.checkpoint_s
         return position
 
+    def _require_taking(self, what: str) -> None:
+        """Raises RefusedError: no record may be written now, not even one of our own."""
+        engine = self.engine
+        if engine.is_frozen or not engine.is_leased or engine.is_full:
+            why = self.waiting or engine.gate.words or "no lease"
+            raise RefusedError(f"{self.copy.me.center} does not {what} now: {why}")
+
     def checkpoint(self, name: str, *, is_app_consistent: bool, confirms: int = 0) -> Position:
         """Append a CHECKPOINT record; returns its position.
 
         Raises:
-            RefusedError: frozen or without a lease.
+            RefusedError: frozen, without a lease, or the journal is full by policy.
             FailedCopyError: it could not be written; the term has ended.
         """
-        if self.engine.is_frozen or not self.engine.is_leased:
-            raise RefusedError(
-                f"{self.copy.me.center} does not take writes now: {self.waiting or 'no lease'}"
-            )
+        self._require_taking("take writes")
         trees = tuple(self.trees[index] for index in sorted(self.trees))
         ratio = self.engine.sampler.mark()
         payload = checkpoint_payload(
@@ -428,11 +445,10 @@ class OwnerTerm:
         Returns its record number; `cut.seq` and `cut.time_us` are not looked at.
 
         Raises:
-            RefusedError: frozen or without a lease.
+            RefusedError: frozen, without a lease, or the journal is full by policy.
             FailedCopyError: it could not be written; the term has ended.
         """
-        if self.engine.is_frozen or not self.engine.is_leased:
-            raise RefusedError(f"{self.copy.me.center} does not cut trees now: {self.waiting or 'no lease'}")
+        self._require_taking("cut trees")
         position = self.engine.mark(Kind.GEN_CUT, cut_payload(cut))
         if self.engine.is_closed:
             raise FailedCopyError(f"the cut was not written: {self.copy.failure or self.waiting}")

@@ -8,10 +8,11 @@ row of slots, so that writes of one volume follow those of another.
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from drsync.core.extents import GRANULE
 from drsync.engine.overlay import VolumeView
-from drsync.engine.owner import OwnerDevice
+from drsync.engine.owner import OwnerDevice, OwnerEngine
 from drsync.model.epoch import Epoch
 from drsync.ports.volume import BlockDevice
 from drsync.sim.character import GRANULES, GROUP_BYTES, VOLUMES
@@ -90,6 +91,7 @@ class Application:
         self.places = places(slots)
         self._numbers = 0
         self._asked: dict[bytes, _Asked] = {}
+        self._late: dict[OwnerEngine, list[list[Write]]] = {}  # what waits for its owner to take writes
         self._cookies = 0
 
     @property
@@ -167,12 +169,21 @@ class Application:
                 volume.zero(offset, SLOT, cookie, fua=is_fua, is_trim=bool(dice.getrandbits(1)))
             else:
                 volume.write(offset, memoryview(pattern(content)), cookie, fua=is_fua)
-        if not device.engine.is_frozen:
+        engine = device.engine
+        if engine.gate.is_open:
             self._number(drafts, before)
+        elif not engine.is_frozen:
+            self._late.setdefault(engine, []).append(drafts)  # it waits, and is appended when the gate opens
+            engine.on_late = partial(self._came_late, engine)
+            device.submit(self)
+            return
         device.submit(self)
         if log.appended == before:  # frozen, or it failed: the connection will be dropped
             for cookie in cookies:
                 self._asked.pop(cookie, None)
+
+    def _came_late(self, engine: OwnerEngine, before: int) -> None:
+        self._number(self._late[engine].pop(0), before)
 
     def _number(self, drafts: list[Write], before: int) -> None:
         """The log gives each write the next number, in order."""

@@ -12,7 +12,9 @@ from drsync.core.ladder import Rung
 from drsync.engine import enforcement, resync_slots
 from drsync.engine.term import OwnerTerm
 from drsync.engine.views import READ_ONLY
+from drsync.model.charter import IntentKind
 from drsync.model.group import GroupSpec, Objectives, OnBreach
+from drsync.model.operation import OperationState
 from tests.engine.town import GROUP, Town, town
 
 BLOCK = 4096
@@ -137,3 +139,46 @@ async def test_without_its_moment_a_set_goes_on_as_any_session(tmp_path: Path) -
         term = term_of(place)
         await place.until(lambda: term.lag("remote").seconds == 0.0, 40)
         await same_content(place)
+
+
+async def test_writes_wait_by_policy_until_the_lag_is_small(tmp_path: Path) -> None:
+    async with town(tmp_path, group(OnBreach.STALL)) as place:
+        await while_writing(place, lambda: bool(term_of(place).engine.gate.words))
+        term = term_of(place)
+        assert "remote" in term.engine.gate.words
+        answered = term.engine.stats.writes
+        late = Rewriter(place)
+        late.is_over = True
+        late.write(8)
+        assert (late.answered, term.engine.stats.writes) == (0, answered), "a new write waits"
+        device = late.device
+        assert device.read_into(0, memoryview(bytearray(BLOCK))) == 0, "reads do not"
+        await place.until(lambda: late.answered == 8, 40)
+        assert not term.engine.gate.words
+        lines = place.nodes["production"].lines
+        assert any(line.startswith("writes_wait") for line in lines)
+        await place.until(lambda: any(line.startswith("writes_taken") for line in lines))
+        await place.until(lambda: term.lag("remote").seconds == 0.0, 40)
+        await same_content(place)
+
+
+async def test_a_peer_that_is_lost_stops_no_writes(tmp_path: Path) -> None:
+    async with town(tmp_path, group(OnBreach.STALL)) as place:
+        await while_writing(place, lambda: bool(term_of(place).engine.gate.words))
+        late = Rewriter(place)
+        late.is_over = True
+        late.write(8)
+        await place.nodes["remote"].die()
+        await place.until(lambda: late.answered == 8, 10)
+
+
+async def test_an_owner_whose_writes_wait_can_be_switched_over(tmp_path: Path) -> None:
+    async with town(tmp_path, group(OnBreach.STALL)) as place:
+        await while_writing(place, lambda: bool(term_of(place).engine.gate.words))
+        late = Rewriter(place)
+        late.is_over = True
+        late.write(8)
+        outcome = await place.run(IntentKind.SWITCHOVER, "same_city")
+        assert outcome.state is OperationState.DONE
+        assert late.answered == 0, "who waited is dropped with the connection, and asks the next owner"
+        assert place.member("same_city").term is not None
