@@ -3,6 +3,7 @@
 Everything that decides it is here. Times are seconds unless a name says ``_us``; labels are the points' own.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,27 +67,35 @@ class Evidence:
 
 def verdict(asked: Plan, seen: Evidence) -> str:
     """Why the checkpoint is not application-consistent; empty: it is."""
+    return next(_doubts(asked, seen), "")
+
+
+def _doubts(asked: Plan, seen: Evidence) -> Iterator[str]:
+    """The most telling first."""
     if seen.ended:
-        return seen.ended
+        yield seen.ended
     if seen.failed:
-        return "; ".join(seen.failed)
+        yield "; ".join(seen.failed)
     if not seen.is_recorded:
-        return "it was not quiet when the checkpoint was to be written"
-    held = {one.mount for one in seen.thawed if one.held}
+        yield "it was not quiet when the checkpoint was to be written"
+    yield from _about_freezes(asked, seen)
+    if not seen.is_kept:
+        yield "the application went on before the checkpoint was known to be written"
+    if not seen.is_same_term:
+        yield "the group changed hands meanwhile"
+
+
+def _about_freezes(asked: Plan, seen: Evidence) -> Iterator[str]:
     for one in seen.thawed:
         if not one.held:
-            return f"{one.mount} did not stay frozen: {one.why}"
+            yield f"{one.mount} did not stay frozen: {one.why}"
+    held = {one.mount for one in seen.thawed if one.held}
     for mount in asked.freezes:
         if mount not in held:
-            return f"nobody said that {mount} stayed frozen"
-    if not seen.is_kept:
-        return "the application went on before the checkpoint was known to be written"
+            yield f"nobody said that {mount} stayed frozen"
     if asked.freezes and not seen.has_reached:
         mounts = ", ".join(asked.freezes)
-        return f"nothing came through the group's volumes when {mounts} was frozen: is it on one of them?"
-    if not seen.is_same_term:
-        return "the group changed hands meanwhile"
-    return ""
+        yield f"nothing came through the group's volumes when {mounts} was frozen: is it on one of them?"
 
 
 def is_written(policy: Consistency, failed: tuple[str, ...]) -> bool:
