@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from drsync.core import lease
 from drsync.core.sizes import Resize, Sizes, at_least, first_sizes, sized
 from drsync.delta.batch import peek, split
-from drsync.delta.marks import MARK_BYTES_MAX, Checkpoint, read_beat, read_checkpoint, resize_at
+from drsync.delta.marks import Checkpoint, read_beat, read_checkpoint, resize_at
 from drsync.engine import switch as switching
 from drsync.engine.dirty_entries import through_switch
 from drsync.engine.durable import Durable
@@ -153,8 +153,7 @@ class GroupCopy:
     def _find_checkpoints(self) -> None:
         """Read the marks of what the journal holds above the images."""
         after = max(self.volumes.applied, self.journal.first_seq - 1)
-        for place in self.journal.places(after):
-            head = self.journal.read(place.locator, min(place.length, MARK_BYTES_MAX))
+        for head in self.journal.marks(after):
             self.note_marks(head)
 
     def note_marks(self, batch: bytes | memoryview) -> None:

@@ -200,6 +200,19 @@ class Journal(Protocol):
         """All batches that follow `after_seq`, in order."""
         ...
 
+    def marks(self, after_seq: int) -> Iterator[bytes]:
+        """Batches that hold one record after `after_seq`, neither WRITE nor ZERO: in order, for a start.
+
+        Whole batches, or their first `drsync.delta.marks.MARK_BYTES_MAX` bytes. Of many heartbeats in one
+        segment only some may be given, evenly spaced, and of checkpoints only the newest 20,000. Where
+        segments are sealed it costs as much as there are marks.
+
+        Raises:
+            FailedCopyError: they cannot be read.
+            MalformedError: the head of a batch is damaged.
+        """
+        ...
+
     def place_of(self, locator: Locator) -> BatchPlace:
         """The batch that holds a stored byte; what is stored of it is not looked at.
 

@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from drsync.delta.batch import peek, verify
+from drsync.delta.batch import KIND_ZERO, peek, verify
 from drsync.delta.changes import Changes
+from drsync.delta.marks import MARK_BYTES_MAX, sole_kind
 from drsync.delta.pieces import Newest, PieceTable
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import ORIGIN, EpochRun, Position, Runs
@@ -175,6 +176,13 @@ class MemoryJournal:
         self._check("read")
         for batch in self._batches[self._index_after(after_seq) :]:
             yield BatchPlace(batch.first_seq, batch.end.seq, batch.number << 32, len(batch.data))
+
+    def marks(self, after_seq: int) -> Iterator[bytes]:
+        """See the port."""
+        self._check("read")
+        for batch in self._batches:
+            if batch.end.seq > after_seq and sole_kind(batch.data, 0, peek(batch.data)) > KIND_ZERO:
+                yield batch.data[:MARK_BYTES_MAX]
 
     def place_of(self, locator: Locator) -> BatchPlace:
         """See the port."""

@@ -13,6 +13,7 @@ Order of durability, which is the argument for safety:
 
 import os
 import threading
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,15 +36,17 @@ from drsync.adapters.segments.layout import (
     SegmentHeader,
     encode_header,
 )
+from drsync.adapters.segments.marks import KIND_AT, for_footer, forget_beyond, marks_after, note
 from drsync.adapters.segments.mending import mend
 from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, refuse_loss
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
-from drsync.adapters.segments.spares import SPARES_MAX, Spares, zeros_after
+from drsync.adapters.segments.spares import SPARES_MAX, Spares, write_over, zeros_after
 from drsync.adapters.segments.spares import SUFFIX as SPARE_SUFFIX
 from drsync.core.brevity import Brevity
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
+from drsync.delta.batch import KIND_ZERO
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Layer, Locator
@@ -222,7 +225,7 @@ class SegmentJournal:
             at = segment.end
             assert segment.fd is not None
             if at + length + BATCH_HEADER_BYTES > segment.clean_end:
-                self._append_with_zeros(segment, parts, length)
+                write_over(self._files, segment, parts, length)
             else:
                 written = self._files.pwritev(segment.fd, parts, at) if len(parts) <= IOV_MAX else 0
                 if written != length:
@@ -231,22 +234,13 @@ class SegmentJournal:
             raise self._refused("append", error) from error
         assert segment.directory is not None
         segment.directory.add(first_seq, at, end.chain)
+        if len(parts[0]) <= KIND_AT or parts[0][KIND_AT] > KIND_ZERO:
+            note(segment, parts, at)
         segment.end = at + length
         segment.last = end
         shelf.runs.note(first_seq, end)
         shelf.tip = end
         return segment.number << 32 | at
-
-    def _append_with_zeros(self, segment: Segment, parts: Sequence[Buffer], length: int) -> None:
-        """Over what a former life of the file left. Raises OSError."""
-        assert segment.fd is not None
-        at, end = segment.end, segment.end + length
-        zeros = zeros_after(end, segment.clean_end, segment.capacity)
-        parts = [*parts, zeros]
-        written = self._files.pwritev(segment.fd, parts, at) if len(parts) <= IOV_MAX else 0
-        if written != length + len(zeros):
-            write_all(self._files, segment.fd, parts, at)
-        segment.clean_end = max(segment.clean_end, end + len(zeros))
 
     def _roll(self, length: int) -> Segment:
         """Start the next segment. Its header and name become durable with the next `sync`."""
@@ -270,6 +264,7 @@ class SegmentJournal:
         segment = Segment(
             path, header.number, prior, capacity, HEADER_BYTES, prior, capacity, BatchDirectory(), spare.fd
         )
+        segment.marks = array("Q")
         segment.clean_end = HEADER_BYTES + len(clean) if spare.is_reused else capacity
         shelf.add(segment)
         with shelf.shared:
@@ -360,7 +355,8 @@ class SegmentJournal:
     def _tidy(self, full: list[Segment], doomed: list[Segment]) -> None:
         """Work that waits for durable data: footers, names that go, the next spare."""
         for segment in full:
-            seal(self._files, segment, self._shelf.runs.between(segment.first_seq, segment.last))
+            runs = self._shelf.runs.between(segment.first_seq, segment.last)
+            seal(self._files, segment, runs, for_footer(self._files, segment))
             if segment.is_sealed:
                 with self._shelf.shared:
                     self._shelf.unsynced.remove(segment)
@@ -404,6 +400,10 @@ class SegmentJournal:
         if after_seq == self._held.tip.seq:
             return
         yield from self._shelf.places(after_seq)
+
+    def marks(self, after_seq: int) -> Iterator[bytes]:
+        """See the port."""
+        return marks_after(self._files, self._held, after_seq)
 
     def place_of(self, locator: Locator) -> BatchPlace:
         """See the port."""
@@ -476,6 +476,7 @@ class SegmentJournal:
             directory.keep(count)
             segment.last = position
             segment.first_us = 0
+            forget_beyond(segment)
         self._activate(segment)
         shelf.runs.cut(position)
         shelf.tip = position

@@ -6,7 +6,7 @@ Segment::
 
 Footer::
 
-    n first_seq u64 | n offset u32, zeros to a multiple of 8 | n chain 16
+    marks | n first_seq u64 | n offset u32, zeros to a multiple of 8 | n chain 16
     | r runs of (epoch u64, first_seq u64, last_seq u64, last_chain 16) | trailer (128), the end of the file
 
 Little endian. A footer is written only after the batches before it are durable: a valid one proves them.
@@ -37,7 +37,7 @@ HEADER: Final = Struct("<8sIIQQQIIQQQQ16s64s64s64s32s")
 HEADER_BYTES: Final = 4096
 _CRC: Final = Struct("<I")
 _CRC_AT: Final = HEADER_BYTES - _CRC.size
-TRAILER: Final = Struct("<8sQQ16sIIQQQII")
+TRAILER: Final = Struct("<8sQQ16sIIQQQIIQI")
 TRAILER_BYTES: Final = 128
 _TRAILER_CRC_AT: Final = TRAILER_BYTES - _CRC.size
 RUN: Final = Struct("<QQQ16s")
@@ -127,6 +127,9 @@ class Trailer(NamedTuple):
     runs_at: int
     directory_crc: int
     runs_crc: int
+    marks_at: int
+    """0: they were not known when the footer was written."""
+    marks_crc: int
 
 
 class Footer(NamedTuple):
@@ -137,19 +140,28 @@ class Footer(NamedTuple):
 
 
 def encode_footer(
-    first_seqs: "array[int]", offsets: "array[int]", chains: Buffer, runs: Runs, data_end: int, last: Position
+    first_seqs: "array[int]",
+    offsets: "array[int]",
+    chains: Buffer,
+    runs: Runs,
+    data_end: int,
+    last: Position,
+    marks: bytes | None,
 ) -> Footer:
     """The footer of a segment whose batches end at `data_end` with position `last`."""
     count = len(first_seqs)
     directory = first_seqs.tobytes() + offsets.tobytes() + bytes(4 * (count % 2)) + bytes(chains)
     run_table = b"".join(RUN.pack(*run) for run in runs)
+    kept = marks or b""
+    directory_at = data_end + len(kept)
     trailer = bytearray(TRAILER_BYTES)
     TRAILER.pack_into(
         trailer, 0, TRAILER_MAGIC, first_seqs[0], last.seq, last.chain, count, len(runs), data_end,
-        data_end, data_end + len(directory), crc32(directory), crc32(run_table),
+        directory_at, directory_at + len(directory), crc32(directory), crc32(run_table),
+        data_end if marks is not None else 0, crc32(kept),
     )  # fmt: skip
     _CRC.pack_into(trailer, _TRAILER_CRC_AT, crc32(memoryview(trailer)[:_TRAILER_CRC_AT]))
-    return Footer(data_end, directory + run_table + bytes(trailer))
+    return Footer(data_end, kept + directory + run_table + bytes(trailer))
 
 
 def decode_trailer(tail: Buffer) -> Trailer | None:

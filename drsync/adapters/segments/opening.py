@@ -119,6 +119,7 @@ def _read_segment(
         return segment, Stop(trailer.data_end, "")
     scanned = scan_segment(reader(files, fd), header.prior)
     segment.directory = scanned.directory
+    segment.marks = scanned.marks
     segment.end = scanned.stop.offset
     segment.last = scanned.end
     opened.runs.extend(scanned.runs)

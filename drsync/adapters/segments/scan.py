@@ -1,5 +1,6 @@
 """Reading the batches of a segment file one after the other, checking all of it."""
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,8 +8,9 @@ from typing import NamedTuple
 from drsync.adapters.segments.directory import BatchDirectory
 from drsync.adapters.segments.files import Files, read_up_to
 from drsync.adapters.segments.layout import HEADER_BYTES
-from drsync.delta.batch import BATCH_BYTES_MAX, MAGIC, peek, verify
+from drsync.delta.batch import BATCH_BYTES_MAX, KIND_ZERO, MAGIC, peek, verify
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
+from drsync.delta.marks import sole_kind
 from drsync.model.errors import MalformedError
 from drsync.model.position import EpochRun, Position, Runs
 
@@ -17,12 +19,13 @@ assert WINDOW > BATCH_BYTES_MAX
 
 
 class Found(NamedTuple):
-    """A whole, verified batch."""
+    """A whole, verified batch; `kind` is that of its only record, 0 when it holds several."""
 
     offset: int
     first_seq: int
     end: Position
     length: int
+    kind: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ class Scan:
             except MalformedError as error:
                 self.stop = Stop(base + at, _reason(window, at, error))
                 return
-            yield Found(base + at, header.first_seq, self._end, header.length)
+            kind = sole_kind(window, at, header)
+            yield Found(base + at, header.first_seq, self._end, header.length, kind)
             at += header.length
 
 
@@ -93,6 +97,8 @@ class Scanned:
     runs: Runs
     end: Position
     stop: Stop
+    marks: "array[int]"
+    """See `Segment`."""
 
 
 def scan_segment(read: ReadAt, prior: Position) -> Scanned:
@@ -100,12 +106,15 @@ def scan_segment(read: ReadAt, prior: Position) -> Scanned:
     directory = BatchDirectory()
     runs: list[EpochRun] = []
     end = prior
+    marks = array("Q")
     scan = Scan(read, prior)
-    for offset, first_seq, position, _ in scan:
+    for offset, first_seq, position, _, kind in scan:
         directory.add(first_seq, offset, position.chain)
+        if kind > KIND_ZERO:
+            marks.append(kind << 32 | offset)
         if not runs or runs[-1].epoch != position.epoch:
             runs.append(EpochRun(position.epoch, first_seq, position.seq, position.chain))
         else:
             runs[-1] = runs[-1]._replace(last_seq=position.seq, last_chain=position.chain)
         end = position
-    return Scanned(directory, tuple(runs), end, scan.stop)
+    return Scanned(directory, tuple(runs), end, scan.stop, marks)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drsync.adapters.segments.directory import BatchDirectory
 from drsync.adapters.segments.files import Files, is_full, read_up_to, write_all
@@ -19,6 +20,9 @@ from drsync.adapters.segments.layout import (
 from drsync.adapters.segments.scan import reader, scan_segment
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import Position, Runs
+
+if TYPE_CHECKING:
+    from array import array
 
 SUFFIX = ".seg"
 
@@ -45,6 +49,7 @@ class Segment:
         is_sealed: it has a durable footer.
         first_us: label of its first batch, once somebody asked; 0: not read yet.
         clean_end: bytes from the start of the file that hold nothing of a former life of it.
+        marks: ``kind << 32 | offset`` of its marks (`drsync.adapters.segments.marks`); None: not known here.
     """
 
     path: Path
@@ -59,6 +64,7 @@ class Segment:
     is_sealed: bool = False
     first_us: int = 0
     clean_end: int = 0
+    marks: "array[int] | None" = None
 
     @property
     def first_seq(self) -> int:
@@ -80,7 +86,7 @@ def read_trailer(files: Files, fd: int, first_seq: int) -> tuple[Trailer, Runs] 
     if (
         trailer is None
         or trailer.first_seq != first_seq
-        or not trailer.data_end <= trailer.runs_at <= size - TRAILER_BYTES
+        or not trailer.data_end <= trailer.directory_at <= trailer.runs_at <= size - TRAILER_BYTES
     ):
         return None
     try:
@@ -115,7 +121,7 @@ def load_directory(files: Files, fd: int, segment: Segment) -> BatchDirectory:
     return scanned.directory
 
 
-def seal(files: Files, segment: Segment, runs: Runs) -> None:
+def seal(files: Files, segment: Segment, runs: Runs, marks: bytes | None) -> None:
     """Write the footer of a full segment whose batches are durable; durable on return. Raises OSError.
 
     Without space for it the segment stays without, as after a crash: it is only slower to open.
@@ -124,7 +130,7 @@ def seal(files: Files, segment: Segment, runs: Runs) -> None:
     assert segment.directory is not None
     directory = segment.directory
     footer = encode_footer(
-        directory.first_seqs, directory.offsets, directory.chains, runs, segment.end, segment.last
+        directory.first_seqs, directory.offsets, directory.chains, runs, segment.end, segment.last, marks
     )
     end = segment.end + len(footer.body)
     try:
@@ -137,6 +143,8 @@ def seal(files: Files, segment: Segment, runs: Runs) -> None:
     files.fsync(segment.fd)
     segment.file_bytes = end
     segment.is_sealed = True
+    if marks is not None:
+        segment.marks = None  # the footer knows them
 
 
 def empty_after(files: Files, fd: int, end: int, capacity: int) -> bool:

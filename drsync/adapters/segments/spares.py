@@ -2,15 +2,16 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from drsync.adapters.segments.files import PAGE, Files, is_full, write_all
+from drsync.adapters.segments.files import IOV_MAX, PAGE, Files, is_full, write_all
 from drsync.adapters.segments.layout import HEADER_BYTES, TRAILER_BYTES
 from drsync.adapters.segments.segment import Segment
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
+from drsync.ports.journal import Buffer
 
 SUFFIX: Final = ".spare"
 SPARES_MAX: Final = 2
@@ -166,6 +167,17 @@ class Spares:
 
 def _is_reused(spare: Spare) -> bool:
     return spare.is_reused
+
+
+def write_over(files: Files, segment: Segment, parts: Sequence[Buffer], length: int) -> None:
+    """Append a batch over what a former life of the file may have left. Raises OSError."""
+    assert segment.fd is not None
+    zeros = zeros_after(segment.end + length, segment.clean_end, segment.capacity)
+    parts = [*parts, zeros]
+    written = files.pwritev(segment.fd, parts, segment.end) if len(parts) <= IOV_MAX else 0
+    if written != length + len(zeros):
+        write_all(files, segment.fd, parts, segment.end)
+    segment.clean_end = max(segment.clean_end, segment.end + length + len(zeros))
 
 
 def zeros_after(end: int, clean_end: int, capacity: int) -> memoryview:
