@@ -118,6 +118,7 @@ class Agent:
         session: of this process.
         peers, headquarters: links to other centers and to the coordinator.
         drills: proves recovery points in the background; None where nobody does.
+        about_quiet: what an owner tells of its application-consistent checkpoints; None where there are none.
         sockets: what is served here.
     """
 
@@ -135,6 +136,7 @@ class Agent:
         self._slots = ResyncSlots()
         self._tasks: asyncio.TaskGroup | None = None
         self._offered: Mapping[str, Call] = {}
+        self.about_quiet: Callable[[Member], Json | None] = lambda _member: None
         self.sockets = Sockets(outside.front, self.log)
         stores = outside.copies.store
         self._requests = Requests(self, ViewDesk(self.sockets, stores, outside.clock))
@@ -170,7 +172,7 @@ class Agent:
 
     def offer(self, calls: Mapping[str, Call]) -> None:
         """What the coordinator may ask beside; before `start`."""
-        self._offered = calls
+        self._offered = {**self._offered, **calls}
 
     def _for_coordinator(self) -> Mapping[str, Call]:
         parts = (self._requests, self._points, self._resizes)
@@ -349,7 +351,9 @@ class Agent:
 
     def report(self, member: Member) -> Json | None:
         """See `headquarters.Host`: what only the owner knows."""
-        return report.about_owner(member, self._clock.now(), self.sockets.uris(member))
+        said = report.about_owner(member, self._clock.now(), self.sockets.uris(member))
+        quiet = self.about_quiet(member)
+        return said if said is None or quiet is None else said | {"consistency": quiet}
 
     def openings(self, member: Member) -> Json:
         """See `headquarters.Host`."""

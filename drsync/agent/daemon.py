@@ -16,6 +16,8 @@ from drsync.agent.hook_exports import HookExports
 from drsync.agent.hooks import HookDesk
 from drsync.agent.lines import LogLines
 from drsync.agent.proof_book import ProofBook
+from drsync.agent.quiet_desk import QuietDesk
+from drsync.agent.quiet_moment import Quarters
 from drsync.agent.self_drill_bench import Bench
 from drsync.agent.self_drills import Kit
 from drsync.agent.start_token import StartToken
@@ -55,6 +57,16 @@ class Daemon:
                 self_drill=Kit(lambda group_id: ProofBook(options.state_dir / "groups" / group_id), bench),
             )
         )
+        quarters = Quarters(
+            options.hooks,
+            options.run_dir / "hooks",
+            options.state_dir / "quiet",
+            (options.state_dir, options.run_dir),
+            boot_id(),
+        )
+        self._quiet = QuietDesk(agent, quarters, clock, SystemRandom(), agent.spawn)
+        agent.offer(self._quiet.for_coordinator())
+        agent.about_quiet = self._quiet.about
         self._metrics = metrics.server(
             name,
             agent,
@@ -62,6 +74,7 @@ class Daemon:
             agent.headquarters,
             lambda: file_metrics.about_trees(agent.members()),
             lambda: self_drill_metrics.about_proofs(agent.drills, agent.members(), clock),
+            self._quiet.readings,
         )
         self._hooks = HookDesk(
             options.hooks,
@@ -88,6 +101,7 @@ class Daemon:
                 if address := await metrics.listen(self._metrics, self._options.metrics):
                     self._lines.say("listening", f"metrics at {address}")
                 tasks.create_task(self._hooks.sweep())
+                tasks.create_task(self._quiet.run())
                 tasks.create_task(self._tell_manager())
                 tasks.create_task(_end_with(stop))
         except* _StoppedError:

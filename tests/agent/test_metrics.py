@@ -12,6 +12,7 @@ from drsync.adapters.metrics.catalog import (
     LINK_UP,
     POINT_RATIO,
     PROOFS,
+    QUIET,
     RATIO,
     Kind,
 )
@@ -119,6 +120,6 @@ async def test_everything_in_the_catalog_is_told_by_somebody(tmp_path: Path) -> 
         assert term is not None
         await place.until(lambda: bool(term.enforcer.verdicts) and len(term.attachments) == 2)
         names = {name.partition("{")[0] for name in figures(place, "production")}
-        elsewhere = {BUILD, LINK_UP, POINT_RATIO, RATIO, LINE, *FILES, *PROOFS}  # of the process, or not yet
+        elsewhere = {BUILD, LINK_UP, POINT_RATIO, RATIO, LINE, *FILES, *PROOFS, *QUIET}  # not yet
         expected = {m.name for m in AGENT if m not in elsewhere and m.kind is not Kind.HISTOGRAM}
         assert expected <= names

@@ -85,6 +85,26 @@ SELF_DRILLS = _counter("drsync_self_drill_checks_total", "Checks of recovery poi
 SELF_DRILL_FAILURES = _counter("drsync_self_drill_failures_total", "Those that failed.", "group")
 SELF_DRILL_SECONDS = _counter("drsync_self_drill_seconds_total", "Time that checks took.", "group")
 
+# --- an agent: points that the application agreed to
+
+QUIET_AGE = _gauge(
+    "drsync_app_point_age_seconds",
+    "Time since the newest application-consistent checkpoint; absent before the first.",
+    "group",
+)
+QUIET_LATE = _gauge(
+    "drsync_app_points_late", "1 if there was none for longer than the group wants, else 0.", "group"
+)
+QUIET_ATTEMPTS = _counter(
+    "drsync_app_point_attempts_total", "Application-consistent checkpoints that were tried.", "group"
+)
+QUIET_FAILURES = _counter(
+    "drsync_app_point_failures_total", "Those that came to a point as after a crash, or none.", "group"
+)
+QUIET_FREEZE = _gauge(
+    "drsync_app_point_freeze_seconds", "How long file systems were frozen for the last one.", "group"
+)
+
 # --- an agent: trees
 
 FILES_GENERATION = _gauge(
@@ -233,11 +253,15 @@ PROOFS: Final = (
 )
 """Only of an agent that proves points by itself."""
 
+QUIET: Final = (QUIET_AGE, QUIET_LATE, QUIET_ATTEMPTS, QUIET_FAILURES, QUIET_FREEZE)
+"""Only at an owner, of groups whose policy has hooks."""
+
 AGENT: Final = (
     *(BUILD, STATE, ROLE, SERVING, GENERATION, ERA, TERM, IN_SYNC, COMMIT, POINTS, POINT_RATIO),
     *(JOURNAL_BYTES, JOURNAL_QUOTA, JOURNAL_HELD, JOURNAL_FIRST, JOURNAL_TIP, JOURNAL_DURABLE),
     *(APPLIED, BROKEN),
     *PROOFS,
+    *QUIET,
     *(TARGET, LAG_RECORDS, LAG_BYTES, LAG_SECONDS, PEER_UP, RAW_BYTES, WIRE_BYTES, LEVEL, RATIO, LINE, STEP),
     *(PACE_RATE, PACED, PACED_SECONDS),
     *(RESYNC_RUNNING, RESYNC_DONE, RESYNC_WIRE, RESYNC_LEFT, RESYNC_RATE, RESYNC_ROUNDS),
