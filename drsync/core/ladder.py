@@ -213,13 +213,13 @@ class Measures:
 
     Attributes:
         rate: bytes of batches per second that may be answered; 0 without a bound.
-        is_quiet: sessions with peers that are not in trouble do not begin.
+        troubled: peers whose way is kept free: sessions with others do not begin.
         stalls: peers for which new writes wait, by policy.
         missed: peers for which the target is missed, whatever the reason.
     """
 
     rate: float = 0.0
-    is_quiet: bool = False
+    troubled: tuple[str, ...] = ()
     stalls: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
 
@@ -233,7 +233,7 @@ def measures(verdicts: Mapping[str, Verdict], on_breach: OnBreach) -> Measures:
     told = sorted(verdicts.items())
     return Measures(
         rate=slowest([verdict for _, verdict in told]),
-        is_quiet=any(verdict.rung >= Rung.QUIET for _, verdict in told),
+        troubled=tuple(center for center, verdict in told if verdict.rung >= Rung.QUIET),
         stalls=tuple(center for center, verdict in told if stalls(verdict, on_breach)),
         missed=tuple(center for center, verdict in told if verdict.state is Standing.OVER),
     )

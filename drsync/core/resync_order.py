@@ -1,6 +1,6 @@
 """Whose resync comes next: the agent has few slots, and many groups may want one at once (P75)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +8,7 @@ from drsync.model.group import Priority
 
 SLOTS: Final = 2  # because more of them share one disk and one line, and each ends later for it
 ORDER: Final = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
+QUIET_MAX_S: Final = 300.0  # because who is never brought level is worse off than who is late for once
 BREACHED: Final = 1.0  # of the RPO target: from here on it is missed
 
 
@@ -33,6 +34,14 @@ def following(waiting: Iterable[Applicant], running: int, slots: int = SLOTS) ->
     if running >= slots:
         return None
     return min(waiting, key=_rank, default=None)
+
+
+def may_begin(one: Applicant, troubled: Collection[str], waited_s: float) -> bool:
+    """Whether a session may begin while the lag of others is near its target: lines are theirs for a while.
+
+    The way back of who is in trouble itself is never closed.
+    """
+    return not troubled or one.key in troubled or waited_s >= QUIET_MAX_S
 
 
 def _rank(one: Applicant) -> tuple[int, float, int, str]:

@@ -113,6 +113,7 @@ class ResyncDesk:
         self._take_out = take_out
         self._lagging = lagging
         self._pressure = lagging.pressure
+        self._troubled: tuple[str, ...] = ()
         self._given: set[str] = set()  # centers that are sent a set instead of the stream, or are about to be
         self._say = say
         self._sources: dict[str, ResyncSource] = {}
@@ -122,6 +123,12 @@ class ResyncDesk:
     def of(self, center: str) -> ResyncSource:
         """The sessions with a center."""
         return self._sources.setdefault(center, ResyncSource(center, self._around))
+
+    def keep_free(self, centers: tuple[str, ...]) -> None:
+        """Sessions with others wait while these are in trouble."""
+        if centers != self._troubled or (centers and self._slots.waiting):
+            self._troubled = centers
+            self._slots.told(self._around.copy.spec.id, centers, self._around.clock.now())
 
     # --- delta sets
 
@@ -173,6 +180,7 @@ class ResyncDesk:
 
     def close(self) -> None:
         """The term is over."""
+        self.keep_free(())
         for center in sorted(self._sources):
             self._sources[center].close()
 

@@ -324,6 +324,7 @@ class OwnerTerm:
 
     def _tick_peers(self, now: float) -> None:
         self.enforcer.tick(self.attachments, self.resyncs.gives_set)
+        self.resyncs.keep_free(self.enforcer.measures.troubled)
         self._note_gate()
         for center, attachment in list(self.attachments.items()):
             if attachment.is_lost:

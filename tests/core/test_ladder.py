@@ -203,7 +203,7 @@ def test_writes_wait_by_policy_for_a_peer_that_kept_up_once() -> None:
     missed = settled(behind(12.0), kept_up)
     assert measures({"remote": missed}, OnBreach.STALL).stalls == ("remote",)
     assert measures({"remote": missed}, OnBreach.ALERT) == Measures(
-        rate=missed.rate, is_quiet=True, missed=("remote",)
+        rate=missed.rate, troubled=("remote",), missed=("remote",)
     )
     late = judge(missed, behind(2.0), TARGET_S)
     assert measures({"remote": late}, OnBreach.STALL).stalls, "until the lag is small"
@@ -220,10 +220,9 @@ def test_neither_a_dead_peer_nor_one_that_comes_back_stops_writes() -> None:
     assert not measures({"remote": settled(behind(None), kept_up)}, OnBreach.STALL).stalls
 
 
-def test_other_resyncs_wait_while_a_peer_is_in_trouble() -> None:
+def test_the_way_of_a_peer_in_trouble_is_kept_free() -> None:
     calm, trouble = Verdict(), Verdict(rung=Rung.QUIET)
-    assert measures({"a": calm, "b": trouble}, OnBreach.ALERT).is_quiet
-    assert not measures({"a": calm}, OnBreach.ALERT).is_quiet
+    assert measures({"a": calm, "b": trouble}, OnBreach.ALERT).troubled == ("b",)
 
 
 def test_the_slowest_peer_sets_the_pace() -> None:

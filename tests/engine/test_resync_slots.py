@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from drsync.adapters.system.clock import SystemClock, SystemRandom
+from drsync.core import resync_order
 from drsync.core.resync_order import Applicant
 from drsync.engine import resync_slots
 from drsync.engine.resync_slots import ResyncSlots
@@ -63,3 +64,25 @@ async def test_who_gives_up_while_waiting_holds_no_slot() -> None:
             await task
     assert not slots.running
     assert not slots.waiting
+
+
+async def test_others_wait_while_somebody_is_in_trouble_and_its_own_way_is_never_closed() -> None:
+    slots, order, now = ResyncSlots(3), list[str](), SystemClock().now()
+    slots.told("g", ("late",), now)
+
+    async def session(key: str) -> None:
+        async with slots.slot(Applicant(key, 0.0, 1), SystemClock(), SystemRandom()):
+            order.append(key)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(session("h/other"))
+        await settled(lambda: slots.waiting == ["h/other"])
+        tasks.create_task(session("g/late"))
+        await settled(lambda: order == ["g/late"])
+        assert slots.waiting == ["h/other"]
+        slots.told("g", ("late",), now + resync_order.QUIET_MAX_S + 1)
+        await settled(lambda: order == ["g/late", "h/other"])
+        tasks.create_task(session("h/third"))
+        await settled(lambda: slots.waiting == ["h/third"])
+        slots.told("g", (), now)
+        await settled(lambda: order[-1] == "h/third")
