@@ -14,6 +14,7 @@ from drsync.config.load import (
 from drsync.config.options import Address, LogFormat, LogLevel
 from drsync.config.problems import ConfigError, Problem
 from drsync.model.group import Failover, Mode
+from drsync.model.self_drill import Check, SelfDrill
 from drsync.model.topology import Center, Designation
 
 
@@ -79,6 +80,18 @@ def test_the_coordinator_reads_the_same_document_without_the_file(folder: Path) 
         ('quota = "2 GiB"\nsoft_quota = "3 GiB"', "policy.soft_quota", "is more than quota (2048 MiB)"),
         ('when_full = "panic"', "policy.when_full", "not one of drop_history, stall"),
         ('failover = "auto"', "policy.failover", "not one of manual, automatic"),
+        ('self_drill.check = "program"', "policy.self_drill.program", "is missing"),
+        ('self_drill.program = ["check"]', "policy.self_drill.program", 'is not run: check is "hash"'),
+        (
+            'self_drill.check = "fsck"',
+            "policy.self_drill.check",
+            "not one of none, hash, filesystem",
+        ),
+        ('self_drill.check = "none"\nself_drill.max_age = "1h"', "policy.self_drill.max_age", "nothing gets"),
+        ('self_drill.share = "0 %"', "policy.self_drill.share", "is no share"),
+        ('self_drill.max_time = "2h"', "policy.self_drill.max_time", "between 1 s and an hour"),
+        ('self_drill.rate = "0 B"', "policy.self_drill.rate", "nothing would be read"),
+        ('self_drill.evry = "1h"', "policy.self_drill.evry", "is not a known key here"),
     ],
 )
 def test_times_of_a_failover_fit_each_other_and_somebody_can_take_over(
@@ -101,6 +114,19 @@ def test_short_leases_allow_short_patience(tmp_path: Path) -> None:
     (tmp_path / "g.toml").write_text(f"{text}[policy]\n{policy}\n")
     found = load_group(tmp_path / "g.toml").policy
     assert (found.failover, found.detect_s, found.anti_flap_s) == (Failover.AUTOMATIC, 1.0, 3.0)
+
+
+def test_what_centers_do_with_their_points_is_said_by_the_group(tmp_path: Path) -> None:
+    text = (
+        'name = "g"\npreferred_owner = "a"\nmembers = ["a", "b"]\n[[volumes]]\nname = "v"\nsize = "1 MiB"\n'
+    )
+    (tmp_path / "g.toml").write_text(text)
+    assert load_group(tmp_path / "g.toml").policy.self_drill == SelfDrill()
+    section = 'check = "program"\nprogram = ["check", "-q"]\nevery = "6h"\nshare = "2 %"\nrate = "8 MiB"'
+    (tmp_path / "g.toml").write_text(f'{text}[policy.self_drill]\n{section}\nmax_age = "1d"\n')
+    found = load_group(tmp_path / "g.toml").policy.self_drill
+    assert (found.check, found.program) == (Check.PROGRAM, ("check", "-q"))
+    assert (found.every_s, found.share, found.rate, found.max_age_s) == (6 * 3600, 0.02, 8 << 20, 86400)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from drsync.model.epoch import EPOCH_MAX, Epoch
 from drsync.model.errors import MalformedError
 from drsync.model.group import Durability, GroupPolicy, GroupSpec, Mode, Objectives, VolumeSpec
 from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, Loss, Position
+from drsync.model.self_drill import Check, SelfDrill
 from drsync.model.topology import Center, Designation
 from drsync.wire.control import (
     DEPTH_MAX,
@@ -185,3 +186,26 @@ def test_random_bytes_are_a_body_or_malformed(data: bytes) -> None:
         load(data)
     except MalformedError:
         return
+
+
+def test_what_a_group_wants_of_self_drills_travels_and_an_older_charter_has_the_usual() -> None:
+    wanted = SelfDrill(Check.PROGRAM, 60.0, ("check", "-q"), 0.5, 1 << 20, 30.0, 86400.0)
+    group = GroupSpec("1", "g", (), (), "", policy=GroupPolicy(self_drill=wanted))
+    body = to_json(group)
+    assert from_json(GroupSpec, load(dump(body))) == group
+    policy = body["policy"]
+    assert isinstance(policy, dict)
+    del policy["self_drill"]
+    assert from_json(GroupSpec, body).policy.self_drill == SelfDrill()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"share": 0}, {"share": 1.5}, {"rate": 0}, {"check": "x"}, {"max_time_s": 1e9}]
+)
+def test_a_self_drill_that_would_never_end_is_refused(wrong: dict[str, object]) -> None:
+    body = to_json(GroupSpec("1", "g", (), (), ""))
+    policy = body["policy"]
+    assert isinstance(policy, dict)
+    policy["self_drill"] |= wrong
+    with pytest.raises(MalformedError, match="self_drill"):
+        from_json(GroupSpec, body)
