@@ -105,10 +105,14 @@ def first_sizes(group: GroupSpec) -> dict[int, int]:
 
 def sized(group: GroupSpec, sizes: Mapping[int, int]) -> GroupSpec:
     """The group with these sizes, by volume index; a volume that is not named keeps its own."""
-    return replace(
-        group,
-        volumes=tuple(replace(v, size=sizes.get(v.index, v.size)) for v in group.volumes),
-    )
+    return replace(group, volumes=tuple(_with(v, sizes.get(v.index, v.size)) for v in group.volumes))
+
+
+def _with(volume: VolumeSpec, size: int) -> VolumeSpec:
+    """Its first size stays known, also where an old charter has none."""
+    if size == volume.size:
+        return volume
+    return replace(volume, size=size, first_size=volume.first_size or volume.size)
 
 
 def at_least(group: GroupSpec, sizes: Mapping[int, int]) -> GroupSpec:

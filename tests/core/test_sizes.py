@@ -99,6 +99,8 @@ def test_a_group_is_shown_with_the_sizes_of_a_log() -> None:
     assert first_sizes(grown) == {1: volume.size}
     assert sized(grown, {1: volume.size}).volumes[0].size == volume.size
     assert at_least(grown, {1: volume.size}) == grown
+    for known in (group, grown):
+        assert first_sizes(sized(known, {1: 3 * volume.size})) == {1: volume.size}, "also by an old charter"
 
 
 # --- who agrees
