@@ -23,6 +23,8 @@ Spawn = Callable[[Coroutine[None, None, None]], object]
 
 LOOK_S = 1.0  # because a pause may come a second late
 NAME_MAX = 128
+WHY_CHARACTERS = 500  # because it goes out with each heartbeat
+OUTPUT_CHARACTERS = 1000  # of each step, because an answer has a limit
 MARK_DIGITS = 12
 
 
@@ -241,7 +243,7 @@ class QuietDesk:
             "attempts": book.attempts,
             "failures": book.failures,
             "at_us": last.at_us if last is not None else 0,
-            "why": last.why if last is not None else "",
+            "why": last.why[:WHY_CHARACTERS] if last is not None else "",
             "freeze_ms": last.freeze_ms if last is not None else 0,
             "is_late": quiet.is_late(policy, book.newest_us, book.since_us, now_us),
         }
@@ -270,10 +272,15 @@ def told(outcome: Outcome) -> Json:
         "time_us": outcome.time_us,
         "epoch": outcome.epoch,
         "app": outcome.is_consistent,
-        "why": outcome.why,
+        "why": outcome.why[:OUTPUT_CHARACTERS],
         "freeze_ms": outcome.freeze_ms,
         "steps": [
-            {"step": one.what, "ok": not one.failure, "seconds": one.seconds, "output": one.output}
+            {
+                "step": one.what,
+                "ok": not one.failure,
+                "seconds": one.seconds,
+                "output": one.output[-OUTPUT_CHARACTERS:],
+            }
             for one in outcome.steps
         ],
     }

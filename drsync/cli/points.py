@@ -1,19 +1,24 @@
 """`drsync points` and `drsync checkpoint`: where a copy can be opened, and how to make such a place."""
 
+import sys
 import time
 from dataclasses import dataclass, field
 
 import click
 
-from drsync.adapters.api_client.doc import Doc
+from drsync.adapters.api_client.doc import Doc, Json
 from drsync.cli.client import Client, ask, quote, run
-from drsync.cli.errors import EXIT_CODES
+from drsync.cli.errors import EXIT_CODES, FAILED
 from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.output import BAD, DIM, GOOD, console, line, print_json, row, table
 from drsync.cli.text import clock, count, format_duration, plural
+from drsync.config.quantities import parse_duration
+from drsync.model.consistency import FREEZE_S_MAX, HOOKS_S_MAX
+from drsync.model.errors import UsageError
 from drsync.model.point_proof import DRILL
 
 US_PER_S = 1_000_000
+APP_WAIT_S = 2 * HOOKS_S_MAX + FREEZE_S_MAX + 20.0  # because hooks run before and after
 SHOWN = 20  # because there is one each few seconds, and the newest are wanted
 
 
@@ -111,22 +116,70 @@ def _show_course(center: str, held: Doc, now_us: int) -> None:
 @click.command(epilog=EXIT_CODES)
 @click.argument("group")
 @click.option("--name", default="", help="A name to find it by.")
-def checkpoint(group: str, name: str) -> None:
+@click.option(
+    "--app-consistent", is_flag=True, help="Run the group's hooks first, so that its application agrees."
+)
+@click.option(
+    "--timeout", default="", metavar="TIME", help="For the hooks, in place of the policy's own; at most 2m."
+)
+def checkpoint(group: str, name: str, *, app_consistent: bool, timeout: str) -> None:
     """Make a recovery point now.
 
+    With --app-consistent the application is made quiet as [policy.consistency] of the group says, and goes on
+    at once. The command ends with 0 only if the point is consistent for the application. Otherwise it ends
+    with 1 and says why; whether there is a point all the same, consistent as after a crash, is said as well.
+
     \b
-    Example:
+    Examples:
       drsync checkpoint orders --name before-upgrade
+      drsync checkpoint orders --name month-end --app-consistent
     """
     talk = Talk.here()
-    made = run(_checkpoint(talk, group, name))
+    body: Json = {"name": name}
+    if timeout:
+        body["timeout_s"] = _seconds(timeout, app_consistent=app_consistent)
+    if app_consistent:
+        body["app_consistent"] = True
+    made = run(_checkpoint(talk, group, body, APP_WAIT_S if app_consistent else 0.0))
     if talk.as_json:
         print_json(dict(made.items()))
-        return
-    called = f" {name}" if name else ""
-    line(f"Recovery point{called} of {group}: record {count(made.whole('seq'))}.", GOOD)
+    else:
+        _show_made(made, group, name, app_consistent=app_consistent)
+    if app_consistent and not made.flag("app"):
+        sys.exit(FAILED)
 
 
-async def _checkpoint(talk: Talk, group: str, name: str) -> Doc:
+async def _checkpoint(talk: Talk, group: str, body: Json, wait_s: float) -> Doc:
     async with Client(talk.coordinator, talk.token_file) as client:
-        return await client.post(f"/v1/groups/{quote(group)}/checkpoint", {"name": name})
+        return await client.post(f"/v1/groups/{quote(group)}/checkpoint", body, wait_s)
+
+
+def _seconds(timeout: str, *, app_consistent: bool) -> float:
+    """Raises UsageError."""
+    if not app_consistent:
+        raise UsageError("--timeout is about hooks", remedy="Add --app-consistent.")
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from error
+    if not 0 < seconds <= HOOKS_S_MAX:
+        most = format_duration(HOOKS_S_MAX)
+        raise UsageError(f"--timeout: more than 0 and at most {most}, because the application stands still")
+    return seconds
+
+
+def _show_made(made: Doc, group: str, name: str, *, app_consistent: bool) -> None:
+    called = f" {name}" if name else ""
+    there = f"Recovery point{called} of {group}: record {count(made.whole('seq'))}"
+    if not app_consistent:
+        line(f"{there}.", GOOD)
+    elif made.flag("app"):
+        frozen = made.whole("freeze_ms")
+        line(f"{there}, consistent for the application{f'; frozen for {frozen} ms' if frozen else ''}.", GOOD)
+    elif made.whole("seq"):
+        line(f"{there}, consistent as after a crash only: {made.text('why')}", BAD)
+    else:
+        line(f"No recovery point of {group} was made: {made.text('why')}", BAD)
+    for step in made.docs("steps"):
+        word = "ok" if step.flag("ok") else "failed"
+        line(f"  {step.text('step'):<32} {word:<7} {step.number('seconds'):.2f} s", DIM)

@@ -144,6 +144,8 @@ class AgentDesk:
                 "version": charter.version,
                 "generation": charter.generation,
             }
+        told = self._sessions.report(group_id)
+        self._tell_quiet(charter, agent.center, told.report if told is not None else None, beat.report)
         self._sessions.hear_report(group_id, agent.center, beat.report, self._clock.now(), made_at)
         grant = self._authority.renew(charter, agent, statement, Epoch(beat.report.epoch))
         return {
@@ -165,6 +167,20 @@ class AgentDesk:
                 verb = "was" if fresh == 1 else "were"
                 text = f"{what} {names[one.fileset]} {verb} put aside below {one.root}/.drsync-fork-*"
                 self._journal.about(charter, "files_put_aside", text, word.center)
+
+    def _tell_quiet(
+        self, charter: Charter, center: str, before: forms.OwnerReport | None, report: forms.OwnerReport
+    ) -> None:
+        """Hooks of application-consistent checkpoints began to fail, fail in another way, or succeed again."""
+        said = report.consistency
+        known = before.consistency if before is not None else None
+        if said is None or not said.at_us or (known is not None and known.at_us == said.at_us):
+            return
+        if said.why and (known is None or said.why != known.why):
+            self._journal.about(charter, "app_point_failed", said.why, center)
+        if not said.why and known is not None and known.why:
+            text = "the newest checkpoint is application-consistent again"
+            self._journal.about(charter, "app_point_again", text, center)
 
     async def _cas(self, agent: AgentSession, body: Json) -> Json:
         expected = body.get("expected")

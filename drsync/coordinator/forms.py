@@ -5,6 +5,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drsync.core.resize import Why
+from drsync.model.consistency import HOOKS_S_MAX
 from drsync.model.errors import UsageError
 from drsync.model.opening import LIFETIME_MAX_S, LIFETIME_S, NAME_MAX
 
@@ -122,6 +123,21 @@ class PacingWord(Form):
     paced_s: Annotated[float, Field(ge=0)] = 0.0
 
 
+class ConsistencyWord(Form):
+    """How an owner's application-consistent checkpoints go; see `agent.quiet_desk.QuietDesk.about`.
+
+    `newest_us`: label of the newest one known there; 0: none. `at_us`, `why`, `freeze_ms`: of the last try.
+    """
+
+    newest_us: Count = 0
+    attempts: Count = 0
+    failures: Count = 0
+    at_us: Count = 0
+    why: Text = ""
+    freeze_ms: Count = 0
+    is_late: bool = False
+
+
 class OwnerReport(Form):
     """What only the owner knows; comes with its heartbeats.
 
@@ -147,6 +163,7 @@ class OwnerReport(Form):
     peers: Annotated[dict[Name, PeerWord], Field(max_length=16)] = {}
     nbd: Annotated[dict[Name, Text], Field(max_length=1024)] = {}
     files: Annotated[dict[Name, OwnTree], Field(max_length=64)] = {}
+    consistency: ConsistencyWord | None = None
 
 
 class BeatWord(Form):
@@ -356,9 +373,11 @@ class ApproveForm(Form):
 
 
 class CheckpointForm(Asked):
-    """``POST /v1/groups/{g}/checkpoint``."""
+    """``POST /v1/groups/{g}/checkpoint``. `timeout_s`: for hooks, in place of the policy's own."""
 
     name: Name = ""
+    app_consistent: bool = False
+    timeout_s: Annotated[float, Field(gt=0, le=HOOKS_S_MAX)] | None = None
 
 
 F = TypeVar("F", bound=BaseModel)

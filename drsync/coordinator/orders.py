@@ -71,10 +71,28 @@ class Orders:
         return charter
 
     async def checkpoint(self, group: str, form: forms.CheckpointForm) -> Json:
-        """A point in the log that bears a name. Raises as a question to the owner."""
+        """A point in the log that bears a name. Raises as a question to the owner.
+
+        With `app_consistent` after the hooks of the group's policy; the answer says whether it is one.
+        """
         charter = self._groups.find(group)
+        if form.app_consistent:
+            return await self._quiet_checkpoint(charter, form)
         body: Json = {"group": charter.group.id, "name": form.name, "hold": False}
         return await self._sessions.call(charter.owner, "group.checkpoint", body, CHECKPOINT_TIMEOUT_S)
+
+    async def _quiet_checkpoint(self, charter: Charter, form: forms.CheckpointForm) -> Json:
+        policy = charter.group.policy.consistency
+        if not policy.before:
+            raise UsageError(
+                f"nothing makes the application of {charter.group.name} quiet",
+                code="no_hooks",
+                remedy="Name the steps in [policy.consistency] of the group's file, and apply it.",
+            )
+        seconds = form.timeout_s or policy.timeout_s
+        body: Json = {"group": charter.group.id, "name": form.name, "timeout_s": seconds}
+        wait_s = 2 * seconds + policy.max_freeze_s + CHECKPOINT_TIMEOUT_S
+        return await self._sessions.call(charter.owner, "group.quiet", body, wait_s)
 
     async def approve(self, group: str, fileset: str, form: forms.ApproveForm) -> Json:
         """A person wants the change that a tree is held for. On record before it is let through."""

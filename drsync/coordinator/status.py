@@ -162,6 +162,7 @@ class Picture:
             "centers": {m.name: self._copy(charter, m.name, word) for m in charter.group.members},
             "last_drill": _about_drill(drill) if drill else None,
             "pacing": word.report.pacing.model_dump() if word else {},
+            "consistency": word.report.consistency.model_dump() if word and word.report.consistency else None,
             **self._openings.about(charter),
         }
 
@@ -250,6 +251,7 @@ class Picture:
             *self._about_star(charter),
             *(Line(what, "a person", None, remedy) for what, remedy in self._openings.proofs.lines(charter)),
             *self._about_practice(charter),
+            *self._about_consistency(charter),
         ]
 
     def _about_move(self, charter: Charter) -> list[Line]:
@@ -315,6 +317,17 @@ class Picture:
         ended_us = drill.ended_us if drill is not None else 0
         said = rto_lines(charter, self._objectives.rto(charter), ended_us, self._clock.wall_us())
         return [Line(what, "a person", None, remedy) for what, remedy in said]
+
+    def _about_consistency(self, charter: Charter) -> list[Line]:
+        """Only where the group's policy asks for application-consistent checkpoints."""
+        report = self._fresh_report(charter)
+        said = report.report.consistency if report is not None else None
+        if said is None or not said.is_late:
+            return []
+        what = "no checkpoint was application-consistent for longer than the group allows"
+        why = f": {said.why}" if said.why else ""
+        remedy = f"See [policy.consistency]; to try: drsync checkpoint {charter.group.name} --app-consistent."
+        return [Line(what + why, charter.owner, None, remedy)]
 
     def _about_star(self, charter: Charter) -> list[Line]:
         """Only what no other line tells: broken copies and silent members have lines of their own."""
