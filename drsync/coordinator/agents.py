@@ -171,7 +171,7 @@ class AgentDesk:
     def _tell_quiet(
         self, charter: Charter, center: str, before: forms.OwnerReport | None, report: forms.OwnerReport
     ) -> None:
-        """Hooks of application-consistent checkpoints began to fail, fail in another way, or succeed again."""
+        """Hooks of application-consistent checkpoints began to fail, fail otherwise, or succeed again."""
         said = report.consistency
         known = before.consistency if before is not None else None
         if said is None or not said.at_us or (known is not None and known.at_us == said.at_us):
