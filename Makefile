@@ -67,8 +67,9 @@ format: installed-lint ## lay the code out and mend what ruff can mend
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: setup installed-test ## the benchmarks, side by side with known peers
-	@set -e; for bench in benchmarks/[a-z]*.py; do echo "== $$bench"; $(BIN)/python "$$bench" $(ARGS); done
+bench: setup installed-test ## the speed table, side by side with known peers; ARGS=--quick for ten minutes
+	-@scripts/machine $(VENV) benchmarks
+	@$(BIN)/python benchmarks/table.py $(ARGS)
 
 lock: installed-dev ## resolve pyproject.toml into requirements/*.txt (ARGS=--upgrade for newer versions)
 	@$(BIN)/python scripts/lock.py $(ARGS)

@@ -1,11 +1,14 @@
-"""A served volume of real centers, beside nbdkit's file plugin: 4 KiB random writes and reads with fio.
+"""A served volume of real centers, beside nbdkit's file plugin: random writes and reads of 4 KiB, and others.
 
-    python benchmarks/served_volume.py [--seconds 2] [--runs 3] [--depths 1,16,64] [--json FILE]
+    python benchmarks/served_volume.py [--seconds 2] [--runs 3] [--depths 1,16,64] [--works …] [--json FILE]
 
 alone           a group whose only member is production: journalled, not replicated
 pair            production and same_city in sync over SSH: a write is answered when both have it
 pair+remote     the same, and remote follows asynchronously
 nbdkit          nbdkit's file plugin on a plain file: no journal, no replication
+mirror          qemu-storage-daemon, whose mirror job answers a write when a second daemon has it: no journal
+
+`--works` may name `write 1m`, `read 1m` and `write 64k` as well, which are sequential and four deep.
 
 All are filled with the same amount of random data first. For each cell the candidates take turns, in another
 order in each run; before each turn everybody has finished what he had to do and the page cache is dropped,
@@ -25,18 +28,22 @@ from pathlib import Path
 from _cluster import Centers, Group, centers
 from _fio import fio, running, unix_uri
 from _machine import MIB, cpu_s, drop_caches, medians, parser, require_tools, settle, write_json
+from _qemu import mirror, why_not
 
 from drsync.lab.layout import CENTER_NAMES, PRODUCTION, REMOTE, SAME_CITY
 
-PEER = "nbdkit"
+PEER, MIRROR = "nbdkit", "mirror"
 VARIANTS = {
     "alone": ((PRODUCTION,), "async"),
     "pair": ((PRODUCTION, SAME_CITY), "sync"),
     "pair+remote": ((PRODUCTION, SAME_CITY, REMOTE), "sync"),
 }
 WARM = "warm randread"
-WORKS = ("randwrite", "randread", WARM)
 BLOCK = 4096
+SEQUENTIAL = {"write 1m": MIB, "read 1m": MIB, "write 64k": 64 << 10}
+SEQUENTIAL_DEPTH = 4
+RANDOM = ("randwrite", "randread", WARM)
+WORKS = (*RANDOM, *SEQUENTIAL)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Figure:
     p50_us: float
     p99_us: float
     ratio: float
+    mib_s: float
     iops_runs: list[float]
     cpu_us: dict[str, float]
 
@@ -74,8 +82,9 @@ def measure(
     names = list(candidates)
     for run in range(options.runs):
         order = names[run % len(names) :] + names[: run % len(names)]
-        for work in WORKS:
-            for depth in map(int, options.depths.split(",")):
+        for work in options.works.split(","):
+            depths = [SEQUENTIAL_DEPTH] if work in SEQUENTIAL else map(int, options.depths.split(","))
+            for depth in depths:
                 for name in order:
                     be_ready()
                     found.setdefault((work, depth, name), []).append(
@@ -88,7 +97,8 @@ def one(candidate: Candidate, work: str, depth: int, seconds: float) -> Run:
     if work == WARM:
         fio([candidate.uri], "read", 4, MIB // 4, 0)
     before = {name: cpu_s(pid) for name, pid in candidate.pids.items()}
-    figures = fio([candidate.uri], work.removeprefix("warm "), depth, BLOCK, seconds)
+    kind = work.split(maxsplit=1)[0] if work in SEQUENTIAL else work.removeprefix("warm ")
+    figures = fio([candidate.uri], kind, depth, SEQUENTIAL.get(work, BLOCK), seconds)
     for name, pid in candidate.pids.items():
         figures[f"cpu {name}"] = (cpu_s(pid) - before[name]) * 1e6 / max(figures["count"], 1)
     return figures
@@ -109,6 +119,7 @@ def summarize(found: Found) -> list[Figure]:
                 cell["p50_us"],
                 cell["p99_us"],
                 statistics.median(ratios) if ratios else 0.0,
+                cell["mib_s"],
                 [run["iops"] for run in runs],
                 {key.removeprefix("cpu "): value for key, value in cell.items() if key.startswith("cpu ")},
             )
@@ -140,6 +151,12 @@ async def serve_all(
                 file.truncate(options.size_mib * MIB)
             pid = stack.enter_context(running(["nbdkit", "-f", "-U", str(socket), "file", str(data)], socket))
             candidates[name] = Candidate(unix_uri(socket), {PEER: pid})
+        elif name == MIRROR:
+            if why_not():
+                print(f"without {MIRROR}: {why_not()}")
+                continue
+            uri, pids = stack.enter_context(mirror(room, options.size_mib * MIB))
+            candidates[name] = Candidate(uri, pids)
         else:
             members, mode = VARIANTS[name]
             group = Group(name.replace("+", "-"), members, mode, 1, options.size_mib, options.durability)
@@ -169,10 +186,14 @@ def main() -> None:
     own = parser(__doc__, seconds=2.0, runs=3)
     own.add_argument("--depths", default="1,16,64")
     own.add_argument("--size-mib", type=int, default=1024)
-    own.add_argument("--candidates", default=f"alone,pair,pair+remote,{PEER}")
+    own.add_argument("--candidates", default=f"alone,pair,pair+remote,{PEER},{MIRROR}")
+    own.add_argument("--works", default=",".join(RANDOM), help=f"of {', '.join(WORKS)}")
     own.add_argument("--durability", choices=["append", "fsync"], default="append")
     own.add_argument("--blank", action="store_true", help="do not fill the volumes first")
     options = own.parse_args()
+    unknown = [work for work in options.works.split(",") if work not in WORKS]
+    if unknown:
+        own.error(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKS)}")
     require_tools("fio", "nbdkit")
     figures = asyncio.run(run(options))
     print(table(figures))
