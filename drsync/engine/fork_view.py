@@ -40,6 +40,14 @@ class LowerImage:
         if known:
             self._view.read_into(offset, target[:known])
 
+    def read_cached(self, offset: int, target: memoryview) -> bool:
+        """See Image. What this is asked of waits for the disk anyway."""
+        self.read_into(offset, target)
+        return True
+
+    def will_need(self, offset: int, length: int) -> None:
+        """See Image."""
+
     def extent(self, offset: int) -> tuple[int, bool]:
         """See Image."""
         if offset >= self._view.size:

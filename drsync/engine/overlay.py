@@ -207,6 +207,24 @@ class VolumeView:
             skip = max(0, -at)
             self._fill(content, skip, target[max(0, at) : at + BLOCK])
 
+    def read_cached(self, offset: int, target: memoryview) -> bool:
+        """Like `read_into` where the image waits for no disk; else False, and `target` holds anything.
+
+        What lies above the image was written a moment ago, so that its journal is asked as ever.
+        """
+        if self.below is self.image:
+            first, last = offset >> BLOCK_BITS, (offset + len(target) - 1) >> BLOCK_BITS
+            if first == last:
+                content = self.find(first) if self.layers[0] or len(self.layers) > 1 else None
+                if content is None:
+                    return self.image.read_cached(offset, target)
+            elif any(self.find(block) is None for block in range(first, last + 1)) and (
+                not self.image.read_cached(offset, target)
+            ):
+                return False
+        self.read_into(offset, target)
+        return True
+
     def _read_piece(self, block: int, skip: int, offset: int, target: memoryview) -> None:
         content = self.find(block)
         if content is None:

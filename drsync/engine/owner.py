@@ -7,7 +7,7 @@ decided by `core.group_log`, once per batch. One instance lives as long as one e
 import errno
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from drsync.core.group_log import GroupLog
 from drsync.core.pacing import Pacer
 from drsync.delta.batch import FLAG_FUA, BatchBuilder, EncodedBatch, Kind
 from drsync.engine.allocation import extents
+from drsync.engine.fetching import fetch
 from drsync.engine.sampling import Sampler
 from drsync.engine.volumes import GroupVolumes
 from drsync.engine.write_gate import WriteGate
@@ -25,7 +26,7 @@ from drsync.model.group import Durability
 from drsync.model.position import Position
 from drsync.ports.clock import Clock
 from drsync.ports.journal import Journal
-from drsync.ports.volume import COMPLETE_OK, Completion, Extent
+from drsync.ports.volume import COLD, COMPLETE_OK, Completion, Extent
 
 WRITE_PIECE = 1 << 20  # because a batch holds at most 1 MiB of payload
 COMMIT_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
@@ -220,16 +221,20 @@ class OwnerEngine:
             self._wait_durable(_Waiter(self.log.appended, completion, flushes))
         self.settle()
 
-    def read_into(self, volume: int, offset: int, target: memoryview) -> int:
+    def read_into(self, volume: int, offset: int, target: memoryview, *, is_disk_asked: bool = True) -> int:
         """Committed data; EAGAIN while the lease has lapsed (somebody else may own the group).
 
         Also while not all that was found at the opening is committed: what was seen must not be taken back;
-        and while the journal is mended where this would be read.
+        and while the journal is mended where this would be read. COLD unless `is_disk_asked`, if it must be.
         """
         if not self.is_leased or self.log.commit < self._opened_at:
             return errno.EAGAIN
         try:
-            self.volumes.views[volume].read_into(offset, target)
+            view = self.volumes.views[volume]
+            if is_disk_asked:
+                view.read_into(offset, target)
+            elif not view.read_cached(offset, target):
+                return COLD
         except DamagedError as error:
             self.is_mending = True  # first: who hears of it may say at once that it is over
             self.on_damage(error)
@@ -543,6 +548,14 @@ class OwnerDevice:
     def read_into(self, offset: int, target: memoryview) -> int:
         """See BlockDevice."""
         return self.engine.read_into(self.volume, offset, target)
+
+    def read_cached(self, offset: int, target: memoryview) -> int:
+        """See FetchingDevice."""
+        return self.engine.read_into(self.volume, offset, target, is_disk_asked=False)
+
+    def fetch(self, places: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+        """See FetchingDevice."""
+        fetch(self.engine.volumes.views[self.volume].image, places, done)
 
     def park(self, completion: Completion) -> None:
         """See BlockDevice."""

@@ -346,6 +346,18 @@ class Image(Protocol):
         """Fill `target` from `offset`."""
         ...
 
+    def read_cached(self, offset: int, target: memoryview) -> bool:
+        """Like `read_into` where that waits for no disk; else False, and `target` holds anything.
+
+        Raises:
+            FailedCopyError: as `read_into`.
+        """
+        ...
+
+    def will_need(self, offset: int, length: int) -> None:
+        """This part will be read soon: the disk may begin. Changes nothing, and never fails."""
+        ...
+
     def extent(self, offset: int) -> tuple[int, bool]:
         """Where the stretch that holds `offset` ends, and whether it is a hole: not stored, all zeros.
 

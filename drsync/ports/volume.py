@@ -1,11 +1,15 @@
 """What a block front end (NBD) asks of a volume. Callback-driven: no task, no future per request."""
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from typing_extensions import override
 
 Extent = tuple[int, bool]
 """A length in bytes, and whether it is a hole: nothing is stored there, and it reads as zeros."""
+
+COLD = -1
+"""What `FetchingDevice.read_cached` answers when the disk is to be asked first; no errno is negative."""
 
 COMPLETE_OK = 0
 """Otherwise completions carry a positive errno (EIO, ENOSPC, EPERM, ESHUTDOWN …)."""
@@ -94,6 +98,22 @@ class BlockDevice(Protocol):
         May end before the range does, never beyond; neighbours are of different kinds. Told of committed
         data, as `read_into` reads it, and under the same rule about `write` and `submit`. Never fails: a
         device that does not know, or may not tell at the moment, says that all is data.
+        """
+        ...
+
+
+@runtime_checkable
+class FetchingDevice(Protocol):
+    """A block device that tells which reads would wait for a disk, so that several can wait at once."""
+
+    def read_cached(self, offset: int, target: memoryview) -> int:
+        """Like `BlockDevice.read_into`, or `COLD`, and `target` holds anything."""
+        ...
+
+    def fetch(self, places: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+        """Have the disk read these (offset, length) into memory; returns before `done` is called.
+
+        That comes from the loop. Then `read_into` waits for no disk, unless memory is short.
         """
         ...
 

@@ -178,6 +178,10 @@ class DiskFiles:
                 raise refused(errno.ENOSPC, self._handles[fd].path)
             file.reserve(offset, length)
 
+    def preadv_cached(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """See `Files`."""
+        return self.preadv(fd, targets, offset)
+
     def punch(self, fd: int, offset: int, length: int) -> None:
         """See `Files`."""
         file = self._writable(fd)

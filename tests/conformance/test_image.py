@@ -111,6 +111,16 @@ def test_a_new_image_reads_as_zeros(make: Make) -> None:
     image.close()
 
 
+def test_what_is_read_without_waiting_is_what_is_there(make: Make) -> None:
+    image = make()
+    image.write(4096, [b"a" * 4096])
+    image.will_need(0, SIZE)
+    target = bytearray(b"\xff" * SIZE)
+    image.read_into(0, memoryview(bytearray(SIZE)))  # from now on it is in memory
+    assert image.read_cached(0, memoryview(target))
+    assert target == content(image)
+
+
 def test_many_pieces_are_written_one_after_the_other(make: Make) -> None:
     image = make()
     pieces = [bytes([i % 251]) * (i % 7) for i in range(3000)]

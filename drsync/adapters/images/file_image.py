@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from drsync.adapters.images.files import Files, OsFiles, is_full
@@ -112,6 +113,22 @@ class FileImage:
             raise FailedCopyError(
                 f"image {self._path.name}, byte {offset + done}: {reason}", code="unreadable"
             )
+
+    def read_cached(self, offset: int, target: memoryview) -> bool:
+        """See the port. Raises FailedCopyError."""
+        length = len(target)
+        if offset + length > self._held:
+            self.read_into(offset, target)
+            return True
+        try:
+            return self._files.preadv_cached(self._fd, [target], offset) == length
+        except OSError:
+            return False  # who reads it from the disk will be told
+
+    def will_need(self, offset: int, length: int) -> None:
+        """See the port."""
+        with suppress(OSError):
+            self._files.will_need(self._fd, offset, length)
 
     def extent(self, offset: int) -> tuple[int, bool]:
         """See the port."""

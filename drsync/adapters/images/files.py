@@ -36,6 +36,14 @@ class Files(Protocol):
         """Fill buffers; may read less than asked."""
         ...
 
+    def preadv_cached(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """Like `preadv`, of what need not be fetched from the disk: 0 bytes, or fewer, where it must."""
+        ...
+
+    def will_need(self, fd: int, offset: int, length: int, /) -> None:
+        """Say that a part of a file will be read soon; changes nothing."""
+        ...
+
     def punch(self, fd: int, offset: int, length: int) -> None:
         """Make a range a hole; EOPNOTSUPP where the file system has none."""
         ...
@@ -92,6 +100,21 @@ class OsFiles:
     def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
         """See `Files`."""
         return os.preadv(fd, targets, offset)
+
+    def preadv_cached(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        """See `Files`. A file system that cannot tell is asked as ever."""
+        try:
+            return os.preadv(fd, targets, offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return os.preadv(fd, targets, offset)
+
+    def will_need(self, fd: int, offset: int, length: int, /) -> None:
+        """See `Files`."""
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def seek(self, fd: int, offset: int, whence: int) -> int:
         """See `Files`. Nobody minds that it moves the file's position: all else states its own."""

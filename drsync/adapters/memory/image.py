@@ -57,6 +57,14 @@ class MemoryImage:
             target[done : done + count] = self._blocks.get(block, _ZEROS)[at : at + count]
             done += count
 
+    def read_cached(self, offset: int, target: memoryview) -> bool:
+        """See the port."""
+        self.read_into(offset, target)
+        return True
+
+    def will_need(self, offset: int, length: int) -> None:
+        """See the port: it is there."""
+
     def extent(self, offset: int) -> tuple[int, bool]:
         """See the port."""
         assert 0 <= offset < self._size

@@ -107,6 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self._chosen: Chosen | None = None
         self._is_reading_paused = False
         self._is_writing_paused = False
+        self._is_proceeding = False
 
     # --- called by the event loop
 
@@ -197,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
 
         Requests that waited for that are begun in the next turn: the device is in the midst of an answer.
         """
-        if self._is_reading_paused or self._transmission is None:
+        if self._is_reading_paused or self._is_proceeding or self._transmission is None:
             self._loop.call_soon(self._deliver)
         else:
             self._transmission.deliver()
@@ -227,11 +228,14 @@ class Connection(asyncio.BufferedProtocol):
         if transmission.is_over:
             inbox.clear()
         else:
+            self._is_proceeding = True
             try:
                 inbox.start = transmission.consume(inbox.view, inbox.start, inbox.end)
             except BaseException:  # a bug in the device: nobody may wait for an answer that will not come
                 self.abort()
                 raise
+            finally:
+                self._is_proceeding = False
             inbox.settle(transmission.need)
         self._regulate(transmission)
 

@@ -14,9 +14,10 @@ from drsync.adapters.nbd.transmission import (
     JOINED_REPLY_BYTES_MAX,
     REPLY_CHUNK_BYTES,
     Outlet,
+    ReadInto,
     Transmission,
 )
-from drsync.ports.volume import BlockDevice
+from drsync.ports.volume import COLD, BlockDevice
 
 HOLES_FROM_BYTES = 64 << 10  # because in shorter reads a hole saves less than looking for it costs
 READ_EXTENTS_MAX = 16  # because what lies in small pieces is sent faster than described
@@ -63,7 +64,11 @@ class StructuredTransmission(Transmission):
         for _word, cookie, _offset, _length in self._parked:
             del self._pending[cookie]
             self._put(chunks.refusal(cookie, error))
+        for cookie in self._away:
+            del self._pending[cookie]
+            self._put(chunks.refusal(cookie, error))
         self._parked.clear()
+        self._away.clear()
 
     @override
     def _read(self, word: int, cookie: bytes, offset: int, length: int) -> None:
@@ -74,38 +79,43 @@ class StructuredTransmission(Transmission):
         if not self._is_open:
             return
         if length >= HOLES_FROM_BYTES:
-            self._read_now(word, cookie, offset, length)
+            self._read_now(word, cookie, offset, length, self._device.read_into)
         elif length:
-            self._read_data(word, cookie, offset, length, length)
+            self._read_data(word, cookie, offset, length, length, self._first(length))
         else:
             self._put(chunks.nothing(cookie))
 
     @override
-    def _read_now(self, word: int, cookie: bytes, offset: int, length: int) -> None:
+    def _read_now(self, word: int, cookie: bytes, offset: int, length: int, read: ReadInto) -> None:
         if length < HOLES_FROM_BYTES or word & nbd.FLAG_DF:
-            self._read_data(word, cookie, offset, length, length)
+            self._read_data(word, cookie, offset, length, length, read)
             return
         end, at = offset + length, offset
         for size, is_hole in self._device.extents(offset, length, READ_EXTENTS_MAX):
             if is_hole:
                 self._look(size)
                 self._put(chunks.hole(cookie, at, size, is_last=at + size == end))
-            elif not self._read_data(word, cookie, at, size, end - at):
+            elif not self._read_data(word, cookie, at, size, end - at, read):
                 return
             at += size
         if at < end:
-            self._read_data(word, cookie, at, end - at, end - at)
+            self._read_data(word, cookie, at, end - at, end - at, read)
 
-    def _read_data(self, word: int, cookie: bytes, offset: int, length: int, rest: int) -> bool:
+    def _read_data(
+        self, word: int, cookie: bytes, offset: int, length: int, rest: int, read: ReadInto
+    ) -> bool:
         """Send a chunk of data; False when the reply ended here, or goes on with `rest` at another time."""
         if self._out_bytes + length > REPLY_CHUNK_BYTES:
             self._send_replies()
         is_large = length >= JOINED_REPLY_BYTES_MAX
         whole = DATA_HEAD_BYTES + length
         chunk = self._pool.lend(whole) if is_large else memoryview(bytearray(whole))
-        error = self._device.read_into(offset, chunk[DATA_HEAD_BYTES:])
+        error = read(offset, chunk[DATA_HEAD_BYTES:])
         if error == errno.EAGAIN:
             self._park(word, cookie, offset, rest)
+            return False
+        if error == COLD:
+            self._set_aside(word, cookie, offset, rest)
             return False
         if error:
             self._put(chunks.failure(cookie, error, offset))

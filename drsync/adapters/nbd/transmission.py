@@ -5,6 +5,7 @@ feed it bytes. Requests are executed in order of arrival; a run of writes become
 """
 
 import errno
+from collections.abc import Callable
 from typing import Protocol
 
 from drsync.adapters.nbd import protocol as nbd
@@ -17,7 +18,7 @@ from drsync.adapters.nbd.protocol import (
     REQUEST_MAGIC,
 )
 from drsync.adapters.nbd.replies import ReplyPool
-from drsync.ports.volume import BlockDevice
+from drsync.ports.volume import COLD, BlockDevice, FetchingDevice
 
 IN_FLIGHT_BYTES_MAX = 64 << 20  # because 64 connections of it still fit into the memory of a small host
 _HELD_BYTES_MAX = IN_FLIGHT_BYTES_MAX - PAYLOAD_BYTES_MAX
@@ -42,6 +43,10 @@ _ZEROES = frozenset(
     for fast in (0, nbd.FLAG_FAST_ZERO)
 )
 _FLUSHES = frozenset({nbd.CMD_FLUSH, nbd.CMD_FLUSH | FLAG_FUA})
+
+
+ReadInto = Callable[[int, memoryview], int]
+"""`BlockDevice.read_into`, or `FetchingDevice.read_cached`."""
 
 
 class Outlet(Protocol):
@@ -83,6 +88,12 @@ class Transmission:
         self._fault = ""
         self._has_queued = False
         self._parked: list[tuple[int, bytes, int, int]] = []
+        self._fetching = device if isinstance(device, FetchingDevice) else None
+        self._read_first = device.read_into if self._fetching is None else self._fetching.read_cached
+        self._cold: list[tuple[int, bytes, int, int]] = []
+        """Reads of this run through the buffer that would wait for a disk."""
+        self._away: dict[bytes, None] = {}
+        """Those that it was asked for, by cookie."""
         self._is_open = True
         self._is_leaving = False
         self._is_choked = False
@@ -110,6 +121,8 @@ class Transmission:
         while True:
             at, was_stopped = self._execute(data, at, end)
             self._submit()
+            if self._cold:
+                self._fetch()
             self._send_replies()
             if not was_stopped or self.is_blocked or self.is_over:
                 break
@@ -138,10 +151,34 @@ class Transmission:
             if not self._is_open:
                 return
             self._in_flight -= self._pending.pop(cookie)
-            self._read_now(word, cookie, offset, length)
+            self._read_now(word, cookie, offset, length, self._device.read_into)
         if not self._is_consuming and not self._is_waking:
             self._is_waking = True
             self._outlet.wake()
+
+    def _fetch(self) -> None:
+        """Have the disk asked for all of them at once; a single one is quicker without a thread."""
+        cold, self._cold = self._cold, []
+        if self._fetching is None or (len(cold) == 1 and not self._away):
+            self._read_again(cold)
+        else:
+            self._away.update(dict.fromkeys(cookie for _, cookie, _, _ in cold))
+            places = [(offset, length) for _, _, offset, length in cold]
+            self._fetching.fetch(places, lambda: self._fetched(cold))
+
+    def _fetched(self, cold: list[tuple[int, bytes, int, int]]) -> None:
+        self._read_again([read for read in cold if read[1] in self._away])
+        if self._is_open and not self._is_waking:
+            self._is_waking = True
+            self._outlet.wake()
+
+    def _read_again(self, cold: list[tuple[int, bytes, int, int]]) -> None:
+        for word, cookie, offset, length in cold:
+            if not self._is_open:
+                return
+            self._away.pop(cookie, None)
+            self._in_flight -= self._pending.pop(cookie)
+            self._read_now(word, cookie, offset, length, self._device.read_into)
 
     def deliver(self) -> None:
         """Send the replies that gathered since `Outlet.wake` was called."""
@@ -175,6 +212,8 @@ class Transmission:
         self._is_leaving = True
         self._pending.clear()
         self._parked.clear()
+        self._cold.clear()
+        self._away.clear()
         self._in_flight = 0
         self._out.clear()
 
@@ -239,9 +278,13 @@ class Transmission:
             return
         self._submit()
         if self._is_open:
-            self._read_now(word, cookie, offset, length)
+            self._read_now(word, cookie, offset, length, self._first(length))
 
-    def _read_now(self, word: int, cookie: bytes, offset: int, length: int) -> None:
+    def _first(self, length: int) -> ReadInto:
+        """How to read what was not tried yet: long reads profit from those that the kernel makes ahead."""
+        return self._read_first if length < JOINED_REPLY_BYTES_MAX else self._device.read_into
+
+    def _read_now(self, word: int, cookie: bytes, offset: int, length: int, read: ReadInto) -> None:
         if self._out_bytes + length > REPLY_CHUNK_BYTES:
             self._send_replies()
         is_large = length >= JOINED_REPLY_BYTES_MAX
@@ -250,9 +293,12 @@ class Transmission:
             if is_large
             else memoryview(bytearray(_REPLY_BYTES + length))
         )
-        error = self._device.read_into(offset, reply[_REPLY_BYTES:])
+        error = read(offset, reply[_REPLY_BYTES:])
         if error == errno.EAGAIN:
             self._park(word, cookie, offset, length)
+            return
+        if error == COLD:
+            self._set_aside(word, cookie, offset, length)
             return
         if error:
             self._answer(cookie, error)
@@ -270,6 +316,12 @@ class Transmission:
         self._in_flight += length + REQUEST_COST
         self._parked.append((word, cookie, offset, length))
         self._device.park(self)
+
+    def _set_aside(self, word: int, cookie: bytes, offset: int, length: int) -> None:
+        """The disk is to be asked, together with others of this run."""
+        self._pending[cookie] = length + REQUEST_COST
+        self._in_flight += length + REQUEST_COST
+        self._cold.append((word, cookie, offset, length))
 
     def _other(self, word: int, cookie: bytes, offset: int, length: int) -> None:
         if word in _FLUSHES:
