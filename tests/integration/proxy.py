@@ -39,7 +39,7 @@ class Proxy:
     """Listens on a port of its own and forwards to `target`.
 
     `delay_s` is added to each piece, each way; `rate` is what each connection carries each way, bytes/s, 0
-    for as much as there is. Of the next `flips` pieces one bit is changed.
+    for as much as there is. Of the next `flips` pieces one bit is changed. `carried` is how many bytes passed.
     """
 
     def __init__(self, target: int) -> None:
@@ -48,6 +48,7 @@ class Proxy:
         self.delay_s = 0.0
         self.rate = 0.0
         self.flips = 0
+        self.carried = 0
         self._wire = Wire.PASS
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -114,6 +115,7 @@ class Proxy:
             if self.flips:
                 self.flips -= 1
                 data = data[:-1] + bytes([data[-1] ^ 1])
+            self.carried += len(data)
             sink.write(data)
             await sink.drain()
         while self._wire is Wire.DROP:
