@@ -308,12 +308,21 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    home: Path, *, wired: bool = False, hosts: bool = False, seconds: float = STORY_S
+    home: Path,
+    *,
+    wired: bool = False,
+    hosts: bool = False,
+    seconds: float = STORY_S,
+    configure: Callable[[Site], None] = lambda _place: None,
 ) -> AsyncIterator[Site]:
-    """A site whose four processes run; no group yet. Ends after `seconds` at the latest."""
+    """A site whose four processes run; no group yet. Ends after `seconds` at the latest.
+
+    `configure` may change configurations before anything is started.
+    """
     place = Site(home / "s", hosts=hosts)
     try:
         place.found()
+        configure(place)
         async with asyncio.timeout(seconds):
             if wired:
                 await place.wire_up()
