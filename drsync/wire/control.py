@@ -12,46 +12,40 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import BeforeValidator, Field, Strict
 
 from drsync.model.charter import Charter, Intent, IntentKind
-from drsync.model.consistency import (
-    FREEZE_S_MAX,
-    HOOKS_S_MAX,
-    STEPS_MAX,
-    Consistency,
-    OnFailure,
-    QuietStep,
-    StepKind,
-)
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import EPOCH_MAX, Epoch
+from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
 from drsync.model.fileset import FileSetSpec, FileSetWord, Generation
-from drsync.model.group import (
-    Durability,
-    Failover,
-    GroupPolicy,
-    GroupSpec,
-    Mode,
-    Objectives,
-    OnBreach,
-    Priority,
-    VolumeSpec,
-    WhenFull,
-)
-from drsync.model.position import CHAIN_BYTES, EpochRun, EpochStart, History, Loss, Position
-from drsync.model.self_drill import MAX_TIME_S, Check, SelfDrill
+from drsync.model.group import GroupPolicy, GroupSpec, Objectives, VolumeSpec
+from drsync.model.position import EpochRun, EpochStart, History, Loss, Position
 from drsync.model.topology import Center, Designation
+from drsync.wire.forms import U64, Chain, Message, Name, Seconds, Text, parse
+from drsync.wire.policy import ObjectivesForm, PolicyForm
+
+__all__ = [
+    "DEPTH_MAX",
+    "ITEMS_MAX",
+    "Hello",
+    "Request",
+    "Response",
+    "Welcome",
+    "dump",
+    "from_json",
+    "history_from_json",
+    "history_to_json",
+    "load",
+    "parse",
+    "to_json",
+]
 
 DEPTH_MAX: Final = 16
 """Because the deepest honest body, a charter in an answer, nests 6 deep."""
 ITEMS_MAX: Final = 4096
 """Per object or list; because the longest honest list, an epoch history, has some 300 entries."""
 _INTEGER_MAX: Final = (1 << 64) - 1
-_NAME_CHARACTERS_MAX: Final = 255
-_TEXT_CHARACTERS_MAX: Final = 4096
-_POLICY: Final = GroupPolicy()
 
 Json: TypeAlias = dict[str, object]
 _T = TypeVar("_T")
@@ -94,33 +88,8 @@ def _check(value: object, depth: int) -> None:
         raise MalformedError("control body: a number too large")  # written with digits, as 1e999
 
 
-def _hex_of_bytes(value: object) -> object:
-    return value.hex() if isinstance(value, bytes) else value
-
-
 def _list_of_set(value: object) -> object:
     return tuple(sorted(value)) if isinstance(value, frozenset) else value
-
-
-U64 = Annotated[int, Field(ge=0, le=EPOCH_MAX)]
-Name = Annotated[str, Field(max_length=_NAME_CHARACTERS_MAX)]
-Text = Annotated[str, Field(max_length=_TEXT_CHARACTERS_MAX)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Chain = Annotated[
-    str,
-    BeforeValidator(_hex_of_bytes),
-    Field(pattern=r"^[0-9a-f]*$", min_length=2 * CHAIN_BYTES, max_length=2 * CHAIN_BYTES),
-]
-
-
-class Message(BaseModel):
-    """Base of every form: strict, frozen, unknown fields ignored."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, from_attributes=True)
-
-    def fields(self) -> Json:
-        """What `dump` takes."""
-        return self.model_dump(mode="json")
 
 
 @runtime_checkable
@@ -128,25 +97,6 @@ class _Form(Protocol):
     """A message that is the form of a word of `drsync.model`."""
 
     def word(self) -> object: ...
-
-
-M = TypeVar("M", bound=Message)
-
-
-def parse(form: type[M], body: object) -> M:
-    """`body` checked against `form`.
-
-    Raises:
-        MalformedError: names the first fields that are wrong.
-    """
-    try:
-        return form.model_validate(body)
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
-            for one in error.errors(include_url=False, include_input=False)[:3]
-        )
-        raise MalformedError(f"{form.__name__}: {wrong}") from error
 
 
 # --- the words -------------------------------------------------------------------------------------------
@@ -254,98 +204,6 @@ class FileSetForm(Message):
     def word(self) -> FileSetSpec:
         """The file set."""
         return FileSetSpec(self.id, self.name, self.index, self.roots)
-
-
-class ObjectivesForm(Message):
-    """`Objectives`."""
-
-    rpo_s: Seconds
-    rto_s: Seconds
-    availability: Annotated[float, Field(ge=0, le=1)]
-
-    def word(self) -> Objectives:
-        """The objectives."""
-        return Objectives(self.rpo_s, self.rto_s, self.availability)
-
-
-class SelfDrillForm(Message):
-    """`SelfDrill`."""
-
-    check: Annotated[Check, Strict(strict=False)] = _POLICY.self_drill.check
-    every_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _POLICY.self_drill.every_s
-    program: Annotated[tuple[Text, ...], Strict(strict=False)] = _POLICY.self_drill.program
-    share: Annotated[float, Field(gt=0, le=1)] = _POLICY.self_drill.share
-    rate: Annotated[int, Field(ge=1, le=EPOCH_MAX)] = _POLICY.self_drill.rate
-    max_time_s: Annotated[float, Field(gt=0, le=MAX_TIME_S)] = _POLICY.self_drill.max_time_s
-    max_age_s: Seconds = _POLICY.self_drill.max_age_s
-
-    def word(self) -> SelfDrill:
-        """The policy of self-drills."""
-        return SelfDrill(**dict(self))
-
-
-class QuietStepForm(Message):
-    """`QuietStep`."""
-
-    kind: Annotated[StepKind, Strict(strict=False)]
-    name: Text
-
-    def word(self) -> QuietStep:
-        """The step."""
-        return QuietStep(self.kind, self.name)
-
-
-QuietSteps = Annotated[tuple[QuietStepForm, ...], Strict(strict=False), Field(max_length=STEPS_MAX)]
-
-
-class ConsistencyForm(Message):
-    """`Consistency`."""
-
-    before: QuietSteps = ()
-    after: QuietSteps = ()
-    every_s: Seconds = _POLICY.consistency.every_s
-    max_freeze_s: Annotated[float, Field(gt=0, le=FREEZE_S_MAX)] = _POLICY.consistency.max_freeze_s
-    timeout_s: Annotated[float, Field(gt=0, le=HOOKS_S_MAX)] = _POLICY.consistency.timeout_s
-    on_failure: Annotated[OnFailure, Strict(strict=False)] = _POLICY.consistency.on_failure
-    max_age_s: Seconds = _POLICY.consistency.max_age_s
-
-    def word(self) -> Consistency:
-        """The policy of application-consistent checkpoints."""
-        steps = {name: tuple(step.word() for step in getattr(self, name)) for name in ("before", "after")}
-        return Consistency(**{**dict(self), **steps})
-
-
-class PolicyForm(Message):
-    """`GroupPolicy`. What an older peer does not state has its default."""
-
-    mode: Annotated[Mode, Strict(strict=False)] = _POLICY.mode
-    durability: Annotated[Durability, Strict(strict=False)] = _POLICY.durability
-    sync_timeout_s: Seconds = _POLICY.sync_timeout_s
-    freeze_timeout_s: Seconds = _POLICY.freeze_timeout_s
-    lease_s: Seconds = _POLICY.lease_s
-    checkpoint_s: Seconds = _POLICY.checkpoint_s
-    window_s: Seconds = _POLICY.window_s
-    window_floor_s: Seconds = _POLICY.window_floor_s
-    journal_quota_bytes: U64 = _POLICY.journal_quota_bytes
-    journal_soft_quota_bytes: U64 = _POLICY.journal_soft_quota_bytes
-    when_full: Annotated[WhenFull, Strict(strict=False)] = _POLICY.when_full
-    on_breach: Annotated[OnBreach, Strict(strict=False)] = _POLICY.on_breach
-    priority: Annotated[Priority, Strict(strict=False)] = _POLICY.priority
-    switchover_freeze_s: Seconds = _POLICY.switchover_freeze_s
-    drill_max_age_s: Seconds = _POLICY.drill_max_age_s
-    compress: bool = _POLICY.compress
-    max_pace_s: Seconds = _POLICY.max_pace_s
-    failover: Annotated[Failover, Strict(strict=False)] = _POLICY.failover
-    detect_s: Seconds = _POLICY.detect_s
-    anti_flap_s: Seconds = _POLICY.anti_flap_s
-    slow_commit_s: Seconds = _POLICY.slow_commit_s
-    self_drill: SelfDrillForm = SelfDrillForm()
-    consistency: ConsistencyForm = ConsistencyForm()
-
-    def word(self) -> GroupPolicy:
-        """The policy."""
-        parts = {"self_drill": self.self_drill.word(), "consistency": self.consistency.word()}
-        return GroupPolicy(**{**dict(self), **parts})
 
 
 class GroupForm(Message):
