@@ -173,7 +173,7 @@ class Member:
         Raises:
             RefusedError: promised higher already, or bound by a confirmation.
         """
-        self._give_way("it promises another epoch")
+        self.views.give_way("it promises another epoch", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
             durable = self.copy.durable
@@ -199,13 +199,6 @@ class Member:
                 await self.copy.store(lambda d: replace(d, promised=epoch))
             return self.statement()
 
-    def _give_way(self, why: str) -> None:
-        """End what is read in the background, and hooks, at once: nothing asked of a copy waits for them."""
-        self.on_give_way(why)
-        for view_id in self.views.background():
-            self.views.release(view_id)
-            self._view_given_up(view_id, why)
-
     def _bound_words(self, now: float) -> str:
         left = self.copy.durable.bound_until - now
         return f" and is bound by a confirmation for {left:.1f} s" if left > 0 else ""
@@ -223,7 +216,7 @@ class Member:
         Raises:
             RefusedError: this member is not the owner, or not in this epoch.
         """
-        self._give_way("it is frozen")
+        self.views.give_way("it is frozen", self._view_given_up)
         term = self._require_term()
         if term.charter.epoch != epoch:
             raise RefusedError(
@@ -256,7 +249,7 @@ class Member:
         Raises:
             RefusedError: not sealed for this epoch, or the copy is unsound.
         """
-        self._give_way("it is a candidate")
+        self.views.give_way("it is a candidate", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
             self._require_sound()
@@ -287,7 +280,7 @@ class Member:
         Raises:
             RefusedError: the charter does not grant it to this process.
         """
-        self._give_way("it opens")
+        self.views.give_way("it opens", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
             self.resyncs.halt("it opens", drop=True)
@@ -368,7 +361,7 @@ class Member:
         Raises:
             RefusedError: `peer` is not the owner it claims to be, or we promised more.
         """
-        self._give_way("its owner asks where it stands")
+        self.views.give_way("its owner asks where it stands", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
             self._require_sound()
@@ -408,7 +401,7 @@ class Member:
         Raises:
             RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
         """
-        self._give_way("it follows")
+        self.views.give_way("it follows", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
             self._require_sound()
@@ -446,7 +439,7 @@ class Member:
             RefusedError: the plan is older than what was promised meanwhile, or does not fit our log.
             TransientError: not now.
         """
-        self._give_way("a resync begins")
+        self.views.give_way("a resync begins", self._view_given_up)
         self.copy.require_settled()
         await self.resyncs.settle()
         async with self._lock:

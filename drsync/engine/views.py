@@ -208,6 +208,12 @@ class Views:
         """Open views of positions beyond `seq`."""
         return sorted(view.id for view in self._open.values() if view.seq > seq)
 
+    def give_way(self, why: str, tell: Callable[[str, str], None]) -> None:
+        """End what is read in the background, at once: nothing that is asked of a copy waits for it."""
+        for view_id in self.background():
+            self.release(view_id)
+            tell(view_id, why)
+
     def background(self) -> list[str]:
         """Open views that give way to whatever is asked of the copy."""
         return sorted(view.id for view in self._open.values() if view.is_background)
