@@ -119,8 +119,9 @@ class Checker:
 
     def _trusted(self, found: Finding, exports: PacedExports) -> Checked:
         """A program's word counts only if its disk was there all the time."""
-        if found.outcome is Outcome.FAILED and self._view.quota.was_short:
-            return Checked(Outcome.UNKNOWN, f"it wrote more than {self._view.quota.most >> 20} MiB")
+        if found.outcome is not Outcome.UNKNOWN and self._view.quota.was_short:
+            most = f"at most {self._view.quota.most >> 20} MiB"
+            return Checked(Outcome.UNKNOWN, f"what it wrote could not be kept ({most}): {found.text}")
         if found.outcome is not Outcome.UNKNOWN and exports.errors:
             word = errno.errorcode[errno.EIO]
             return Checked(Outcome.UNKNOWN, f"the point could not be read: {exports.errors} times {word}")

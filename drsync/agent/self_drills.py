@@ -227,7 +227,9 @@ class SelfDrills:
         error = task.exception()
         if error is None:
             return task.result()
-        running.why = running.why or str(error)
+        if running.why:
+            return None  # what is not there any more reads badly, in whatever way
+        running.why = str(error)
         if isinstance(error, FailedCopyError) and not isinstance(error, DamagedError):
             return Checked(Outcome.FAILED, f"it cannot be read: {error}")
         if isinstance(error, DrsyncError):

@@ -41,7 +41,6 @@ class Quota:
     def take(self, blocks: int) -> None:
         """Raises NoSpaceError: it would be more than `most`; nothing was taken."""
         if self.used + blocks * BLOCK > self.most:
-            self.was_short = True
             raise NoSpaceError(f"this view may keep {self.most} bytes of its own")
         self.used += blocks * BLOCK
 

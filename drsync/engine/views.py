@@ -259,8 +259,10 @@ class ViewDevice:
                 self.private.zero(offset, length, self.view.read_into)
                 self._done.append(cookie)
         except NoSpaceError:
+            self.whole.quota.was_short = True  # also where the disk is full before the quota is used up
             self._refuse(errno.ENOSPC, cookie)
         except DrsyncError:
+            self.whole.quota.was_short = True
             self._refuse(errno.EIO, cookie)
 
     def _refuse(self, error: int, cookie: bytes) -> None:
