@@ -1,27 +1,33 @@
 """Points are proved in the background: beside replication, never in the way, and only what was read."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from drsync.adapters.metrics.catalog import POINTS_FAILING, PROOFS, SELF_DRILL_FAILURES, SELF_DRILLS
+from drsync.adapters.nbd.client import NbdClient
+from drsync.agent import self_drills
 from drsync.agent.proof_book import ProofBook
+from drsync.agent.self_drill_bench import Bench, Finding, Setting
 from drsync.agent.self_drill_metrics import about_proofs
 from drsync.agent.self_drills import Kit, Means, SelfDrills
 from drsync.core import self_drill
 from drsync.engine.member import Member
 from drsync.engine.pins import pins_of
 from drsync.model.charter import IntentKind
+from drsync.model.errors import DrsyncError
 from drsync.model.operation import OperationState
 from drsync.model.point_proof import Outcome, PointProof
-from drsync.model.self_drill import SelfDrill
+from drsync.model.self_drill import Check, SelfDrill
 from tests.engine.test_town import Writer, is_serving
 from tests.engine.town import GROUP, Node, Town, town
 
+BLOCK, MIB = 4096, 1 << 20
 QUICK = SelfDrill(every_s=0.2, share=1.0, rate=1 << 30)
 SLOW = replace(QUICK, rate=256)  # bytes a second: one grain takes minutes, and less than `max_time_s`
 
@@ -31,12 +37,13 @@ class Drilled:
     """A node whose points are proved; itself what `SelfDrills` knows of its agent."""
 
     node: Node
+    bench: "FakeBench | None" = None
     drills: SelfDrills = field(init=False)
     bugs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         node, place = self.node, self.node.town
-        kit = Kit(lambda _group: ProofBook(node.directory))
+        kit = Kit(lambda _group: ProofBook(node.directory), cast("Bench | None", self.bench))
         means = Means(kit, node.store, node.front, place.clock, place.dice, node._spawn)
         self.drills = SelfDrills(self, means)
         node.drills = self.drills
@@ -67,6 +74,24 @@ class Drilled:
         return bool(self.member.views.background())
 
 
+@dataclass
+class FakeBench:
+    """Runs Python instead of programs."""
+
+    work: Callable[[NbdClient], Awaitable[Finding]]
+    seconds: list[float] = field(default_factory=list)
+
+    async def program(self, setting: Setting, argv: Sequence[str]) -> Finding:
+        assert (argv, setting.facts["DRSYNC_CENTER"]) == (("check",), "remote")
+        began = asyncio.get_running_loop().time()
+        client = await NbdClient.connect(setting.uris["disk"])
+        try:
+            return await self.work(client)
+        finally:
+            self.seconds.append(asyncio.get_running_loop().time() - began)
+            await client.close()
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was ended is taken up again soon."""
@@ -74,10 +99,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def drilled(tmp_path: Path, policy: SelfDrill) -> AsyncIterator[tuple[Town, dict[str, Drilled]]]:
+async def drilled(
+    tmp_path: Path, policy: SelfDrill, bench: FakeBench | None = None
+) -> AsyncIterator[tuple[Town, dict[str, Drilled]]]:
     group = replace(GROUP, policy=replace(GROUP.policy, self_drill=policy))
     async with town(tmp_path, group) as place:
-        yield place, {name: Drilled(place.nodes[name]) for name in ("same_city", "remote", "production")}
+        yield (
+            place,
+            {
+                name: Drilled(place.nodes[name], bench if name == "remote" else None)
+                for name in ("same_city", "remote", "production")
+            },
+        )
 
 
 async def named_point(place: Town, owner: str, number: int, name: str) -> int:
@@ -142,6 +175,49 @@ async def test_a_promotion_ends_what_is_read_and_does_not_wait_for_it(tmp_path: 
         await place.until(lambda: "it owns the group" in one.drills.course(one.member).why)
 
 
+async def test_a_program_reads_slowly_and_writes_where_nobody_sees_it(tmp_path: Path) -> None:
+    async def work(client: NbdClient) -> Finding:
+        head = await client.read(7 * BLOCK, BLOCK)
+        await client.write(7 * BLOCK, bytes(BLOCK))
+        assert await client.read(7 * BLOCK, BLOCK) == bytes(BLOCK)
+        for _ in range(4):
+            await client.read(0, MIB)
+        return Finding(Outcome.PROVED, f"number {int.from_bytes(head[:8], 'big')}")
+
+    policy = replace(QUICK, check=Check.PROGRAM, program=("check",), rate=8 * MIB)
+    async with drilled(tmp_path, policy, FakeBench(work)) as (place, centers):
+        seq = await named_point(place, "production", 7, "before")
+        one = centers["remote"]
+        await place.until(lambda: one.proof(seq) is not None)
+        found = one.proof(seq)
+        assert found is not None
+        assert (found.outcome, found.text, found.check) == (Outcome.PROVED, "number 7", "program")
+        assert one.bench is not None
+        assert max(one.bench.seconds) > 0.2, "4 MiB at 8 MiB/s, with a moment's debt"
+        await place.until(lambda: not list((place.sockets / "remote" / "nbd").glob("self-*")))
+        assert one.member.copy.volumes.applied == 0, "and no image was touched"
+
+
+async def test_a_program_that_could_not_keep_its_writes_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_drills, "QUOTA_BYTES", 64 << 10)
+
+    async def work(client: NbdClient) -> Finding:
+        with pytest.raises(DrsyncError, match="ENOSPC"):
+            await client.write(0, bytes([1]) * MIB)
+        return Finding(Outcome.FAILED, "the disk is full")
+
+    policy = replace(QUICK, check=Check.PROGRAM, program=("check",))
+    async with drilled(tmp_path, policy, FakeBench(work)) as (place, centers):
+        seq = await named_point(place, "production", 7, "before")
+        await place.until(lambda: centers["remote"].proof(seq) is not None)
+        found = centers["remote"].proof(seq)
+        assert found is not None
+        assert found.outcome is Outcome.UNKNOWN
+        assert "could not be kept" in found.text
+
+
 async def test_a_check_whose_time_is_over_is_not_known_and_holds_nothing(tmp_path: Path) -> None:
     async with drilled(tmp_path, replace(QUICK, rate=1, max_time_s=0.3)) as (place, centers):
         seq = await named_point(place, "production", 1, "before")
@@ -186,6 +262,8 @@ async def test_proofs_die_with_the_records_that_a_forced_failover_gave_up(tmp_pa
         writer = Writer(place, "remote")
         writer.write_many(1, 20)
         place.cuts.clear()
+        for link in place.links:
+            link.close("the lines are back")
         await place.until(lambda: len(writer.acknowledged) == 20)
         copy, epoch = one.member.copy, (await place.charter()).epoch
         await place.until(lambda: copy.durable.follow == epoch and copy.journal.tip.seq > lost, 20.0)
