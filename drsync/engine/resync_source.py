@@ -5,7 +5,7 @@ aside, the pin stays, and the next connection goes on with it. It does not outli
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,6 @@ from drsync.core.extents import NOTHING, Extents
 from drsync.core.resync import EndWord, Room, Staging, staging
 from drsync.core.resync_source import IDLE_SOURCE, ROUNDS_MAX, Ground, Source
 from drsync.core.resync_tables import SourceEvent, SourceState
-from drsync.delta.batch import split
 from drsync.engine.feed import PUMP_BYTES
 from drsync.engine.resync_around import Surroundings, Wanted
 from drsync.engine.resync_ask import Answer, Mode
@@ -24,6 +23,7 @@ from drsync.engine.resync_compare import compare
 from drsync.engine.resync_line import Line
 from drsync.engine.resync_marks import Marks, PlainMarks
 from drsync.engine.resync_moment import Moment
+from drsync.engine.resync_pieces import extents_of, up_to
 from drsync.engine.resync_progress import Progress
 from drsync.engine.resync_reader import GranuleReader
 from drsync.engine.sound import sound_batches
@@ -312,7 +312,7 @@ class ResyncSource:
         trimmed = journal.first_seq - 1
         if floor < p0.seq and trimmed <= floor:
             try:
-                changed = await in_thread(lambda: _extents(journal.changed(floor, p0.seq)))
+                changed = await in_thread(lambda: extents_of(journal.changed(floor, p0.seq)))
             except MalformedError:
                 trimmed = floor + 1  # it went meanwhile: nobody knows what differs
         return Ground(p0.seq, cursor, trimmed, self._reader.clipped(changed), self._around.clock.now())
@@ -507,7 +507,7 @@ class ResyncSource:
             except MalformedError as error:
                 self._stop(SourceEvent.DROPPED)
                 raise TransientError(f"the journal no longer holds the redo: {error}") from error
-            piece, last = _up_to(batches, last, source.p1)
+            piece, last = up_to(batches, last, source.p1)
             head = data.batches_header(data.BatchesHeader(epoch, source.p1, 0, self._redone + 1))
             await line.bulk(FrameType.BATCHES, [head, piece], redo=len(piece))
             self._redone = last
@@ -595,25 +595,3 @@ class ResyncSource:
             Mode.EVERYTHING: "everything is sent",
         }
         return words[self._mode]
-
-
-def _extents(changed: Mapping[int, list[tuple[int, int]]]) -> Extents:
-    return extents.normal(
-        run
-        for volume, ranges in changed.items()
-        for offset, length in ranges
-        for run in extents.extent(volume, offset, length)
-    )
-
-
-def _up_to(batches: bytes, last: int, p1: int) -> tuple[memoryview, int]:
-    """The whole batches of `batches` that end at `p1` at most, and the last record of them."""
-    view = memoryview(batches)
-    if last <= p1:
-        return view, last
-    end, through = 0, 0
-    for at, header in split(view):
-        if header.last_seq > p1:
-            break
-        end, through = at + header.length, header.last_seq
-    return view[:end], through

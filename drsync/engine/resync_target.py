@@ -6,12 +6,10 @@ task; what blocks is done in threads, one at a time.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
-
-from xxhash import xxh3_128_digest
 
 from drsync.core import compare, extents, resync_target
 from drsync.core.extents import GRANULE, Extents
@@ -28,6 +26,7 @@ from drsync.engine.copy import GroupCopy
 from drsync.engine.receiver import check_bounds
 from drsync.engine.resync_ask import Answer, Kept, Mode
 from drsync.engine.resync_intake import Intake
+from drsync.engine.resync_pieces import put
 from drsync.engine.resync_reader import digests_of
 from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.switch import Switch
@@ -493,7 +492,7 @@ class ResyncTarget:
         self._require_epoch(intake, epoch)
         stage = self._required()
         sizes = [self._size_of(block.volume, block.first, block.granules) for block in blocks]
-        await in_thread(lambda: _put(stage, blocks, sizes))
+        await in_thread(lambda: put(stage, blocks, sizes))
         for block in blocks:
             intake.granules += block.granules
             intake.block_bytes += len(block.data)
@@ -553,7 +552,8 @@ class ResyncTarget:
             raise TransientError("the end came before everything was there", code="not_whole")
         if self._sizes.through(end.p1.seq) != self._sizes.resizes:
             raise TransientError("the end came before a volume was resized", code="resized")
-        switch, charter = _switch(stage, end, self._sizes.resizes), copy.durable.charter
+        switch = Switch.of(stage.session, end.p1, end.size, self._sizes.resizes)
+        charter = copy.durable.charter
         applied, tip = copy.volumes.applied, copy.journal.tip
         await in_thread(lambda: switching.check_log(copy.journal, applied, stage.session.base))
         spec = at_least(copy.spec, self._sizes.newest)
@@ -586,34 +586,3 @@ class ResyncTarget:
             await self._copy.switch(switch, pause)
         if self._copy.state is CopyState.FAILED:
             raise FailedCopyError(self._copy.failure)
-
-
-def _put(stage: Stage, blocks: Sequence[resync.Block], sizes: Sequence[int]) -> None:
-    """Put blocks aside, of `sizes` bytes each. Blocks, because a disk may be slower than the line.
-
-    Raises:
-        MalformedError: content is not what its hash says; what stands before it was put aside.
-        NoSpaceError, FailedStageError: see the port.
-    """
-    for block, size in zip(blocks, sizes, strict=True):
-        if block.kind is resync.BlockKind.ZEROS:
-            stage.zero(block.volume, block.first, block.first + block.granules)
-            continue
-        if len(block.data) != size or xxh3_128_digest(block.data) != block.hash:
-            raise MalformedError(f"granules {block.first} of volume {block.volume} are damaged")
-        stage.put(block.volume, block.first * GRANULE, block.data)
-
-
-def _switch(stage: Stage, end: resync.End, resizes: tuple[Resize, ...]) -> Switch:
-    info = stage.session
-    return Switch(
-        info.session,
-        info.generation,
-        info.epoch,
-        info.p0,
-        end.p1,
-        end.size,
-        info.fork,
-        info.is_everything,
-        resizes,
-    )

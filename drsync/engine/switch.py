@@ -51,6 +51,12 @@ class Switch:
     is_everything: bool = False
     resizes: tuple[Resize, ...] = ()
 
+    @staticmethod
+    def of(session: StageInfo, p1: Position, size: int, resizes: tuple[Resize, ...]) -> "Switch":
+        """The switch with which a session ends at `p1`, with `size` granules staged."""
+        at = (session.p0, p1, size, session.fork, session.is_everything)
+        return Switch(session.session, session.generation, session.epoch, *at, resizes)
+
     def to_json(self) -> dict[str, object]:
         """For the superblock."""
         return {

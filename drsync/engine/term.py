@@ -24,6 +24,7 @@ from drsync.delta.marks import (
 from drsync.engine.attach import Attachment, follow, meet
 from drsync.engine.copy import GroupCopy
 from drsync.engine.enforcement import Enforcer
+from drsync.engine.growth import grow
 from drsync.engine.heartbeat import STALL_S, Pulse
 from drsync.engine.lag import Lag, LagLedger
 from drsync.engine.owner import OwnerEngine
@@ -183,17 +184,9 @@ class OwnerTerm:
         self._grow()
 
     def _grow(self) -> None:
-        """Append what the charter decided about sizes and this log does not say yet (decision 26)."""
-        for owed in self.copy.sizes.owed(self.charter.group.volumes):
-            for center, attachment in self.attachments.items():
-                if not attachment.is_lost and not attachment.knows_resizes:
-                    attachment.close(f"{center} must be upgraded: a volume grows")
-            position = self.engine.mark(Kind.RESIZE, b"", volume=owed.volume, offset=owed.size)
-            if self.engine.is_closed:
-                return
-            self.copy.note_resize(owed._replace(seq=position.seq))
-            name = next(v.name for v in self.charter.group.volumes if v.index == owed.volume)
-            self._events.peer_told("resized", f"{name} has {owed.size} bytes from record {position.seq} on")
+        """Nothing is served before that, see `engine.growth`."""
+        for told in grow(self.copy, self.charter.group.volumes, self.engine, self.attachments):
+            self._events.peer_told("resized", told)
 
     def _trouble(self, error: DrsyncError) -> None:
         if isinstance(error, DamagedError):
