@@ -41,6 +41,7 @@ class Write:
         is_durable: FUA, or covered by an answered FLUSH.
         was_read: a reader saw it, so that it may not vanish any more.
         is_relied_on: it is among the promised ones.
+        is_lost: an opening lost it as stated.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Write:
     is_durable: bool = False
     was_read: bool = False
     is_relied_on: bool = False
+    is_lost: bool = False
 
     @property
     def is_promised(self) -> bool:
@@ -247,7 +249,8 @@ class Ledger:
         last = self._last_that_held(write, epoch)
         kinds = covering(history, write.epoch, write.seq, after=last)
         if Loss.FORCED in kinds or (Loss.VOLATILE in kinds and not write.is_durable):
-            self.lost += 1
+            self.lost += not write.is_lost  # every later opening lacks it as well
+            write.is_lost = True
             return
         if era_of(epoch) != era_of(write.epoch) and self._is_isolated(write, epoch, last):
             return

@@ -4,8 +4,9 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
+from drsync.model.copy import CopyState
 from drsync.sim.character import COORDINATOR, NAMES
-from drsync.sim.disk import Faults
+from drsync.sim.disk import MOST, Faults
 from drsync.sim.faults import WALL_JUMP_S
 from drsync.sim.scene_parts import (
     Scene,
@@ -37,9 +38,11 @@ FOLD_CALLS = (1, 16)  # because a fold and the note before it are so many
 NOTED_S = 2.0  # because within that what is durable is noted to be so
 ROT_AT = (5000, 9000)  # bytes into a segment, because there are records early
 ROT_BYTES, ROT_STEP = 1024, 32  # because a header is among them then
+ROT_BELOW = (4 * ROT_BYTES, 16 * ROT_BYTES)  # the end of what was noted, because the last of that are marks
 SLOW_RATE = 150_000.0  # bytes a second, because that is a little more than the application writes
 CALM_RATE = 6.0  # because an application that waits for too many writes reads no more
 JUMP_RATE = 0.9  # of the owners that are alone, because a lease by the wall clock shows nowhere else
+FORGET_RATE = 0.8  # of the coordinators start afresh, because else what they remember hides the harm
 BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
 ALONE_S = (0.5, 3.0)  # that somebody may go on alone
 LEASES = (1.1, 1.6)  # because an owner that lost sight of the coordinator asks for company in its last lease
@@ -48,14 +51,11 @@ CITY = ("production", "same_city")
 
 @of_a_pair
 def lone_owner(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
-    """The owner is cut off from everybody, and its mate takes over; perhaps the coordinator starts afresh."""
-    is_forgetful = dice.random() < BRANCH_RATE
+    """The owner, whose wall clock is set back, is cut off from everybody, and its mate takes over."""
     if dice.random() < JUMP_RATE:
         world.hosts[owner].jump_wall(-WALL_JUMP_S)
         world.application.rate = CALM_RATE
     sever(world, lines := lines_between([owner], world.places))
-    if is_forgetful:
-        world.coordinator.restart()
     yield from take_over(world, mate)
     yield dice.uniform(*ALONE_S) + lease_of(world)
     world.mend(lines)
@@ -120,13 +120,21 @@ def lagging_heir(world: "World", dice: random.Random, owner: str, mate: str) -> 
     yield dice.uniform(*ALONE_S)
 
 
+def lose_most(world: "World", name: str) -> None:
+    """A machine loses power, and as much as can be lost of what was not synced."""
+    disk = world.hosts[name].disk
+    before, disk.loss = disk.loss, MOST
+    world.crash(name)
+    disk.loss = before
+
+
 @of_a_pair
 def dark_city(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """Both city members lose what they had not flushed, at once; one of them opens again."""
     world.application.rate *= 4
     yield dice.uniform(*ALONE_S)
     for name in CITY:
-        world.crash(name)
+        lose_most(world, name)
     world.application.rate /= 4
     target = dice.choice((owner, mate))
     if dice.random() < BRANCH_RATE:
@@ -143,7 +151,7 @@ def dark_owner(world: "World", dice: random.Random, owner: str, mate: str) -> Sc
     world.application.rate *= 4
     yield dice.uniform(*ALONE_S)
     world.application.rate /= 4
-    world.crash(owner)
+    lose_most(world, owner)
     yield from while_apart(world, [mate], take_over(world, owner))
     yield dice.uniform(*ALONE_S)
 
@@ -151,7 +159,7 @@ def dark_owner(world: "World", dice: random.Random, owner: str, mate: str) -> Sc
 @of_a_pair
 def hasty_return(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """A mate loses what it had not flushed, catches up, and takes over."""
-    world.crash(mate)
+    lose_most(world, mate)
     yield from until(lambda: world.is_sound(mate))
     if dice.random() < BRANCH_RATE:
         yield from until(lambda: pair_in_sync(world) is not None)
@@ -295,15 +303,22 @@ def rotten_mate(world: "World", dice: random.Random, owner: str, mate: str) -> S
     if not world.may_harm(mate):
         return
     world.harmed.add(mate)
-    sever(world, lines := lines_between([owner], world.places))
+    silent = (
+        [owner, "remote"] if dice.random() < FORGET_RATE else [owner]
+    )  # because others give what they have
+    sever(world, lines := lines_between(silent, [mate, COORDINATOR]))
+    end = noted_end(world, mate)
     world.agents[mate].kill()
     segments = {path: file for path, file in world.hosts[mate].disk.files() if path.endswith(".seg")}
     if segments:
-        first = dice.randrange(*ROT_AT)
+        first = dice.randrange(*ROT_AT) if end is None else max(end - dice.randrange(*ROT_BELOW), ROT_AT[0])
         for at in range(first, first + ROT_BYTES, ROT_STEP):
             segments[max(segments)].flip(at, dice.randrange(8))
+    if dice.random() < FORGET_RATE:
+        world.coordinator.restart()  # what it heard of that member since the last change is forgotten
     world.agents[mate].start()
     yield from take_over(world, mate)
+    yield dice.uniform(*ALONE_S)
     world.mend(lines)
     world.replace_disk(mate)
 
@@ -323,6 +338,19 @@ def lying_sync(world: "World", dice: random.Random, _owner: str, mate: str) -> S
     yield from until(lambda: world.hosts[mate].is_up)
     yield dice.uniform(*ALONE_S)
     world.replace_disk(mate)
+
+
+def noted_end(world: "World", name: str) -> int | None:
+    """Where in its newest segment the records end that a member has noted to be durable; None: not there."""
+    members = world.agents[name].members()
+    if not members or members[0].copy.state is CopyState.FAILED:
+        return None
+    copy = members[0].copy
+    places = list(copy.journal.places(copy.volumes.applied))
+    noted = [place for place in places if place.last_seq <= copy.durable.durable_hint]
+    if not noted or noted[-1].locator >> 32 != places[-1].locator >> 32:  # see ports.journal.Locator
+        return None
+    return (noted[-1].locator & 0xFFFFFFFF) + noted[-1].length
 
 
 def deaths_in_folds(world: "World", dice: random.Random) -> Scene:
@@ -350,11 +378,6 @@ def drills(world: "World", dice: random.Random) -> Scene:
 
 @of_a_pair
 def flapping(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
-    """The owner is lost to sight, then whoever took over is; or both city members, without being in sync."""
-    if dice.random() < BRANCH_RATE:
-        yield from while_apart(world, [mate], until(lambda: is_dropped(world, mate)))
-        yield from while_apart(world, CITY, wait(DETECT_S * 8))
-        return
-    yield from while_apart(world, [owner], until(lambda: serves_at(world, mate)))
-    yield from until(lambda: pair_in_sync(world) == (mate, owner))
-    yield from while_apart(world, [mate], wait(DETECT_S * 8))
+    """A mate is lost to sight, and when it is dropped both city members are."""
+    yield from while_apart(world, [mate], until(lambda: is_dropped(world, mate)))
+    yield from while_apart(world, CITY, wait(DETECT_S * 8 + dice.uniform(*ALONE_S)))

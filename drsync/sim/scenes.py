@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from drsync.model.group import Failover, Mode
 from drsync.sim import scene_acts as acts
+from drsync.sim import scene_memory as memories
 from drsync.sim import scene_resync as resyncs
 from drsync.sim.character import LEAST_QUOTA
 from drsync.sim.scene_parts import Scene, opening
@@ -18,11 +19,12 @@ from drsync.sim.scene_parts import Scene, opening
 if TYPE_CHECKING:
     from drsync.sim.world import World
 
-SCENE_RATE = 0.8  # of the seeds have a scene
-AWAY_RATE = 0.2  # of the seeds have one about journals that are too small instead
-FAULT_EVERY_S = 6.0  # between other faults, because a scene that is broken into often shows nothing
-ALONE_RATE = 0.5  # of the scenes; beside the others faults are as thick as in worlds without one
+BARE = 8  # seeds without a scene beside one of each scene
+FAULT_EVERY_S = 25.0  # between other faults, because a scene that is broken into often shows nothing
+ALONE_RATE = 0.6  # of the scenes; beside the others faults are as thick as in worlds without one
 LEASE_MAX_S = 2.0  # because a scene waits for leases again and again
+LONG_LEASE_S = 4.0  # because a coordinator needs a second to start
+BOOT_MAX_S = 4.0  # because whoever is to boot in a scene is waited for
 DETECT_S = 0.5  # beyond the lease
 ANTI_FLAP_S = 20.0
 WINDOW_S = 20.0  # because what a forced opening leaves behind must not be in any image yet
@@ -43,13 +45,10 @@ class Play:
         """Choose, and give the world the character that the scene needs; before anything happens."""
         self._world = world
         self._dice = world.new_dice("scene")
-        self._dice_away = world.new_dice("away")  # apart, so that the worlds without these are what they were
         self._scene: Scene | None = None
-        self.name = self._dice.choice(sorted(SCENES)) if self._dice.random() < SCENE_RATE else ""
-        if self._dice_away.random() < AWAY_RATE:
-            self.name = self._dice_away.choice(sorted(AWAY))
+        self.name = scene_of(world.seed)
         if self.name:
-            _suit(world, self.name, is_alone=self._dice.random() < ALONE_RATE)
+            _suit(world, self.name, is_alone=self._dice.random() < ALONE_RATE or self.name in ALONE)
 
     def begin(self) -> None:
         """Let it happen."""
@@ -71,6 +70,14 @@ class Play:
             self._world.later(seconds, self._go_on)
 
 
+def scene_of(seed: int) -> str:
+    """The scene of a seed, most often one: of so many seeds in a row each scene is that of exactly one."""
+    names = [*sorted(SCENES | AWAY), *[""] * BARE]
+    turn, place = divmod(seed, len(names))
+    random.Random(f"{turn} scenes").shuffle(names)
+    return names[place]
+
+
 def _suit(world: "World", name: str, *, is_alone: bool) -> None:
     """The character that a scene needs: its mode, and if `is_alone` less of what would come between."""
     found = world.character
@@ -80,7 +87,7 @@ def _suit(world: "World", name: str, *, is_alone: bool) -> None:
     elif name not in ANY_MODE:
         group = replace(group, policy=replace(group.policy, mode=Mode.SYNC))
     policy = group.policy
-    lease_s = min(policy.lease_s, LEASE_MAX_S)
+    lease_s = LONG_LEASE_S if name in LONG_LEASE else min(policy.lease_s, LEASE_MAX_S)
     if name in AUTOMATIC:
         policy = replace(policy, failover=Failover.AUTOMATIC, anti_flap_s=ANTI_FLAP_S)
     policy = replace(policy, lease_s=lease_s, detect_s=lease_s + DETECT_S)
@@ -95,6 +102,7 @@ def _suit(world: "World", name: str, *, is_alone: bool) -> None:
         group=group,
         fault_every_s=max(found.fault_every_s, FAULT_EVERY_S) if is_alone else found.fault_every_s,
         operator_every_s=max(found.operator_every_s, OPERATOR_EVERY_S),
+        boot_s=(found.boot_s[0], min(found.boot_s[1], BOOT_MAX_S)),
     )
     world.application.rate = max(world.application.rate, WRITE_RATE)
 
@@ -122,6 +130,12 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
     "deaths_in_folds": acts.deaths_in_folds,
     "drills": acts.drills,
     "flapping": acts.flapping,
+    "forgetful_store": memories.forgetful_store,
+    "twice_lost": memories.twice_lost,
+    "regretted": memories.regretted,
+    "tail_of_three": memories.tail_of_three,
+    "two_generations": memories.two_generations,
+    "dropped_and_forgotten": memories.dropped_and_forgotten,
 }
 """Every scene by its name, but for those of `AWAY`."""
 
@@ -139,11 +153,17 @@ AWAY: dict[str, Callable[["World", random.Random], Scene]] = {
 FOLDING = frozenset({"deaths_in_folds", "hasty_return", "loose_plug"})
 """These need images that follow soon."""
 
-STRICT = frozenset({"split_strict"})
+STRICT = frozenset({"split_strict", "tail_of_three"})
 """These need a strict group."""
 
-AUTOMATIC = frozenset({"flapping"})
+AUTOMATIC = frozenset({"flapping", "twice_lost"})
 """These need a coordinator that acts by itself."""
+
+LONG_LEASE = frozenset({"forgetful_store"})
+"""These need a lease that outlasts the start of a coordinator."""
+
+ALONE = frozenset({"twice_lost", "two_generations", "tail_of_three"})
+"""These show nothing when anything else happens meanwhile."""
 
 ANY_MODE = frozenset({"out_of_sight", "dark_city"})
 """These are played whatever the mode is; all others need a synchronous group."""

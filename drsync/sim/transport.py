@@ -8,6 +8,7 @@ from drsync.sim.killed import Killed
 from drsync.sim.network import Network
 from drsync.sim.process import Process
 
+AGAIN_S = 1.0  # after which the first packet of a connection is sent again; each time twice as long
 HANDSHAKE_TRIPS = 4  # because TCP and SSH take about that many round trips
 
 
@@ -27,9 +28,7 @@ class SimTransport:
         network, process, me = self._network, self._process, self._place
         trip = sum(network.trip(me, peer) + network.trip(peer, me) for _ in range(HANDSHAKE_TRIPS))
         await asyncio.sleep(trip / 2)
-        if not network.passes(me, peer) or not network.is_host_up(peer):
-            await asyncio.sleep(network.connect_timeout_s)
-            raise TransientError(f"{peer} is not reached: timed out")
+        await self._knock(peer)
         found = network.listener(peer)
         if found is None:
             raise TransientError(f"{peer} is not reached: connection refused")
@@ -49,6 +48,15 @@ class SimTransport:
         near, far = network.pair(process, me, other, peer, kind)
         other.run_soon(accept, far)
         return near
+
+    async def _knock(self, peer: str) -> None:
+        """Wait until the other kernel answers, as TCP does: again after 1, 3, 7 seconds."""
+        network, pause, left = self._network, AGAIN_S, self._network.connect_timeout_s
+        while not network.passes(self._place, peer) or not network.is_host_up(peer):
+            if left <= 0:
+                raise TransientError(f"{peer} is not reached: timed out")
+            await asyncio.sleep(min(pause, left))
+            left, pause = left - pause, pause * 2
 
     async def listen(self, accept: Accept) -> str:
         """See Transport."""

@@ -3,8 +3,8 @@
     scripts/find-mutant-seeds                     # what moved since the table was written
     scripts/find-mutant-seeds --budget 600 NAME   # one, with at most so much processor time
 
-The scene of a seed stays what it is when the code under test changes, so that a seed that shows nothing any
-more is most likely replaced by another with the same scene: these are tried first.
+A seed that shows nothing any more is most likely replaced by another with the same scene: these are tried
+first.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from drsync.sim import mutants
 from drsync.sim.ledger import ViolationError
 from drsync.sim.run import Run
+from drsync.sim.scenes import scene_of
 
 SEEDS_MAX = 200  # because a mistake that needs more shows a world that is too kind
 BROKEN_S = 16.0  # because each of these shows itself in that time; longer runs begin alike
@@ -27,10 +28,11 @@ TABLE = Path(__file__).with_name("mutant-seeds.json")
 
 
 class Caught(NamedTuple):
-    """A seed, and the invariant that is broken in it under a mistake."""
+    """A seed, the invariant that is broken in it under a mistake, and the scene that it plays."""
 
     seed: int
     invariant: str
+    scene: str
 
 
 def read_table() -> dict[str, Caught]:
@@ -40,7 +42,7 @@ def read_table() -> dict[str, Caught]:
 
 def write_table(table: dict[str, Caught]) -> None:
     """Keep it, one mistake a line."""
-    lines = [f'  "{name}": [{found.seed}, "{found.invariant}"]' for name, found in sorted(table.items())]
+    lines = [f'  "{name}": {json.dumps(found)}' for name, found in sorted(table.items())]
     TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
@@ -67,23 +69,13 @@ def caught(name: str, seed: int) -> Caught | None:
     """What a seed shows of a mistake, and of nothing but the mistake."""
     with mutants.in_force(name):
         found = disturbed(seed)
-    return Caught(seed, found.invariant) if found is not None and is_clean(seed) else None
-
-
-@cache
-def scene_of(seed: int) -> str:
-    """The scene that a seed plays; empty if it plays none."""
-    run = Run(seed)
-    try:
-        return run.play.name
-    finally:
-        run.world.end()
+    return Caught(seed, found.invariant, scene_of(seed)) if found is not None and is_clean(seed) else None
 
 
 def candidates(known: Caught | None, scenes: tuple[str, ...] = ()) -> Iterable[int]:
     """All seeds, the likeliest first: the known one, those with its scene, all others."""
-    wanted = {*scenes, *([scene_of(known.seed)] if known else [])}
-    alike = [seed for seed in range(SEEDS_MAX) if scene_of(seed) in wanted] if wanted else []
+    wanted = {*scenes, *([known.scene] if known else [])}
+    alike = [seed for seed in range(SEEDS_MAX) if scene_of(seed) in wanted]
     return dict.fromkeys([*([known.seed] if known else []), *alike, *range(SEEDS_MAX)])
 
 
@@ -125,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif found == known:
             _tell(f"{name}: still {found.seed}")
         else:
-            _tell(f"{name}: {found.seed} ({found.invariant}, {scene_of(found.seed) or 'no scene'})")
+            _tell(f"{name}: {found.seed} ({found.invariant}, {found.scene or 'no scene'})")
             if not chosen.dry_run:
                 write_table(read_table() | {name: found})
     return int(is_lacking)

@@ -70,7 +70,7 @@ def test_an_application_without_a_volume_waits() -> None:
     assert application.waiting == 0
 
 
-@pytest.mark.parametrize("seed", [3, 8])
+@pytest.mark.parametrize("seed", [2, 16])
 def test_inv_24_wall_clocks_decide_nothing(seed: int) -> None:
     """The same seed with wall clocks that jump all the time gives the same owners, epochs and answers."""
     stories = []

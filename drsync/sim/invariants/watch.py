@@ -96,8 +96,8 @@ class Watch:
             if not agent.is_alive:
                 continue
             for member in agent.members():
-                if member.copy.state is CopyState.FAILED:
-                    continue
+                if member.copy.state is CopyState.FAILED or member.copy.is_switching:
+                    continue  # it has no journal open; disks are looked at in the middle, too
                 members.append((name, member))
                 self.logs.look(name, member)
                 self.bounds.look_at_member(name, member)
