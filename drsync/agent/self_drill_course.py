@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from drsync.agent.proof_book import ProofBook
-from drsync.core.point_proofs import FAILURES_TOLD, holding, standing
+from drsync.core.point_proofs import FAILURES_TOLD, Standing, holding, standing
 from drsync.engine.member import Member
 from drsync.model.errors import DrsyncError
 from drsync.model.point_proof import TEXT_MAX, Outcome, PointProof
@@ -24,6 +24,7 @@ class Course:
         checks, failures: since this process began; `seconds` is what they took.
         is_late: nothing was proved for longer than the policy allows.
         holding: of the proofs `looked_up`, those about the log in its `lineage`.
+        stood: what so many of these came to.
     """
 
     book: ProofBook
@@ -39,6 +40,7 @@ class Course:
     looked_up: tuple[PointProof, ...] | None = None
     lineage: int = -1
     holding: list[PointProof] = field(default_factory=list)
+    stood: tuple[list[PointProof], int, Standing] | None = None
 
     def held(self, member: Member) -> list[PointProof]:
         """Proofs that are about this log, and about points that can still be opened; oldest point first."""
@@ -54,6 +56,13 @@ class Course:
         low = copy.volumes.reached
         return [proof for proof in self.holding if proof.position.seq >= low]
 
+    def standing(self, member: Member) -> Standing:
+        """Of the proofs that are held; made anew only when these change, because it is told each second."""
+        held = self.held(member)
+        if self.stood is None or self.stood[0] is not self.holding or self.stood[1] != len(held):
+            self.stood = (self.holding, len(held), standing(held))
+        return self.stood[2]
+
     @property
     def proved_us(self) -> int:
         """Label of the newest check that proved a point; 0: none did. The point may be gone by now."""
@@ -62,7 +71,7 @@ class Course:
 
     def told(self, member: Member) -> Json:
         """For people: the newest that is proved, what failed above it, and why nothing runs."""
-        found = standing(self.held(member))
+        found = self.standing(member)
         return {
             "check": member.copy.spec.policy.self_drill.check.value,
             "proved": found.proved.fields() if found.proved is not None else None,

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from drsync.adapters.metrics import catalog
 from drsync.adapters.metrics.reading import Reading
 from drsync.agent.self_drills import SelfDrills
-from drsync.core.point_proofs import standing
 from drsync.engine.member import Member
 from drsync.ports.clock import Clock
 
@@ -18,7 +17,7 @@ def about_proofs(drills: SelfDrills | None, members: list[Member], clock: Clock)
         if course.proved_us:
             age_s = max(0.0, (clock.wall_us() - course.proved_us) / 1e6)
             yield Reading(catalog.PROVED_AGE, labels, age_s)
-        yield Reading(catalog.POINTS_FAILING, labels, len(standing(course.held(member)).failed))
+        yield Reading(catalog.POINTS_FAILING, labels, len(course.standing(member).failed))
         yield Reading(catalog.PROOFS_LATE, labels, course.is_late)
         yield Reading(catalog.SELF_DRILLS, labels, course.checks)
         yield Reading(catalog.SELF_DRILL_FAILURES, labels, course.failures)
