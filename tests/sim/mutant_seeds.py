@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,10 +80,12 @@ def candidates(known: Caught | None, scenes: tuple[str, ...] = ()) -> Iterable[i
     return dict.fromkeys([*([known.seed] if known else []), *alike, *range(SEEDS_MAX)])
 
 
-def search(name: str, known: Caught | None, until_s: float, scenes: tuple[str, ...]) -> Caught | str:
+def search(
+    name: str, known: Caught | None, until_s: float, scenes: tuple[str, ...], tries: int
+) -> Caught | str:
     """A seed that shows a mistake, or why there is none."""
     tried = 0
-    for seed in candidates(known, scenes):
+    for seed in islice(candidates(known, scenes), tries):
         if time.process_time() > until_s:
             return f"not found in {tried} seeds, and no time is left"
         found = caught(name, seed)
@@ -102,6 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/find-mutant-seeds", description=__doc__)
     parser.add_argument("names", nargs="*", help="mistakes; default: all of the table")
     parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds of processor time for all")
+    parser.add_argument("--tries", type=int, default=SEEDS_MAX, help="seeds for each, the likeliest first")
     parser.add_argument("--scene", action="append", default=[], help="try seeds with it first")
     parser.add_argument("--dry-run", action="store_true", help="leave the table as it is")
     chosen = parser.parse_args(arguments)
@@ -110,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     until_s = time.process_time() + chosen.budget
     for name in chosen.names or sorted(table):
         known = table.get(name)
-        found = search(name, known, until_s, tuple(chosen.scene))
+        found = search(name, known, until_s, tuple(chosen.scene), chosen.tries)
         if isinstance(found, str):
             is_lacking = True
             _tell(f"{name}: {found}")
