@@ -22,6 +22,8 @@ Json = dict[str, object]
 Spawn = Callable[[Coroutine[None, None, None]], object]
 
 LOOK_S = 1.0  # because a pause may come a second late
+LEARN_S = 5.0  # because heartbeats come each second, and one may be late
+POLL_S = 0.05
 NAME_MAX = 128
 WHY_CHARACTERS = 500  # because it goes out with each heartbeat
 OUTPUT_CHARACTERS = 1000  # of each step, because an answer has a limit
@@ -160,7 +162,7 @@ class QuietDesk:
         if member.term is None:
             center = member.copy.me.center
             raise RefusedError(f"{center} does not own {member.copy.spec.name}", code="not_owner")
-        policy = member.term.charter.group.policy.consistency
+        policy = await self._policy(member, member.term, body.get("version"))
         if not policy.before:
             raise RefusedError(
                 f"nothing makes the application of {member.copy.spec.name} quiet",
@@ -180,6 +182,19 @@ class QuietDesk:
         if isinstance(outcome, DrsyncError):
             raise outcome
         return told(outcome) | {"group": member.copy.spec.name, "name": name}
+
+    async def _policy(self, member: Member, term: OwnerTerm, version: object) -> Consistency:
+        """As it is since `version` of the charter, which an owner learns with its next heartbeat."""
+        deadline = self._clock.now() + LEARN_S
+        while isinstance(version, int) and term.charter.version < version and member.term is term:
+            if self._clock.now() >= deadline:
+                raise TransientError(
+                    f"{member.copy.me.center} has not heard yet of the policy of {member.copy.spec.name}",
+                    code="stale_policy",
+                    remedy="Try again in a moment.",
+                )
+            await self._clock.sleep_until(self._clock.now() + POLL_S)
+        return term.charter.group.policy.consistency
 
     def _begin(
         self, member: Member, policy: Consistency, name: str

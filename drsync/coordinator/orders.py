@@ -90,7 +90,12 @@ class Orders:
                 remedy="Name the steps in [policy.consistency] of the group's file, and apply it.",
             )
         seconds = form.timeout_s or policy.timeout_s
-        body: Json = {"group": charter.group.id, "name": form.name, "timeout_s": seconds}
+        body: Json = {
+            "group": charter.group.id,
+            "name": form.name,
+            "timeout_s": seconds,
+            "version": charter.version,
+        }
         wait_s = 2 * seconds + policy.max_freeze_s + CHECKPOINT_TIMEOUT_S
         return await self._sessions.call(charter.owner, "group.quiet", body, wait_s)
 
