@@ -10,6 +10,7 @@ import click
 from drsync.cli.errors import EXIT_CODES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+FILES_WANTED = 65_536  # because a group with a long journal has 80 files open, and clients have sockets
 
 
 @click.group()
@@ -58,6 +59,16 @@ def run_coordinator(config: Path) -> None:
     serve(lambda stop: run(options, stop))
 
 
+def allow_many_files() -> None:
+    """Use as many descriptors as the system allows: shells start processes with 1024, as for `select`."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run a daemon on uvloop; SIGTERM and SIGINT ask it to stop, a second one ends it at once.
 
@@ -68,6 +79,7 @@ def serve(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     import uvloop
 
     faulthandler.enable()
+    allow_many_files()
 
     async def until_told() -> None:
         stop = asyncio.Event()

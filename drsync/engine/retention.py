@@ -111,6 +111,8 @@ class Keeper:
         self._pins: dict[str, int] = {}
         self._fresh: set[str] = set()  # members that spoke for themselves since we opened
         self._cursors = self._stored_cursors()
+        self._segments: tuple[Segment, ...] = ()
+        self._segments_look: object = None  # what they were made of
 
     def _stored_cursors(self) -> dict[str, Cursor]:
         return {center: Cursor(*pair) for center, pair in self._copy.durable.cursors.items()}
@@ -294,7 +296,11 @@ class Keeper:
         full = journal.sealed()
         newest_us = max([copy.beats.newest.time_us, *(s.newest_us for s in full[-1:])])
         newest_us = max([newest_us, *(mark.time_us for mark in copy.checkpoints[-1:])])
-        segments = tuple(Segment(s.last_seq, s.bytes, _age_s(newest_us, s.newest_us)) for s in full)
+        looks = (newest_us, len(full), journal.first_seq, full[-1:], journal.held_bytes)
+        if looks != self._segments_look:  # asked several times a round, of a thousand segments
+            self._segments = tuple(Segment(s.last_seq, s.bytes, _age_s(newest_us, s.newest_us)) for s in full)
+            self._segments_look = looks
+        segments = self._segments
         return Kept(
             is_owner=log is not None,
             commit=log.commit if log is not None else copy.commit,

@@ -37,7 +37,7 @@ INDEXES_MAX: Final = (
 )
 _LENGTH: Final = Struct("<I")
 _LENGTH_AT: Final = 16  # in a piece
-OPEN_MAX: Final = 32  # files, because 512 GiB of journal fit, and a process has 1024 descriptors by default
+OPEN_MAX: Final = 8  # files, because 128 GiB of journal fit, and ten groups share 1024 descriptors by default
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +114,10 @@ class Indexes:
                 fd = self._descriptor(place.pack)
             read_into(self._files, fd, memoryview(data), place.offset + at)
         return data
+
+    def __len__(self) -> int:
+        """Indexes known."""
+        return len(self._places)
 
     @property
     def held_bytes(self) -> int:

@@ -166,7 +166,7 @@ class SegmentJournal:
         segment.capacity = max(segment.capacity, segment.end + TRAILER_BYTES)
         if not empty_after(self._files, fd, segment.end, segment.capacity):
             segment.capacity = segment.end  # the next append makes room, or says that there is none
-        segment.is_sealed = False
+        segment.is_sealed, segment.held = False, None
         segment.directory = directory
         segment.file_bytes = segment.clean_end = segment.capacity
         self._active = segment

@@ -40,6 +40,7 @@ class SegmentLayers:
         self._working = threading.Lock()  # held by whoever makes indexes, and to close
         self._given_up: set[Of] = set()
         self._first_seq = 0
+        self._nothing_due: object = None  # what it looked like when there was nothing to do
         self._is_closed = False
 
     def layers(self, after_seq: int, through_seq: int) -> list[Layer]:
@@ -113,7 +114,17 @@ class SegmentLayers:
     def is_due(self, above_seq: int) -> bool:
         """See `drsync.ports.journal.Journal.is_index_due`."""
         with suppress(OSError):
-            return self._has_trimmed() or self._wanted(above_seq) is not None
+            if self._has_trimmed():
+                return True
+            shelf = self._shelf
+            last = shelf.segments[-1] if shelf.segments else None
+            # A look at each of a thousand segments, twice a second, is too much for ten idle groups.
+            looks = (above_seq, last, last and last.prior, len(shelf.unsynced), len(self._indexes))
+            if looks == self._nothing_due:
+                return False
+            if self._wanted(above_seq) is not None:
+                return True
+            self._nothing_due = looks
         return False
 
     def index(self, above_seq: int) -> bool:

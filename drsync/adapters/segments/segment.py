@@ -20,6 +20,7 @@ from drsync.adapters.segments.layout import (
 from drsync.adapters.segments.scan import reader, scan_segment
 from drsync.model.errors import FailedCopyError, MalformedError
 from drsync.model.position import Position, Runs
+from drsync.ports.journal import HeldSegment
 
 if TYPE_CHECKING:
     from array import array
@@ -50,6 +51,7 @@ class Segment:
         first_us: label of its first batch, once somebody asked; 0: not read yet.
         clean_end: bytes from the start of the file that hold nothing of a former life of it.
         marks: ``kind << 32 | offset`` of its marks (`drsync.adapters.segments.marks`); None: not known here.
+        held: what its shelf says of it, once that is final.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class Segment:
     first_us: int = 0
     clean_end: int = 0
     marks: "array[int] | None" = None
+    held: HeldSegment | None = None
 
     @property
     def first_seq(self) -> int:

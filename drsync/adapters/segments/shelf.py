@@ -57,10 +57,14 @@ class Shelf:
 
     def full(self) -> list[HeldSegment]:
         """All but the last one. The label after a segment is that of the first batch of the next one."""
-        return [
-            HeldSegment(one.last.seq, one.file_bytes, self._first_us(after) or self._first_us(one))
-            for one, after in pairwise(self.segments)
-        ]
+        return [one.held or self._held(one, after) for one, after in pairwise(self.segments)]
+
+    def _held(self, one: Segment, after: Segment) -> HeldSegment:
+        label = self._first_us(after)
+        held = HeldSegment(one.last.seq, one.file_bytes, label or self._first_us(one))
+        if label and one.is_sealed and after is not self.segments[-1]:
+            one.held = held  # nothing of it changes any more, unless it is cut
+        return held
 
     def _first_us(self, segment: Segment) -> int:
         """Label of its first batch; 0 without one, and where it cannot be read: whoever needs it says so."""

@@ -275,6 +275,30 @@ def test_index_files_go_with_the_segments_they_speak_of(
     compare(journal, writer, journal.first_seq - 1, journal.tip.seq)
 
 
+def test_what_is_due_is_found_again_after_a_cut(reopened: Reopen) -> None:
+    """Nothing is looked at twice while nothing changed, and everything once something did."""
+    journal, writer = reopened(), Writer()
+    writer.write(journal, 100)
+    assert not journal.is_index_due(0), "nothing is sealed"
+    journal.sync()
+    assert journal.is_index_due(0)
+    while journal.index(0):
+        pass
+    assert not journal.is_index_due(0)
+    full = journal.sealed()
+    held = [one.last_seq for one in full]
+    assert journal.sealed() == full
+    journal.cut(journal.batch_end_at_or_below(held[2] - 1).seq)
+    writer = Writer()
+    assert not journal.is_index_due(0), "what is left is indexed, and the last one is not full"
+    assert [one.last_seq for one in journal.sealed()] == held[:2]
+    writer.write(journal, 100)
+    journal.sync()
+    assert journal.is_index_due(0), "the one that was cut, too, has other content now"
+    assert journal.index(0)
+    assert journal.sealed()[2].last_seq != held[2]
+
+
 class NoIndexes(QuickFiles):
     """A disk that takes everything but indexes."""
 
