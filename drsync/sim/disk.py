@@ -105,6 +105,7 @@ class Disk:
         calls: how many of each kind there were.
         doom: the call from now that ends the process that makes it, and when in it.
         users: processes that have files on it.
+        failed_syncs: how many there were.
         sync_s: seconds that a sync is said to take; nothing waits for it.
     """
 
@@ -116,6 +117,7 @@ class Disk:
         self.calls: Counter[str] = Counter()
         self.doom: tuple[int, Moment] | None = None
         self.users: list[User] = []
+        self.failed_syncs = 0
         self.sync_s = 1.0
 
     @property

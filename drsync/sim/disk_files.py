@@ -317,6 +317,7 @@ class DiskFiles:
             if faults.fails_sync(handle.path):
                 if isinstance(handle.node, File):
                     handle.node.fail_sync(faults.dice, faults.sync_loss)
+                disk.failed_syncs += 1
                 raise refused(errno.EIO, handle.path)
         handle.node.sync()
         if moment:

@@ -278,7 +278,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "retry_failed_fsync": Mistake(
         "a failed fsync is tried again, and its success believed (P33)",
-        {"drsync.adapters.segments.journal:SegmentJournal.sync": _tries_again},
+        {"drsync.adapters.segments.journal:SegmentJournal._sync": _tries_again},
     ),
     "applied_leads": Mistake(
         "what is about to be applied is noted as applied (P34)",

@@ -4,7 +4,7 @@ A process that is killed leaves its log to the page cache; a machine without pow
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from drsync.engine.copy import GroupCopy
 from drsync.engine.switch import Switch
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from drsync.model.errors import NoSpaceError
     from drsync.sim.world import World
+
+SyncedT = TypeVar("SyncedT", int, int | None)
 
 
 @dataclass(slots=True)
@@ -93,6 +95,10 @@ class Holdings:
     def _attend_journal(self, name: str, copy: GroupCopy) -> None:
         journal = copy.journal
         cut, trim = journal.cut, journal.trim
+        vars(journal).update(
+            sync=self._watched_sync(name, journal.sync),
+            sync_at_once=self._watched_sync(name, journal.sync_at_once),
+        )
 
         def watched_cut(after_seq: int) -> None:
             self.before_cut(name, copy, after_seq)
@@ -107,6 +113,21 @@ class Holdings:
             return trim(through_seq)
 
         vars(journal).update(cut=watched_cut, trim=watched_trim)
+
+    def _watched_sync(self, name: str, sync: "Callable[[], SyncedT]") -> "Callable[[], SyncedT]":
+        """INV-05: what a sync that failed was to make durable is never taken to be so."""
+        disk = self._world.hosts[name].disk
+
+        def watched() -> "SyncedT":
+            before = disk.failed_syncs
+            found = sync()
+            if disk.failed_syncs > before:
+                self._world.ledger.note(
+                    "INV-05", f"{name} takes for durable what a failed sync lost: {found}"
+                )
+            return found
+
+        return watched
 
     # --- questions
 
