@@ -73,7 +73,7 @@ class Office:
 
     Attributes:
         desk: answers agents.
-        orders, api: do what people want; answer them over HTTP.
+        orders, resizes, api: do what people want; answer them over HTTP.
         supervision: acts by itself while its `run` runs.
         openings: what people opened, and how that ended.
         objectives: watches RPO and availability while its `run` runs.
@@ -166,6 +166,7 @@ class Office:
             random=random,
             wake=wake,
         )
+        self.resizes = Resizes(sessions, groups, operations, journal, clock)
         export = Export(cluster_id, store, evidence, decisions, clock)
         self.api = Api(
             Parts(
@@ -180,7 +181,7 @@ class Office:
                 orders=self.orders,
                 openings=openings,
                 forks=Forks(sessions, groups, journal),
-                resizes=Resizes(sessions, groups, operations, journal, clock),
+                resizes=self.resizes,
             )
         )
 

@@ -21,6 +21,7 @@ from drsync.wire import control
 Json = dict[str, object]
 
 ASK_TIMEOUT_S: Final = 5.0  # because the answer is in memory, but for one look at the file system
+TRIES: Final = 3  # because an in-sync set may change just then, and hardly twice
 FOLLOW_S: Final = (
     10.0  # because a record takes milliseconds; whoever takes longer is named, and not waited for
 )
@@ -60,15 +61,9 @@ class Resizes:
         if without and not form.reason.strip():
             raise UsageError("whoever goes on without a center says why", remedy='Add --reason "...".')
         async with self._deciding:
-            charter = self._groups.find(group)
-            volume = _volume(charter, name)
-            words = await self._ask(charter, volume)
-            if form.size == volume.size:
-                found: list[Objection] = []
-            else:
-                found = self._judged(charter, volume, Asked(form.size, without, form.thin), words)
-                if not form.dry_run:
-                    charter = await self._decide(charter, volume, form, found)
+            volume = _volume(self._groups.find(group), name)
+            words = await self._ask(self._groups.find(group), volume)
+            charter, found = await self._settle(group, volume, form, without, words)
         former, asked_for = volume.size, form.size != volume.size
         if not form.dry_run:
             words = await self._follow(charter, volume, form.size)
@@ -84,6 +79,30 @@ class Resizes:
             "centers": [self._shown(charter, words[center], found) for center in words],
             "waiting": [] if form.dry_run else waiting,
         }
+
+    async def _settle(
+        self,
+        group: str,
+        volume: VolumeSpec,
+        form: forms.ResizeForm,
+        without: tuple[str, ...],
+        words: Mapping[str, Word],
+    ) -> tuple[Charter, list[Objection]]:
+        """The charter that says it, and what was waived. Raises as `resize`."""
+        tries = TRIES
+        while True:
+            charter = self._groups.find(group)
+            if _volume(charter, volume.id).size == form.size:
+                return charter, []  # decided already: nothing more is judged
+            found = self._judged(charter, volume, Asked(form.size, without, form.thin), words)
+            if form.dry_run:
+                return charter, found
+            try:
+                return await self._decide(charter, volume, form, found), found
+            except TransientError:
+                tries -= 1
+                if not tries or self._groups.find(group).version == charter.version:
+                    raise  # else somebody joined the in-sync set, say: it is judged by the new charter
 
     def _shown(self, charter: Charter, word: Word, found: list[Objection]) -> Json:
         against = next((one for one in found if one.center == word.center), None)

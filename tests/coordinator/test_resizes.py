@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from drsync.coordinator import resizes
-from drsync.model.charter import Intent, IntentKind
+from drsync.model.charter import Charter, Intent, IntentKind
 from drsync.model.errors import UsageError
 from tests.coordinator.centers import DOCUMENT, World
 from tests.engine.fake_members import A, B, C, Json
@@ -129,6 +129,26 @@ async def test_a_change_of_owner_and_a_resize_do_not_meet(world: World, volumes:
     refused = await world.post(PATH, {"size": 2 * MIB}, 409)
     assert "changing its owner" in str(refused)
     assert volumes.size == MIB
+
+
+async def test_a_charter_that_changes_just_then_is_judged_again(
+    world: World, volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a member joins the in-sync set."""
+    groups, store = world.office.resizes._groups, world.office.store
+    swap, others = groups.swap, [frozenset((A,)), frozenset((A, B))]
+
+    async def late(expected_version: int, wanted: Charter) -> Charter:
+        if others:
+            (now,) = store.all()
+            await store.compare_and_set(
+                now.version, replace(now, version=now.version + 1, in_sync=others.pop())
+            )
+        return await swap(expected_version, wanted)
+
+    monkeypatch.setattr(groups, "swap", late)
+    found = await world.post(PATH, {"size": 2 * MIB}, 200)
+    assert (found["changed"], volumes.size, others) == (True, 2 * MIB, [])
 
 
 @pytest.mark.parametrize(
