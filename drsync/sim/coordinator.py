@@ -323,6 +323,17 @@ class SimCoordinator(Service):
 
         return self._ask(OperationKind.DRILL, at, drill)
 
+    def resize(self, group: str, volume: str, size: int, *, without: str = "", reason: str = "") -> Order:
+        """Ask for a volume to grow. It becomes no operation: what comes of it is in the charter."""
+        waived = (without,) if without else ()
+        form = forms.ResizeForm(size=size, without=waived, actor=PERSON, reason=reason)
+
+        async def resize(_orders: Orders) -> None:
+            assert self.office is not None
+            await self.office.resizes.resize(group, volume, form)
+
+        return self._ask("resize", volume, resize)
+
     def _ask(self, kind: str, target: str, work: Work, *, is_dry: bool = False) -> Order:
         """Have it done in the process as soon as that runs; one that is not there does nothing."""
         order = Order(kind, target)

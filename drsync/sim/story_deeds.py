@@ -227,6 +227,14 @@ class Deeds(ABC):
 
     # --- people
 
+    def resize(self, volume: str, size: int, *, without: str = "") -> Order:
+        """A person asks for a volume to grow."""
+        group = self.world.character.group.name
+        words = f"drsync volume resize {group}/{volume} --size {size}B"
+        words += f' --without {without} --reason "it is away"' if without else ""
+        self.say(f"Somebody types: {words}")
+        return self.world.coordinator.resize(group, volume, size, without=without, reason="it is away")
+
     def order(
         self,
         kind: str,
