@@ -90,6 +90,8 @@ async def test_points_that_fail_are_told_at_once_and_once_and_before_a_failover(
     assert "record 1 before it is proved" in told
     assert told in await why(world)
     assert (await dry_run(world, C))["text"] == told
+    proofs, charter = world.office.openings.proofs, world.office.store.all()[0]
+    assert proofs.by_trust(charter, [C, B]) == [B, C], "who is proposed to take over"
     later = replace(CLEAN, position=Position(Epoch(1), 9, CHAIN), time_us=11)
     world.centers.courses[C] = course(proved=later)
     await world.beat(C)
