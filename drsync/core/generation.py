@@ -14,6 +14,7 @@ from drsync.core.safety import Reason
 from drsync.model import epoch as epochs
 from drsync.model.charter import Charter, Intent
 from drsync.model.copy import Statement
+from drsync.model.errors import RefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,21 @@ class Memory:
 def newest(charters: Collection[Charter]) -> Charter:
     """The one that outranks the others. There is at least one."""
     return max(charters, key=rank)
+
+
+def require_current(seen: Charter | None, offered: int, center: str) -> None:
+    """Whatever comes from a store of an older generation than `center` has seen is refused (F.A 4).
+
+    Raises:
+        RefusedError: it does.
+    """
+    known = seen.generation if seen is not None else 0
+    if offered < known:
+        raise RefusedError(
+            f"{center} has seen store generation {known}; this comes from the older generation {offered}",
+            code="old_generation",
+            remedy="stop the coordinator with the older store",
+        )
 
 
 def rank(charter: Charter) -> tuple[int, int]:

@@ -204,6 +204,14 @@ class GroupCopy:
         if self.is_switching:
             raise TransientError(f"{self.me.center} becomes the log of its source just now", code="switching")
 
+    def require_sound(self) -> None:
+        """Raises FailedCopyError: it takes part in nothing any more."""
+        if self.state is CopyState.FAILED:
+            raise FailedCopyError(
+                f"the copy at {self.me.center} has failed: {self.failure}",
+                remedy="replace its storage; drsync never uses a copy again that may have lost data",
+            )
+
     def statement(self) -> Statement:
         """This member's word about its copy and its trees."""
         durable = self.durable

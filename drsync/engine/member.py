@@ -185,8 +185,8 @@ class Member:
                     f"{epochs.show(durable.promised)}" + self._bound_words(now),
                     code="cannot_seal",
                 )
-            self._require_sound()
-            self._require_generation(epochs.generation(epoch))
+            self.copy.require_sound()
+            generation.require_current(self.charter, epochs.generation(epoch), self.copy.me.center)
             term = self.term
             if term is not None and term.charter.epoch < epoch:
                 term.waiting = f"sealed for epoch {epochs.show(epoch)}"
@@ -252,7 +252,7 @@ class Member:
         self.views.give_way("it is a candidate", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
-            self._require_sound()
+            self.copy.require_sound()
             self.resyncs.halt("it is a candidate", drop=True)
             durable = self.copy.durable
             if self.term is not None or not ownership.may_prepare(durable.promised, epoch, durable.follow):
@@ -287,8 +287,8 @@ class Member:
             term = self.term
             if term is not None and term.charter.epoch == charter.epoch and not term.engine.is_closed:
                 return self.statement()
-            self._require_sound()
-            self._require_generation(charter.generation)
+            self.copy.require_sound()
+            generation.require_current(self.charter, charter.generation, self.copy.me.center)
             if not ownership.may_open(charter, self.statement()):
                 raise RefusedError(
                     f"{self.copy.me.center} may not open epoch {epochs.show(charter.epoch)}: "
@@ -321,7 +321,7 @@ class Member:
             # not known to be committed stays so until it has it.
             is_alone = charter.in_sync <= {self.copy.me.center}
             await self.folder.index_through(fork, fork if is_alone else min(self.copy.commit, fork))
-            self._require_sound()  # again: the loops of this copy went on meanwhile
+            self.copy.require_sound()  # again: the loops of this copy went on meanwhile
             self._start_term(charter)
             return self.statement()
 
@@ -364,7 +364,7 @@ class Member:
         self.views.give_way("its owner asks where it stands", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
-            self._require_sound()
+            self.copy.require_sound()
             if charter.owner != peer:
                 raise RefusedError(
                     f"the charter names {charter.owner} as owner, not {peer}", code="not_owner"
@@ -374,7 +374,7 @@ class Member:
                     f"{self.copy.me.center} has promised epoch {epochs.show(self.copy.durable.promised)}",
                     code="stale_epoch",
                 )
-            self._require_generation(charter.generation)
+            generation.require_current(self.charter, charter.generation, self.copy.me.center)
             await self._learn(charter)
             term = self.term
             if term is not None and term.charter.epoch < charter.epoch:
@@ -404,7 +404,7 @@ class Member:
         self.views.give_way("it follows", self._view_given_up)
         self.copy.require_settled()
         async with self._lock:
-            self._require_sound()
+            self.copy.require_sound()
             charter = self._require_plan(epoch, version)
             self.resyncs.halt("it follows by the stream", drop=True)
             here = self.copy.journal.position_at(after_seq)
@@ -419,7 +419,7 @@ class Member:
                 async with self.folder.lock:
                     await self.keeper.clamp(after_seq)
             await self.copy.store(lambda d: replace(d, follow=epoch, history=charter.history))
-            self._require_sound()  # again: the loops of this copy went on meanwhile
+            self.copy.require_sound()  # again: the loops of this copy went on meanwhile
             self.copy.state = CopyState.REPLICA
             return self.statement()
 
@@ -444,7 +444,7 @@ class Member:
         await self.resyncs.settle()
         async with self._lock:
             self.copy.require_settled()
-            self._require_sound()
+            self.copy.require_sound()
             self._resync_host.require_no_role(self._require_plan(asked.epoch, asked.version))
             self._retire_receiver()
             self.copy.space.require()
@@ -576,24 +576,6 @@ class Member:
         self._events.word_changed(self)
 
     # --- loops
-
-    def _require_sound(self) -> None:
-        if self.copy.state is CopyState.FAILED:
-            raise FailedCopyError(
-                f"the copy at {self.copy.me.center} has failed: {self.copy.failure}",
-                remedy="replace its storage; drsync never uses a copy again that may have lost data",
-            )
-
-    def _require_generation(self, offered: int) -> None:
-        """Whatever comes from a store of an older generation than we have seen is refused (F.A 4)."""
-        known = self.charter.generation if self.charter is not None else 0
-        if offered < known:
-            raise RefusedError(
-                f"{self.copy.me.center} has seen store generation {known}; "
-                f"this comes from the older generation {offered}",
-                code="old_generation",
-                remedy="stop the coordinator with the older store",
-            )
 
     def _require_term(self) -> OwnerTerm:
         term = self.term
