@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from drsync.adapters.sqlite.evidence import SqliteEvidence
 from drsync.coordinator import forms
-from drsync.coordinator.everywhere import ask_everywhere, listed
+from drsync.coordinator.everywhere import TIMEOUT_S, ask_everywhere, listed
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.sessions import SessionTable
 from drsync.core import point_proofs
 from drsync.core.point_proofs import Standing
 from drsync.model.charter import Charter
 from drsync.model.drill import Content, DrillReport, Verdict
+from drsync.model.errors import DrsyncError
 from drsync.model.point_proof import DRILL, TEXT_MAX, Outcome, PointKey, PointProof
 from drsync.model.position import NO_CHAIN, Position
 
@@ -140,33 +141,43 @@ class Proofs:
         return sorted(centers, key=lambda name: self.standing(charter.group.id, name).is_failing)
 
     async def at(self, charter: Charter, center: str) -> dict[PointKey, PointProof]:
-        """Of the points that a center can open now."""
-        listing = (await ask_everywhere(self._sessions, charter, "group.points", "points")).get(center, {})
-        known = (await self._everywhere(charter)).get(center, {})
-        held = {key_of(point) for point in listed(listing, "points")}
-        return {key: proof for key, proof in known.items() if key in held}
-
-    async def _everywhere(self, charter: Charter) -> dict[str, dict[PointKey, PointProof]]:
-        """All proofs by center and point, of agents and of drills, compared with each other."""
-        told = await ask_everywhere(self._sessions, charter, "point.proofs", "proofs")
-        return point_proofs.compared(
-            {
-                center: [*read(listed(answer, "proofs")), *self._of_drills(charter, center)]
-                for center, answer in told.items()
-            }
-        )
+        """Of the points that a center can open now. Only that one is asked: a silent one delays nobody."""
+        points = await self._ask(charter, center, "group.points", "points")
+        told = {center: read(await self._ask(charter, center, "point.proofs", "proofs"))}
+        for by_center in self._read.get(charter.group.id, {}).values():
+            for other, proof in by_center.items():
+                if other != center:
+                    told.setdefault(other, []).append(proof)
+        told[center].extend(self._of_drills(charter, center))
+        held = {key_of(point) for point in points}
+        return {key: proof for key, proof in point_proofs.compared(told)[center].items() if key in held}
 
     async def points(self, charter: Charter) -> dict[str, Json]:
         """Recovery points by center, each with its proof; see ``GET /v1/groups/{g}/points``."""
         centers = await ask_everywhere(self._sessions, charter, "group.points", "points")
-        proofs = await self._everywhere(charter)
-        for center, told in centers.items():
-            for point in listed(told, "points"):
+        told = {
+            center: read(await self._ask(charter, center, "point.proofs", "proofs"))
+            for center, answer in centers.items()
+            if "error" not in answer  # who did not answer just now is not waited for again
+        }
+        for center, known in told.items():
+            known.extend(self._of_drills(charter, center))
+        proofs = point_proofs.compared(told)
+        for center, answer in centers.items():
+            for point in listed(answer, "points"):
                 proof = proofs.get(center, {}).get(key_of(point))
                 if proof is not None:
                     point["proof"] = proof.fields()
-            told["self_drill"] = self.about(charter, center)
+            answer["self_drill"] = self.about(charter, center)
         return centers
+
+    async def _ask(self, charter: Charter, center: str, method: str, key: str) -> list[Json]:
+        """One list of one center; empty if it does not answer, or knows no such question."""
+        try:
+            answer = await self._sessions.call(center, method, {"group": charter.group.id}, TIMEOUT_S)
+        except DrsyncError:
+            return []
+        return listed(answer, key)
 
     def _of_drills(self, charter: Charter, center: str) -> list[PointProof]:
         return [
