@@ -322,9 +322,7 @@ class QuietStepSection(Section):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if len(self.model_fields_set) != 1:
-            raise MistakeError(
-                'is one of { fsfreeze = "/mount" }, { postgresql = "name" }, { program = "name" }'
-            )
+            raise MistakeError(_ONE_OF)
         return self
 
     def build(self) -> QuietStep:
