@@ -1,5 +1,6 @@
 """Where an agent keeps a group's copy: ``<state dir>/groups/<group id>/``."""
 
+import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.adapters.stage import adoption, file_stage
 from drsync.adapters.stage.file_stage import FileStage
 from drsync.adapters.stage.files import Files as StageFiles
-from drsync.adapters.stage.files import is_directory
+from drsync.adapters.stage.files import is_directory, sync_directory
 from drsync.core.extents import GRANULE, Extents
 from drsync.model.errors import FailedCopyError, NoSpaceError
 from drsync.model.group import GroupSpec, VolumeSpec
@@ -30,6 +31,10 @@ from drsync.ports.dirty_store import DirtyStore
 from drsync.ports.forks import Forks
 from drsync.ports.journal import Image, Journal, Superblock
 from drsync.ports.stage import FailedStageError, Stage, StageInfo
+
+SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+_sync_file_range = ctypes.CDLL(None).sync_file_range
+_sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
 class CopyFiles(SegmentFiles, ImageFiles, StageFiles, Protocol):
@@ -42,6 +47,10 @@ class OsFiles(OsSegmentFiles, OsImageFiles):
     def remove_directory(self, path: Path) -> None:
         """See `drsync.adapters.stage.files.Files`."""
         path.rmdir()
+
+    def write_back(self, fd: int, offset: int, length: int) -> None:
+        """See `drsync.adapters.stage.files.Files`. Waits for nothing; errors are those of the next fsync."""
+        _sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE)
 
     def free(self, directory: Path) -> int:
         """See `drsync.adapters.stage.files.Files`. What only the administrator may use is not counted."""
@@ -151,6 +160,20 @@ class FileCopyStore:
             return adoption.progress(self.files, self.directory)
         except OSError as error:
             raise FailedCopyError(f"{self.directory} cannot be read: {error}") from error
+
+    def adopt_image(self, volume: VolumeSpec) -> bool:
+        """See CopyStore."""
+        source = self._stage / file_stage.blocks_name(volume)
+        folder = self.directory / "volumes"
+        try:
+            is_there = self.files.exists(source)
+            if is_there:
+                self.files.rename(source, folder / f"{volume.id}.img")
+            sync_directory(self.files, folder)  # also when it was renamed: whoever did may have died before
+            sync_directory(self.files, self._stage)
+        except OSError as error:
+            raise FailedCopyError(f"{source} cannot become an image: {error}") from error
+        return is_there
 
     def adopt_journal(self) -> None:
         """See CopyStore."""

@@ -15,7 +15,9 @@ from drsync.wire import control
 
 FORMAT = 1
 FORMAT_SWITCHING = 2  # because a version that knows nothing of switches must not open a copy in one
+FORMAT_RENAMING = 4  # because a version that knows only of copying would look for what was renamed
 FORMAT_RESIZED = 3  # because a version that knows nothing of RESIZE records would serve the former size
+FORMATS = (FORMAT, FORMAT_SWITCHING, FORMAT_RESIZED, FORMAT_RENAMING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,9 @@ class Durable:
             for name in self.__slots__
             if name not in ("history", "charter", "switch", "switched")
         }
-        if self.is_resized or self.resizes:
+        if self.switch is not None and self.switch.is_renamed:
+            body["format"] = FORMAT_RENAMING
+        elif self.is_resized or self.resizes:
             body["format"] = FORMAT_RESIZED
         else:
             body["format"] = FORMAT if self.switch is None else FORMAT_SWITCHING
@@ -95,7 +99,7 @@ class Durable:
     def decode(raw: bytes) -> "Durable":
         """Inverse of `encode`. Raises FailedCopyError for a value this version cannot read."""
         body: dict[str, object] = json.loads(raw)
-        if body.pop("format", None) not in (FORMAT, FORMAT_SWITCHING, FORMAT_RESIZED):
+        if body.pop("format", None) not in FORMATS:
             raise FailedCopyError("the superblock has a format this version does not know", code="version")
         history, charter = body.pop("history"), body.pop("charter")
         switch, switched = body.pop("switch", None), body.pop("switched", None)

@@ -1,8 +1,9 @@
 """What a session is given: the owner it belongs to, and what comparing told of the peer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from drsync.core.sizes import Resize
 from drsync.engine.copy import GroupCopy
 from drsync.engine.owner import OwnerEngine
 from drsync.engine.peers import Peers
@@ -52,6 +53,7 @@ class Wanted:
         chain: ours there; None when our journal does not tell.
         mode: how what differs is found.
         can_unpack: it reads compressed frames.
+        can_page: it tells what it holds by pages, and takes pages.
     """
 
     statement: Statement
@@ -59,3 +61,21 @@ class Wanted:
     chain: bytes | None
     mode: Mode
     can_unpack: bool
+    can_page: bool = False
+
+
+def question(
+    charter: Charter, session: str, generation: int, wanted: Wanted, resizes: Iterable[Resize]
+) -> dict[str, object]:
+    """The body of `group.resync`."""
+    return {
+        "group": charter.group.id,
+        "epoch": charter.epoch,
+        "version": charter.version,
+        "session": session,
+        "generation": generation,
+        "mode": wanted.mode.value,
+        "fork": wanted.fork,
+        "chain": (wanted.chain or b"").hex(),
+        "resizes": [list(one) for one in resizes],
+    }

@@ -23,6 +23,17 @@ class Mode(StrEnum):
     EVERYTHING = "everything"  # there is nothing to compare with
 
 
+def words_of(mode: Mode, count: int) -> str:
+    """What a session of `count` granules is about, for people."""
+    match mode:
+        case Mode.DIRTY:
+            return f"{count} granules are marked"
+        case Mode.DIGEST:
+            return "everything is compared"
+        case Mode.EVERYTHING:
+            return "everything is sent"
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """The stage that a target kept."""

@@ -21,7 +21,7 @@ from drsync.engine.resync_source import ResyncSource, Surroundings, Wanted
 from drsync.engine.views import Views
 from drsync.model.copy import Statement
 from drsync.model.errors import DrsyncError, RefusedError
-from drsync.wire.negotiate import FEATURE_RESYNC, FEATURE_ZSTD
+from drsync.wire.negotiate import FEATURE_PAGES, FEATURE_RESYNC, FEATURE_ZSTD
 
 PAUSE_LOW_S: Final = 2.0  # because space may come back at once
 PAUSE_HIGH_S: Final = 300.0  # because what was refused ten times wants a person
@@ -251,7 +251,8 @@ class ResyncDesk:
             reason = f"{center} differs from the owner at record {met.found.seq}: all of it is compared"
             self._around.tell("resync_corrupt", reason)
         can_unpack = FEATURE_ZSTD in met.features and self._around.copy.spec.policy.compress
-        return Wanted(met.statement, met.fork, met.chain, self._mode(center, met), can_unpack)
+        can_page = FEATURE_PAGES in met.features
+        return Wanted(met.statement, met.fork, met.chain, self._mode(center, met), can_unpack, can_page)
 
     def _mode(self, center: str, met: Met) -> Mode:
         if compare.is_blank(met.statement):

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from drsync.core import compression
 from drsync.core.compression import Advice, Memory, Sample
-from drsync.core.extents import Run
+from drsync.core.extents import Extents, Run
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.packing import PACK_BYTES_MIN
 from drsync.engine.resync_packing import Parcel, ParcelQueue
@@ -18,7 +18,7 @@ from drsync.model.epoch import Epoch
 from drsync.model.errors import MalformedError
 from drsync.ports.clock import Clock
 from drsync.ports.journal import Buffer
-from drsync.wire import resync
+from drsync.wire import resync, resync_pages
 from drsync.wire.frames import Frame, FrameType
 
 WINDOW_LOW_BYTES: Final = 8 << 20  # because the target says what it took after 4 MiB: less would wait for it
@@ -54,6 +54,7 @@ class Line:
         is_ready: the target opened its stage.
         is_lost: nothing comes any more; `reason` says why.
         refusal, done: the target's words; None before them.
+        pages: what was answered of pages, by question, until it is taken from here.
         digests: what was answered, by volume and first granule, until it is taken from here.
         heard: set with every word of the target, and when room to send comes back.
         heard_at: when it last said anything.
@@ -69,6 +70,7 @@ class Line:
         self.refusal: resync.Refuse | None = None
         self.done: resync.Done | None = None
         self.digests: dict[tuple[int, int], resync.Digests] = {}
+        self.pages: deque[tuple[int, memoryview]] = deque()
         self.heard = asyncio.Event()
         self.heard_at = clock.now()
         self.granules = 0
@@ -106,6 +108,11 @@ class Line:
         """Ask what the target holds there."""
         want = resync.Want(self._epoch, run.volume, run.first, run.end - run.first)
         self.small(FrameType.DIGEST_WANT, resync.encode_want(want))
+
+    def want_pages(self, number: int, runs: Extents) -> None:
+        """Ask for the hashes of the pages of some granules."""
+        want = resync_pages.PagesWant(self._epoch, number, tuple(resync.WireRun(*run) for run in runs))
+        self.small(FrameType.PAGES_WANT, resync_pages.encode_want(want))
 
     async def bulk(self, kind: FrameType, parts: list[Buffer], *, granules: int = 0, redo: int = 0) -> None:
         """A frame of `granules` granules of blocks, or of batches of `redo` bytes."""
@@ -165,6 +172,10 @@ class Line:
                 told = resync.read_digests(frame.body)
                 if told.epoch == self._epoch:
                     self.digests[told.volume, told.first] = told
+            case FrameType.PAGES:
+                hashes = resync_pages.read_hashes(frame.body)
+                if hashes.epoch == self._epoch:
+                    self.pages.append((hashes.number, hashes.values))
             case FrameType.STAGED:
                 staged = resync.read_staged(frame.body)
                 if staged.epoch == self._epoch:

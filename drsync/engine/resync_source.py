@@ -16,18 +16,19 @@ from drsync.core.extents import NOTHING, Extents
 from drsync.core.resync import EndWord, Room, Staging, staging
 from drsync.core.resync_source import IDLE_SOURCE, ROUNDS_MAX, Ground, Source
 from drsync.core.resync_tables import SourceEvent, SourceState
+from drsync.engine import resync_ground
 from drsync.engine.feed import PUMP_BYTES
-from drsync.engine.resync_around import Surroundings, Wanted
-from drsync.engine.resync_ask import Answer, Mode
+from drsync.engine.resync_around import Surroundings, Wanted, question
+from drsync.engine.resync_ask import Answer, Mode, words_of
 from drsync.engine.resync_compare import compare
 from drsync.engine.resync_line import Line
 from drsync.engine.resync_marks import Marks, PlainMarks
 from drsync.engine.resync_moment import Moment
-from drsync.engine.resync_pieces import extents_of, up_to
+from drsync.engine.resync_pages import A_TURN, PageAsker, frames
+from drsync.engine.resync_pieces import up_to
 from drsync.engine.resync_progress import Progress
 from drsync.engine.resync_reader import GranuleReader
 from drsync.engine.sound import sound_batches
-from drsync.engine.threads import in_thread
 from drsync.model.errors import (
     DamagedError,
     DrsyncError,
@@ -49,7 +50,9 @@ __all__ = ["Marks", "PlainMarks", "ResyncSource", "Surroundings", "Wanted"]
 ASK_TIMEOUT_S: Final = 30.0  # because the target syncs its journal, and perhaps keeps records aside as a fork
 LOOK_S: Final = 1.0  # because a line without progress is judged by minutes
 TICK_S: Final = 0.05  # because what was written is durable everywhere within a quarter of a second
-PASSING: Final = frozenset(("busy", "changed", "halted", "not_kept", "resized", "stale_epoch", "switching"))
+PASSING: Final = frozenset(
+    ("busy", "changed", "halted", "not_kept", "pages_misfit", "resized", "stale_epoch", "switching")
+)
 """Codes of refusals that another attempt may not meet: it begins with a new comparison."""
 
 
@@ -78,6 +81,8 @@ class ResyncSource:
         self._resizes: tuple[Resize, ...] = ()  # when the session began
         self._p0 = self._p1 = ORIGIN
         self._redone = 0
+        self._asker: PageAsker | None = None
+        self._is_whole = False  # pages did not fit once: whole granules from then on
         self._compared = 0
         self._comparable = 0
 
@@ -249,18 +254,9 @@ class ResyncSource:
 
     async def _ask(self, wanted: Wanted, session: str, generation: int) -> Answer:
         charter = self._around.charter()
-        body: dict[str, object] = {
-            "group": charter.group.id,
-            "epoch": charter.epoch,
-            "version": charter.version,
-            "session": session,
-            "generation": generation,
-            "mode": wanted.mode.value,
-            "fork": wanted.fork,
-            "chain": (wanted.chain or b"").hex(),
-            "resizes": [list(one) for one in self._around.copy.sizes.resizes],
-        }
-        self._resizes = self._around.copy.sizes.resizes
+        resizes = self._around.copy.sizes.resizes
+        body = question(charter, session, generation, wanted, resizes)
+        self._resizes = resizes
         answer = Answer.from_json(
             await self._around.peers.call(self._center, "group.resync", body, ASK_TIMEOUT_S)
         )
@@ -305,17 +301,9 @@ class ResyncSource:
         return self._around.copy.journal.batch_end_at_or_below(engine.log.flush_bound())
 
     async def _ground(self, marked: marking.DirtySet, cursor: int, p0: Position) -> Ground:
-        """What the records from the floor of marks to p0 change; read in a thread, because they are many."""
-        journal = self._around.copy.journal
-        floor = marking.journal_floor(marked, cursor)
-        changed: Extents = NOTHING
-        trimmed = journal.first_seq - 1
-        if floor < p0.seq and trimmed <= floor:
-            try:
-                changed = await in_thread(lambda: extents_of(journal.changed(floor, p0.seq)))
-            except MalformedError:
-                trimmed = floor + 1  # it went meanwhile: nobody knows what differs
-        return Ground(p0.seq, cursor, trimmed, self._reader.clipped(changed), self._around.clock.now())
+        around = self._around
+        clipped, now = self._reader.clipped, around.clock.now
+        return await resync_ground.ground(around.copy.journal, marked, cursor, p0.seq, clipped, now)
 
     def _require_room(self) -> None:
         """Raises RefusedError: what is to be sent does not fit beside the copy."""
@@ -334,6 +322,8 @@ class ResyncSource:
         channel = await around.peers.bulk(self._center)
         line = Line(channel, around.engine.log.epoch, around.clock, can_unpack=wanted.can_unpack)
         self._line = line
+        can_ask = wanted.can_page and not self._is_whole and self._mode is not Mode.EVERYTHING
+        self._asker = PageAsker(line) if can_ask else None
         flags = resync.BeginFlags.RESUME if is_resumed else resync.BeginFlags.NONE
         if self._mode is Mode.DIGEST:
             flags |= resync.BeginFlags.DIGESTS
@@ -438,6 +428,7 @@ class ResyncSource:
         self._require_sizes()
         if line.refusal is not None:
             refusal = line.refusal
+            self._is_whole = self._is_whole or refusal.code == "pages_misfit"
             if refusal.code in PASSING:
                 # Halted by what was asked in between: what is put aside is kept. Else it is gone.
                 self._stop(SourceEvent.CUT if refusal.code == "halted" else SourceEvent.REFUSED)
@@ -460,19 +451,37 @@ class ResyncSource:
             raise self._overtaken()
 
     async def _send_blocks(self, line: Line) -> None:
+        asker = self._asker if self._asker is not None and self._asker.pays else None
+        if asker is not None:
+            await self._ask_pages(line, asker)
         async with self._lock:
+            for blocks in frames(await self._read_blocks(asker)):
+                parts = resync.blocks_parts(self._around.engine.log.epoch, blocks)
+                await line.bulk(FrameType.BLOCKS, parts, granules=sum(block.granules for block in blocks))
+
+    async def _ask_pages(self, line: Line, asker: PageAsker) -> None:
+        """Ask ahead, and wait for what was asked about the next granules."""
+        asker.ask(self.source.todo)
+        await self._until(line, lambda: asker.is_told(extents.take(self.source.todo, A_TURN)[0]))
+
+    async def _read_blocks(self, asker: PageAsker | None) -> list[resync.Block]:
+        """What comes next: whole granules, or more of them without the pages that the target has."""
+        found: list[resync.Block] = []
+        granules = 0
+        while not granules or (asker is not None and granules < A_TURN):
             self._require_sizes()
             source = self.source
             if source.state is not SourceState.COPYING or not source.todo:
-                return
+                break
             now = self._around.clock.now()
-            found = await self._moment.read(source.todo)
-            if found is None:
-                found = await self._reader.first(source.todo)
-            count, blocks = found
+            read = await self._moment.read(source.todo)
+            if read is None:
+                read = await self._reader.first(source.todo)
+            count, blocks = read
             taken, self.source = resync_source.sent(source, count, now)
-            parts = resync.blocks_parts(self._around.engine.log.epoch, blocks)
-            await line.bulk(FrameType.BLOCKS, parts, granules=extents.size(taken))
+            found += blocks if asker is None else await asker.cut(taken, blocks)
+            granules += count
+        return found
 
     async def _fix_p1(self, line: Line) -> None:
         """Every block was read: p1 is where what they showed is committed and durable everywhere."""
@@ -588,10 +597,4 @@ class ResyncSource:
             self._around.marks.pin(self._center, None)
 
     def _words(self) -> str:
-        count = extents.size(self.source.todo)
-        words = {
-            Mode.DIRTY: f"{count} granules are marked",
-            Mode.DIGEST: "everything is compared",
-            Mode.EVERYTHING: "everything is sent",
-        }
-        return words[self._mode]
+        return words_of(self._mode, extents.size(self.source.todo))

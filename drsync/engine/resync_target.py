@@ -26,6 +26,7 @@ from drsync.engine.copy import GroupCopy
 from drsync.engine.receiver import check_bounds
 from drsync.engine.resync_ask import Answer, Kept, Mode
 from drsync.engine.resync_intake import Intake
+from drsync.engine.resync_own import OwnImages
 from drsync.engine.resync_pieces import put
 from drsync.engine.resync_reader import digests_of
 from drsync.engine.space import IMAGES_RETRY_S
@@ -45,7 +46,7 @@ from drsync.model.errors import (
 from drsync.model.group import GroupSpec
 from drsync.ports.clock import Clock
 from drsync.ports.stage import FailedStageError, Stage, StageInfo
-from drsync.wire import data, resync
+from drsync.wire import data, resync, resync_pages
 from drsync.wire.frames import Frame, FrameType
 from drsync.wire.resync import BeginFlags
 from drsync.wire.stream import session_bytes
@@ -53,16 +54,12 @@ from drsync.wire.stream import session_bytes
 if TYPE_CHECKING:
     from drsync.model.position import Position
 
-RESERVE_BYTES: Final = (
-    256 << 20
-)  # because the journal goes on beside a stage: two segments, and what they need
 TELL_BYTES: Final = 4 << 20  # because a source keeps a window of 8 MiB or more
 TELL_S: Final = 1.0  # because a source that hears nothing for a minute gives up
 SYNC_BYTES: Final = (
     64 << 20
 )  # because so much is sent again after a crash, and each sync costs the disk a pause
 DIGEST_PIECE_BYTES: Final = 4 << 20  # because this much is read and hashed at a time
-HOLES_LOOKED_AT: Final = 10_000  # because each costs a system call or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +134,7 @@ class ResyncTarget:
         self.target = Target()
         self.mark_others: MarkOthers = nobody_marked
         self._copy = copy
+        self._own = OwnImages(copy)
         self._clock = clock
         self._events = events
         self._asked: Asked | None = None
@@ -202,7 +200,7 @@ class ResyncTarget:
             answer = Answer(
                 statement=copy.statement(),
                 changed=await in_thread(lambda: self._changed(asked)),
-                free=await in_thread(self._free),
+                free=await in_thread(lambda: self._own.free(self._sizes.first)),
                 switched=copy.durable.switched,
             )
         self._asked, self._base = asked, copy.journal.tip
@@ -244,23 +242,6 @@ class ResyncTarget:
             return extents.NOTHING
         after = asked.fork if asked.mode is Mode.DIRTY else copy.volumes.applied
         return switching.own_changes(copy.journal, copy.spec, min(after, copy.journal.tip.seq))
-
-    def _free(self) -> int:
-        """Bytes a stage may take, so that there is space for the switch as well."""
-        free = max(0, self._copy.files.free_bytes() - RESERVE_BYTES)
-        holes = sum(self._holes(index) for index in sorted(self._sizes.first))
-        return max(free // 2, free - holes)
-
-    def _holes(self, index: int) -> int:
-        image = self._copy.volumes.views[index].image
-        at, holes = 0, 0
-        for _ in range(HOLES_LOOKED_AT):
-            if at >= image.size:
-                return holes
-            end, is_hole = image.extent(at)
-            holes += (end - at) * is_hole
-            at = end
-        return holes + image.size - at
 
     def _session_spec(self) -> GroupSpec:
         """The group as large as it is where the session's source stands."""
@@ -385,6 +366,8 @@ class ResyncTarget:
                 await self._begin(intake)
             case FrameType.DIGEST_WANT:
                 await self._digest(intake, resync.read_want(frame.body))
+            case FrameType.PAGES_WANT:
+                await self._pages(intake, resync_pages.read_want(frame.body))
             case FrameType.BLOCKS:
                 await self._blocks(intake, frame.body)
             case FrameType.BATCHES:
@@ -413,6 +396,7 @@ class ResyncTarget:
         begin, asked, copy = intake.begin, self._asked, self._copy
         session = begin.session.hex()
         self._told_bytes = 0
+        self._own.session_begins()
         if begin.member != session_bytes(copy.me.session):
             raise TransientError("this is another process than the one that was asked", code="changed")
         if asked is None or (asked.session, asked.epoch) != (session, begin.epoch):
@@ -480,6 +464,19 @@ class ResyncTarget:
         answer = resync.Digests(want.epoch, want.volume, want.first, memoryview(values))
         intake.say(FrameType.DIGESTS, b"".join(resync.digests_parts(answer)))
 
+    async def _pages(self, intake: Intake, want: resync_pages.PagesWant) -> None:
+        """What the images hold; not where our own records may still go into them."""
+        self._require_epoch(intake, want.epoch)
+        self._required()
+        for run in want.runs:
+            self._size_of(run.volume, run.first, run.end - run.first)
+        runs = extents.normal(extents.Run(*run) for run in want.runs)
+        if extents.size(runs) != sum(run.end - run.first for run in want.runs):
+            raise MalformedError("PAGES_WANT: runs overlap")
+        values = await self._own.pages(runs, self._sizes.newest)
+        answer = resync_pages.PageHashes(want.epoch, want.number, memoryview(values))
+        intake.say(FrameType.PAGES, b"".join(resync_pages.hashes_parts(answer)))
+
     def _size_of(self, volume: int, first: int, granules: int) -> int:
         """Bytes of granules; the last of a volume may be short. Raises MalformedError."""
         size = self._sizes.newest.get(volume, 0)
@@ -492,11 +489,12 @@ class ResyncTarget:
         self._require_epoch(intake, epoch)
         stage = self._required()
         sizes = [self._size_of(block.volume, block.first, block.granules) for block in blocks]
-        await in_thread(lambda: put(stage, blocks, sizes))
+        await in_thread(lambda: put(stage, blocks, sizes, self._own.read_into))
         for block in blocks:
             intake.granules += block.granules
             intake.block_bytes += len(block.data)
-            self._unsynced += len(block.data)
+            self._unsynced += len(block.data) if block.kind is resync.BlockKind.DATA else 0
+            self._unsynced += GRANULE if block.kind is resync.BlockKind.PAGES else 0
         self.target = resync_target.staged(self.target, self.target.session, extents.NOTHING)
         if self.target.state is TargetState.IDLE:
             raise TransientError("blocks came after the redo", code="order")
@@ -544,7 +542,7 @@ class ResyncTarget:
     async def _end(self, intake: Intake, end: resync.End) -> None:
         self._require_epoch(intake, end.epoch)
         stage, copy = self._required(), self._copy
-        await in_thread(lambda: switching.check_stage(stage, end.p1))
+        is_renamed = await in_thread(lambda: switching.check_stage(stage, end.p1))
         whole = stage.staged
         word = EndWord(end.session.hex(), end.generation, end.p1.seq, end.size)
         ended = resync_target.end(replace(self.target, staged=whole, fresh=stage.fresh), word)
@@ -552,12 +550,16 @@ class ResyncTarget:
             raise TransientError("the end came before everything was there", code="not_whole")
         if self._sizes.through(end.p1.seq) != self._sizes.resizes:
             raise TransientError("the end came before a volume was resized", code="resized")
-        switch = Switch.of(stage.session, end.p1, end.size, self._sizes.resizes)
+        switch = Switch.of(stage.session, end.p1, end.size, self._sizes.resizes, is_renamed=is_renamed)
         charter = copy.durable.charter
         applied, tip = copy.volumes.applied, copy.journal.tip
         await in_thread(lambda: switching.check_log(copy.journal, applied, stage.session.base))
         spec = at_least(copy.spec, self._sizes.newest)
-        await in_thread(lambda: switching.take_space(copy.files, spec, copy.journal, applied, stage))
+        await in_thread(
+            lambda: switching.take_space(
+                copy.files, spec, copy.journal, applied, stage, is_renamed=is_renamed
+            )
+        )
         # What was compared and found equal may differ at a member that stands in between (decision 21, 14).
         is_all = not intake.begin.flags & (BeginFlags.DIGESTS | BeginFlags.EVERYTHING)
         await self.mark_others(switch, whole if is_all else None)

@@ -16,7 +16,7 @@ from drsync.engine.resizes import resizes_in
 from drsync.engine.volumes import LAYER_BLOCKS_MAX, SCAN_BYTES, GroupVolumes
 from drsync.model.epoch import Epoch
 from drsync.model.errors import FailedCopyError, MalformedError
-from drsync.model.group import GroupSpec
+from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.model.position import Position
 from drsync.ports.copy_store import Adoption, CopyStore
 from drsync.ports.journal import Image, Journal
@@ -39,6 +39,8 @@ class Switch:
         fork: our own log was the source's up to here.
         is_everything: what is not staged becomes zeros.
         resizes: of the source's log up to p1; ours are over with our log.
+        is_renamed: what is staged becomes the images by renaming; only with `is_everything`, after
+            `check_stage`.
     """
 
     session: str
@@ -50,12 +52,15 @@ class Switch:
     fork: int
     is_everything: bool = False
     resizes: tuple[Resize, ...] = ()
+    is_renamed: bool = False
 
     @staticmethod
-    def of(session: StageInfo, p1: Position, size: int, resizes: tuple[Resize, ...]) -> "Switch":
+    def of(
+        session: StageInfo, p1: Position, size: int, resizes: tuple[Resize, ...], *, is_renamed: bool
+    ) -> "Switch":
         """The switch with which a session ends at `p1`, with `size` granules staged."""
         at = (session.p0, p1, size, session.fork, session.is_everything)
-        return Switch(session.session, session.generation, session.epoch, *at, resizes)
+        return Switch(session.session, session.generation, session.epoch, *at, resizes, is_renamed)
 
     def to_json(self) -> dict[str, object]:
         """For the superblock."""
@@ -69,6 +74,7 @@ class Switch:
             "fork": self.fork,
             "is_everything": self.is_everything,
             **({"resizes": self.resizes} if self.resizes else {}),
+            **({"is_renamed": True} if self.is_renamed else {}),
         }
 
     @staticmethod
@@ -123,27 +129,44 @@ def check_log(journal: Journal, after_seq: int, through: Position) -> None:
         raise FailedCopyError(f"the journal ends at record {at.seq}, not at {through.seq}")
 
 
-def check_stage(stage: Stage, p1: Position) -> None:
+def check_stage(stage: Stage, p1: Position) -> bool:
     """Make a stage durable, read it back, and compare; its redo must end at `p1`.
+
+    Whether it can become the images by renaming: where everything was sent it was brought to their form.
 
     Raises:
         FailedStageError: it is not what was put aside.
         NoSpaceError: the disk is full.
     """
     stage.sync()
+    is_renamed = stage.session.is_everything and stage.shape()
     stage.verify()
     redo = stage.redo()
     if redo.tip != p1 or redo.durable_seq != p1.seq:
         raise FailedStageError(f"the staged redo ends at record {redo.tip.seq}, not at {p1.seq}")
+    return is_renamed
 
 
-def take_space(store: CopyStore, spec: GroupSpec, journal: Journal, applied: int, stage: Stage) -> None:
+def take_space(
+    store: CopyStore,
+    spec: GroupSpec,
+    journal: Journal,
+    applied: int,
+    stage: Stage,
+    *,
+    is_renamed: bool = False,
+) -> None:
     """Take the space for everything that will be written into the images, while there is a way back.
+
+    Renaming writes nothing into them.
 
     Raises:
         NoSpaceError: there is not enough; what was taken is zeros as before.
         FailedCopyError: an image cannot be used.
     """
+    if is_renamed:
+        store.make_way()
+        return
     own = own_changes(journal, spec, applied)
     data = extents.normal(Run(*run[:3]) for run in stage.entries() if not run.is_zeros)
     store.reserve(spec, extents.union(data, own or ()))
@@ -183,6 +206,8 @@ def finish(spec: GroupSpec, store: CopyStore, switch: Switch, own: "Own") -> Non
                 "a switch is recorded, and neither its journal nor its stage is there",
                 remedy="rebuild this copy from another center",
             )
+        case Adoption.NOT_BEGUN if switch.is_renamed:
+            _rename_images(spec, store, switch)
         case Adoption.NOT_BEGUN:
             _write_images(spec, store, switch, own)
         case _:
@@ -229,6 +254,36 @@ def _write_images(spec: GroupSpec, store: CopyStore, switch: Switch, own: Own) -
             journal.close()
         for image in images.values():
             image.close()
+
+
+def _rename_images(spec: GroupSpec, store: CopyStore, switch: Switch) -> None:
+    """Everything was sent, so that neither the images nor the own log matter any more.
+
+    A rename is durable before the next. Where nothing waits to be renamed that was done before; the image is
+    compared all the same, because the stage may have lost a file in another way.
+    """
+    spec = sized(spec, Sizes(first_sizes(spec), switch.resizes).newest)
+    stage = _opened_stage(spec, store, switch)
+    try:
+        for volume in spec.volumes:
+            if not store.adopt_image(volume):
+                _compare_image(stage, store, volume)
+    finally:
+        stage.close()
+
+
+def _compare_image(stage: Stage, store: CopyStore, volume: VolumeSpec) -> None:
+    image = store.image(volume)
+    try:
+        stage.compare(volume.index, image.read_into)
+    except FailedStageError as error:
+        raise FailedCopyError(
+            f"a switch is recorded, what was put aside of volume {volume.name} is gone, and its image is "
+            f"something else: {error}",
+            remedy="rebuild this copy from another center",
+        ) from error
+    finally:
+        image.close()
 
 
 def _check_journal(spec: GroupSpec, store: CopyStore, switch: Switch, own: Own) -> None:

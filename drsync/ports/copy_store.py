@@ -92,6 +92,14 @@ class CopyStore(Protocol):
         """How far `adopt_journal` is. Raises FailedCopyError."""
         ...
 
+    def adopt_image(self, volume: VolumeSpec) -> bool:
+        """Rename what is staged of a volume to its image, durably; nobody may have it open. Blocks.
+
+        False: nothing is staged under its name, because it was renamed before or somebody removed it.
+        Raises FailedCopyError.
+        """
+        ...
+
     def adopt_journal(self) -> None:
         """Make the staged redo the journal, with the forks of the former one. Durable. Blocks; idempotent.
 

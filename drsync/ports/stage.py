@@ -4,7 +4,7 @@ One thread uses a stage at a time. Nothing in it is part of the copy before a sw
 is wrong with it costs time and no data: it is dropped, and the session begins anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -117,6 +117,26 @@ class Stage(Protocol):
         Raises:
             NoSpaceError: the disk is full.
             FailedStageError: it cannot be written.
+        """
+        ...
+
+    def shape(self) -> bool:
+        """Bring what was put aside to the form of images, durably: their size, zeros beside its bytes.
+
+        Everything must be synced. Whether that is done: where a file system knows no holes it is not. Blocks.
+
+        Raises:
+            NoSpaceError: the disk is full.
+            FailedStageError: it cannot be written.
+        """
+        ...
+
+    def compare(self, volume: int, read_into: Callable[[int, memoryview], None]) -> None:
+        """Compare an image with what was put aside of its volume, as `shape` left it. Blocks.
+
+        Raises:
+            FailedStageError: names the first place that differs.
+            DrsyncError: what `read_into` raises.
         """
         ...
 

@@ -159,6 +159,9 @@ class DiskFiles:
     def will_need(self, fd: int, offset: int, length: int, /) -> None:
         """See `Files`. A disk that reads everything at once."""
 
+    def write_back(self, fd: int, offset: int, length: int) -> None:
+        """See `Files`. A disk that does nothing before it must."""
+
     def seek(self, fd: int, offset: int, whence: int) -> int:
         """See `Files`. A file system without holes."""
         return offset if whence == os.SEEK_DATA else self.size(fd)

@@ -38,6 +38,10 @@ def _does_nothing(_: Shipped) -> Shipped:
     return lambda *_args, **_named: None
 
 
+def _knows_no_holes(_: Shipped) -> Shipped:
+    return lambda _stage: False
+
+
 def _awaits_nothing(_: Shipped) -> Shipped:
     async def mistaken(*_args: object, **_named: object) -> None:
         pass
@@ -163,7 +167,10 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "resync_no_zeroing": Mistake(
         "a session for everything leaves what was there where nothing is sent (amendment 17)",
-        {"drsync.engine.switch:_zero_the_rest": _does_nothing},
+        {
+            "drsync.adapters.stage.file_stage:FileStage.shape": _knows_no_holes,
+            "drsync.engine.switch:_zero_the_rest": _does_nothing,
+        },
     ),
     "unsynced_cursor": Mistake(
         "a member is taken to hold durably what the owner has (amendment 11)",

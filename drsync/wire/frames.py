@@ -63,6 +63,8 @@ class FrameType(IntEnum):
     RESYNC_END = 47
     STAGED = 48
     RESYNC_DONE = 49
+    PAGES_WANT = 50
+    PAGES = 51
 
 
 CRITICAL: Final = 0x0001
@@ -125,6 +127,8 @@ BODY_BYTES_MAX: Final[Mapping[int, int]] = MappingProxyType(
         FrameType.RESYNC_END: SMALL_BODY_BYTES_MAX,
         FrameType.STAGED: SMALL_BODY_BYTES_MAX,
         FrameType.RESYNC_DONE: SMALL_BODY_BYTES_MAX,
+        FrameType.PAGES_WANT: CONTROL_BODY_BYTES_MAX,
+        FrameType.PAGES: DATA_BODY_BYTES_MAX,
     }
 )
 """Largest body of each type; types without an entry are unknown and may have `CONTROL_BODY_BYTES_MAX`."""

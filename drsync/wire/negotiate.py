@@ -16,6 +16,8 @@ FEATURE_ZSTD: Final = "zstd"
 """BATCHES on bulk links may be COMPRESSED: a member says so in its answer to `group.attach`."""
 FEATURE_RESYNC: Final = "resync"
 """A member takes resync sessions (`group.resync`, frames from RESYNC_BEGIN on)."""
+FEATURE_PAGES: Final = "resync_pages"
+"""In a resync session a member tells what it holds by pages, and takes pages (PAGES_WANT)."""
 FEATURE_CURSORS: Final = "cursors"
 """A member keeps journal or marks for each other member by itself: CURSORS instead of RETAIN."""
 FEATURE_SYNC: Final = "sync"
@@ -24,7 +26,14 @@ FEATURES: Final[tuple[str, ...]] = ()
 """What this version offers in HELLO. Not `zstd`: control links carry no compressed frames."""
 FEATURE_RESIZE: Final = "resize"
 """A member knows RESIZE records: without it, it is fed no log that holds one."""
-MEMBER_FEATURES: Final = (FEATURE_ZSTD, FEATURE_CURSORS, FEATURE_RESYNC, FEATURE_SYNC, FEATURE_RESIZE)
+MEMBER_FEATURES: Final = (
+    FEATURE_ZSTD,
+    FEATURE_CURSORS,
+    FEATURE_RESYNC,
+    FEATURE_PAGES,
+    FEATURE_SYNC,
+    FEATURE_RESIZE,
+)
 """What a member can do on the stream of a group; bulk links say no HELLO of their own."""
 
 

@@ -32,6 +32,7 @@ ID_BYTES: Final = 16
 GRANULE: Final = 64 << 10  # bytes; the same as in `core.extents`
 _GRANULES_MAX: Final = (1 << 64) // GRANULE  # because offsets have 64 bits
 DIGEST_BYTES: Final = 32  # blake3-256, because digests are compared between centers (F.A 16)
+MASK_BYTES: Final = 2  # before pages: which ones
 HASH_BYTES: Final = 16  # xxh3-128, big endian as everywhere: against rot on the way and in the stage
 DIGESTS_MAX: Final = (
     8192  # granules of one question, because 8192 digests and head are below one frame's limit
@@ -62,6 +63,7 @@ class BlockKind(IntEnum):
 
     DATA = 0
     ZEROS = 1
+    PAGES = 2  # some pages of one granule (`resync_pages`); only to a target that answers PAGES_WANT
 
 
 class Begin(NamedTuple):
@@ -127,7 +129,7 @@ class Block(NamedTuple):
     Attributes:
         volume, first, granules: which ones.
         kind: see `BlockKind`; zeros have no content.
-        hash: xxh3-128 of the content, big endian; zeros have 16 zero bytes.
+        hash: xxh3-128 of the content, big endian; zeros have 16 zero bytes. Of pages: that of the granule.
         data: the content; the last granule of a volume may be short.
     """
 
@@ -342,9 +344,11 @@ def read_blocks(body: bytes) -> tuple[Epoch, list[Block]]:
 
 
 def _is_fitting(kind: int, granules: int, length: int) -> bool:
-    """Zeros have no content; data fills all granules but perhaps the last of its volume."""
+    """Zeros have no content; data fills all granules but perhaps the last of its volume; pages are of one."""
     if kind == BlockKind.ZEROS:
         return granules > 0 and not length
+    if kind == BlockKind.PAGES:
+        return granules == 1 and MASK_BYTES <= length < GRANULE
     is_filled = (granules - 1) * GRANULE < length <= granules * GRANULE
     return kind == BlockKind.DATA and is_filled and length <= BLOCKS_BYTES_MAX
 

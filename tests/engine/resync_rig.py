@@ -23,6 +23,7 @@ from drsync.engine.owner import OwnerDevice, OwnerEngine
 from drsync.engine.peers import Peers
 from drsync.engine.resync_ask import Answer, Kept, Mode
 from drsync.engine.resync_marks import PlainMarks
+from drsync.engine.resync_pages import hashes_of
 from drsync.engine.resync_reader import digests_of
 from drsync.engine.resync_source import ResyncSource, Surroundings, Wanted
 from drsync.engine.views import Views
@@ -34,7 +35,7 @@ from drsync.model.group import Durability, VolumeSpec
 from drsync.model.position import ORIGIN, EpochStart
 from drsync.ports.journal import Buffer
 from drsync.ports.transport import LinkHandler, LinkKind
-from drsync.wire import data, resync
+from drsync.wire import data, resync, resync_pages
 from drsync.wire.control import dump, load
 from drsync.wire.frames import Frame, FrameType
 from tests.engine.town import GROUP, SEGMENT_BYTES
@@ -97,6 +98,7 @@ class Target:
         taken: names of the frames that came, in order.
         on_frame: called before a frame is looked at; True swallows it.
         changed, free, refusal: what it answers.
+        lie: what becomes of the hashes of a granule's pages before they are told.
     """
 
     def __init__(self) -> None:
@@ -107,6 +109,7 @@ class Target:
         self.changed: Extents | None = NOTHING
         self.free = 1 << 40
         self.refusal: resync.Refuse | None = None
+        self.lie: Callable[[bytes], bytes] = lambda hashes: hashes
         self.keeps = True
         self.switched: EndWord | None = None
         self.staged: dict[tuple[int, int], bytes] = {}
@@ -163,6 +166,8 @@ class Target:
                 ]
                 told = resync.Digests(want.epoch, want.volume, want.first, memoryview(digests_of(content)))
                 self._send(FrameType.DIGESTS, resync.digests_parts(told))
+            case FrameType.PAGES_WANT:
+                self._tell_pages(resync_pages.read_want(frame.body))
             case FrameType.BLOCKS:
                 self._put(frame.body)
             case FrameType.RESYNC_ROUND:
@@ -193,11 +198,37 @@ class Target:
         self.begun = begin
         self._send(FrameType.RESYNC_READY, [resync.encode_ready(resync.Ready(begin.epoch, begin.session))])
 
+    def _tell_pages(self, question: resync_pages.PagesWant) -> None:
+        told = b"".join(
+            self.lie(hashes_of(self._granule(volume, granule)))
+            for volume, first, end in question.runs
+            for granule in range(first, end)
+        )
+        answer = resync_pages.PageHashes(question.epoch, question.number, memoryview(told))
+        self._send(FrameType.PAGES, resync_pages.hashes_parts(answer))
+
+    def _granule(self, volume: int, granule: int) -> memoryview:
+        return memoryview(self.images[volume])[granule * GRANULE : (granule + 1) * GRANULE]
+
+    def _laid(self, block: resync.Block) -> bytes | None:
+        content = bytearray(self._granule(block.volume, block.first))
+        resync_pages.lay(memoryview(content), block.data)
+        if xxh3_128_digest(content) == block.hash:
+            return bytes(content)
+        refusal = resync.Refuse(EPOCH, "pages_misfit", "pages do not fit", "")
+        self._send(FrameType.RESYNC_REFUSE, [resync.encode_refuse(refusal)])
+        return None
+
     def _put(self, body: bytes) -> None:
         assert not self.redo, "blocks after redo"
         for block in resync.read_blocks(body)[1]:
             self.data_bytes += len(block.data)
-            if block.kind is resync.BlockKind.DATA:
+            if block.kind is resync.BlockKind.PAGES:
+                content = self._laid(block)
+                if content is None:
+                    return
+                block = block._replace(data=content)  # noqa: PLW2901  # what it stands for
+            elif block.kind is resync.BlockKind.DATA:
                 assert xxh3_128_digest(block.data) == block.hash
             for index in range(block.granules):
                 key = (block.volume, block.first + index)
@@ -378,9 +409,10 @@ class Rig:
         self._sync()
         self.tasks.append(asyncio.create_task(self.source.outgrow(self.copy.journal.tip.seq)))
 
-    def wanted(self, mode: Mode) -> Wanted:
+    def wanted(self, mode: Mode, *, can_page: bool = False) -> Wanted:
         statement = self.target.statement
-        return Wanted(statement, statement.tip.seq, statement.tip.chain, mode, can_unpack=True)
+        tip = statement.tip
+        return Wanted(statement, tip.seq, tip.chain, mode, can_unpack=True, can_page=can_page)
 
     def close(self) -> None:
         self.copy.journal.close()

@@ -123,10 +123,30 @@ def put_aside(copy: GroupCopy, ours: Log, theirs: Log, dice: random.Random) -> S
     return stage
 
 
-def word(stage: Stage, theirs: Log) -> Switch:
+def put_everything_aside(copy: GroupCopy, ours: Log, theirs: Log, dice: random.Random) -> Stage:
+    """The same to a target that is asked for nothing; of what is zeros some was something else before."""
+    info = StageInfo(SESSION, 3, NEW, 0, theirs.at(P0), ours.tip, F, is_everything=True)
+    stage = copy.files.new_stage(GROUP, info)
+    for granule in range(-(-VOLUME.size // GRANULE)):
+        content = theirs.content[dice.randrange(P0, P1 + 1)]
+        data = content[granule * GRANULE : (granule + 1) * GRANULE]
+        if any(data):
+            stage.put(0, granule * GRANULE, data)
+        elif granule % 2:
+            stage.put(0, granule * GRANULE, b"former" * (len(data) // 6) + bytes(len(data) % 6))
+            stage.sync()
+            stage.zero(0, granule, granule + 1)
+    redo = stage.redo()
+    for batch in theirs.batches[P0:P1]:
+        redo.append(batch.parts, batch.first_seq, batch.end)
+    return stage
+
+
+def word(stage: Stage, theirs: Log, *, is_renamed: bool = False) -> Switch:
     """The switch to p1."""
-    size = extents.size(stage.staged)
-    return Switch(SESSION, 3, NEW, theirs.at(P0), theirs.at(P1), size, F)
+    size, info = extents.size(stage.staged), stage.session
+    p0, p1 = theirs.at(P0), theirs.at(P1)
+    return Switch(SESSION, 3, NEW, p0, p1, size, F, info.is_everything, is_renamed=is_renamed)
 
 
 def charter(theirs: Log) -> Charter:

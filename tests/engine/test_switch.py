@@ -1,5 +1,6 @@
 """A switch: the copy is wholly what it was, or wholly the log of the source, whatever dies meanwhile."""
 
+import errno
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from drsync.model.copy import CopyState
 from drsync.model.errors import FailedCopyError, NoSpaceError
 from drsync.ports.stage import FailedStageError, Stage
 from drsync.sim.disk import Disk, Moment
+from drsync.sim.disk_files import DiskFiles
 from drsync.sim.killed import Killed
 from tests.engine.switch_rig import (
     FORK,
@@ -24,12 +26,14 @@ from tests.engine.switch_rig import (
     OLD,
     P0,
     P1,
+    VOLUME,
     Log,
     charter,
     fill,
     logs,
     opened,
     put_aside,
+    put_everything_aside,
     read,
     store_on,
     word,
@@ -46,8 +50,8 @@ async def never(error: NoSpaceError) -> None:
     raise AssertionError(error)
 
 
-async def prepared(applied: int) -> tuple[Disk, GroupCopy, Stage]:
-    """A copy whose images hold our log up to `applied`, and a stage with everything in it."""
+async def prepared(applied: int, *, is_everything: bool = False) -> tuple[Disk, GroupCopy, Stage]:
+    """A copy whose images hold our log up to `applied`, and a stage with all that it lacks in it."""
     disk = formatted()
     copy = opened(disk)
     fill(copy, OURS)
@@ -59,15 +63,16 @@ async def prepared(applied: int) -> tuple[Disk, GroupCopy, Stage]:
     copy.volumes.end_drain(job)
     said = charter(THEIRS)
     await copy.store(lambda d: replace(d, follow=OLD, promised=NEW, history=HISTORY, charter=said))
-    return disk, copy, put_aside(copy, OURS, THEIRS, random.Random(applied))
+    put = put_everything_aside if is_everything else put_aside
+    return disk, copy, put(copy, OURS, THEIRS, random.Random(applied))
 
 
 async def switch(copy: GroupCopy, stage: Stage, pause: Callable[[NoSpaceError], Awaitable[None]]) -> Switch:
     """From the end of the session on."""
-    switching.check_stage(stage, THEIRS.at(P1))
-    switching.take_space(copy.files, GROUP, copy.journal, copy.volumes.applied, stage)
+    is_renamed, applied = switching.check_stage(stage, THEIRS.at(P1)), copy.volumes.applied
+    switching.take_space(copy.files, GROUP, copy.journal, applied, stage, is_renamed=is_renamed)
     switching.check_log(copy.journal, copy.volumes.applied, OURS.tip)
-    said = word(stage, THEIRS)
+    said = word(stage, THEIRS, is_renamed=is_renamed)
     stage.close()
     await copy.switch(said, pause)
     return said
@@ -117,16 +122,16 @@ async def test_a_copy_that_forked_becomes_the_source_s_log(applied: int) -> None
     go_on(again, THEIRS)
 
 
-@pytest.mark.parametrize("applied", [2, 7])
+@pytest.mark.parametrize(("applied", "is_everything"), [(2, False), (7, False), (7, True)])
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_after_a_death_in_any_call_the_copy_is_as_before_or_switched(
-    moment: Moment, applied: int
+    moment: Moment, applied: int, *, is_everything: bool
 ) -> None:
     """And when the next start dies in any call as well, or the power goes, it is the same."""
     number, outcomes, is_over = 0, list[set[bool]](), False
     while not is_over:
         number += 1
-        disk, copy, stage = await prepared(applied)
+        disk, copy, stage = await prepared(applied, is_everything=is_everything)
         disk.die_at(number, moment)
         try:
             await switch(copy, stage, never)
@@ -160,6 +165,76 @@ async def test_after_a_death_in_any_call_the_copy_is_as_before_or_switched(
     assert outcomes.count({False}) > 5
     assert outcomes.count({True}) > 20
     assert outcomes.count({True, False}) < 5, "only while it is being recorded"
+
+
+BLOCKS = HOME / "stage" / f"{VOLUME.id}.blocks"
+IMAGE = HOME / "volumes" / f"{VOLUME.id}.img"
+
+
+async def test_what_everything_was_sent_for_is_renamed_and_written_once() -> None:
+    disk, copy, stage = await prepared(2, is_everything=True)
+    stage.sync()
+    staged = disk.find(BLOCKS)
+    said = await switch(copy, stage, never)
+    assert said.is_renamed
+    assert disk.find(IMAGE) is staged
+    assert check(copy, disk)
+    copy.close()
+    again = opened(disk)
+    assert check(again, disk)
+    go_on(again, THEIRS)
+
+
+async def test_what_is_marked_alone_is_copied() -> None:
+    _, copy, stage = await prepared(2)
+    assert not (await switch(copy, stage, never)).is_renamed
+
+
+async def test_where_a_file_system_knows_no_holes_everything_is_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(files: DiskFiles, fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no holes")
+
+    monkeypatch.setattr(DiskFiles, "punch", refuse)
+    disk, copy, stage = await prepared(2, is_everything=True)
+    assert not (await switch(copy, stage, never)).is_renamed
+    assert check(copy, disk)
+
+
+async def test_an_image_is_not_believed_when_what_was_to_become_it_is_gone() -> None:
+    """The names would look as though it had been renamed."""
+    disk, copy, stage = await prepared(2, is_everything=True)
+    assert switching.check_stage(stage, THEIRS.at(P1))
+    value = replace(copy.durable, switch=word(stage, THEIRS, is_renamed=True))
+    stage.close()
+    copy.files.superblock().store(value.encode())
+    for user in list(disk.users):
+        user.die()
+    files = DiskFiles(disk)
+    files.rename(BLOCKS, HOME / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(FailedCopyError, match="its image is something else"):
+            opened(disk)
+    files.rename(HOME / "elsewhere", BLOCKS)
+    assert check(opened(disk), disk)
+
+
+async def test_an_image_that_was_renamed_and_then_rotted_is_found_by_the_next_start() -> None:
+    disk, copy, stage = await prepared(2, is_everything=True)
+    assert switching.check_stage(stage, THEIRS.at(P1))
+    value = replace(copy.durable, switch=word(stage, THEIRS, is_renamed=True))
+    first = next(run for run in stage.entries() if not run.is_zeros)
+    stage.close()
+    copy.files.superblock().store(value.encode())
+    for user in list(disk.users):
+        user.die()
+    DiskFiles(disk).rename(BLOCKS, IMAGE)
+    disk.flip(IMAGE, first.first * 65536 + 5)
+    with pytest.raises(FailedCopyError, match="its image is something else"):
+        opened(disk)
+    disk.flip(IMAGE, first.first * 65536 + 5)
+    assert check(opened(disk), disk)
 
 
 async def test_a_disk_that_is_full_after_the_record_is_waited_for() -> None:
@@ -248,5 +323,8 @@ def test_a_version_that_knows_no_switch_does_not_open_a_copy_in_one() -> None:
     during = replace(durable, switch=said)
     assert b'"format":2' in during.encode()
     assert Durable.decode(during.encode()) == during
+    renaming = replace(during, switch=replace(said, is_everything=True, is_renamed=True))
+    assert b'"format":4' in renaming.encode()
+    assert Durable.decode(renaming.encode()) == renaming
     after = during.after_switch()
     assert Durable.decode(after.encode()) == after

@@ -10,7 +10,7 @@ from drsync.model.epoch import make
 from drsync.model.errors import RefusedError
 from drsync.model.fileset import Generation, GenerationStart
 from drsync.model.position import EpochRun, Position
-from drsync.wire import data, faults, files, resync, stream
+from drsync.wire import data, faults, files, resync, resync_pages, stream
 from drsync.wire.control import Hello, Welcome, dump, to_json
 from drsync.wire.frames import CRITICAL, Decoder, FrameType, encode, encode_parts
 
@@ -121,6 +121,18 @@ FRAMES: Mapping[str, Callable[[], bytes]] = {
     ),
     "digest_want": lambda: encode(
         FrameType.DIGEST_WANT, resync.encode_want(resync.Want(EPOCH, 1, 256, 2)), stream=1
+    ),
+    "pages_want": lambda: encode(
+        FrameType.PAGES_WANT,
+        resync_pages.encode_want(
+            resync_pages.PagesWant(EPOCH, 3, (resync.WireRun(0, 1, 3), resync.WireRun(1, 256, 257)))
+        ),
+        stream=1,
+    ),
+    "pages": lambda: encode_parts(
+        FrameType.PAGES,
+        resync_pages.hashes_parts(resync_pages.PageHashes(EPOCH, 3, memoryview(bytes(range(256))))),
+        stream=1,
     ),
     "digests": lambda: encode_parts(
         FrameType.DIGESTS,

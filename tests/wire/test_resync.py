@@ -126,7 +126,10 @@ def test_blocks_that_were_cut_off_are_refused(blocks: list[Block], data: st.Data
         (0, 17, 17 * GRANULE),  # more than a frame carries
         (1, 1, 1),  # zeros with content
         (1, 0, 0),
-        (2, 1, 1),
+        (2, 1, 1),  # pages without their mask
+        (2, 2, 4),
+        (2, 1, GRANULE),  # all of them and the mask: that is data
+        (3, 1, 1),
     ],
 )
 def test_blocks_whose_content_does_not_fit_their_granules_are_refused(

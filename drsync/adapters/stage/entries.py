@@ -25,6 +25,7 @@ ENTRY_BYTES: Final = _ENTRY.size + _SUM.size
 HASH_BYTES: Final = 16
 NO_HASH: Final = bytes(HASH_BYTES)
 _RUN_OF_KIND: Final = re.compile(rb"\x01+|\x02+")
+_RUN_WITHOUT_DATA: Final = re.compile(rb"[^\x01]+")
 _RUN: Final = re.compile(rb"\x01+")
 
 
@@ -107,6 +108,10 @@ class Table:
         if entry.kind is Kind.DATA:
             self.hashes[entry.first * HASH_BYTES : end * HASH_BYTES] = entry.hash * entry.granules
 
+    def is_data(self, granule: int) -> bool:
+        """Whether bytes were put aside for it."""
+        return self.kinds[granule] == Kind.DATA
+
     def forget_round(self) -> None:
         """A new round begins."""
         self.fresh = bytearray(len(self.kinds))
@@ -123,6 +128,11 @@ def staged(tables: dict[int, Table]) -> Extents:
         for index, table in sorted(tables.items())
         for found in _RUN_OF_KIND.finditer(table.kinds)
     )
+
+
+def without_data(index: int, table: Table) -> Extents:
+    """All granules of a volume for which no bytes are staged."""
+    return normal(Run(index, found.start(), found.end()) for found in _RUN_WITHOUT_DATA.finditer(table.kinds))
 
 
 def fresh(tables: dict[int, Table]) -> Extents:

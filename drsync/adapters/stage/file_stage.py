@@ -18,6 +18,7 @@ from drsync.adapters.stage import entries
 from drsync.adapters.stage.entries import NO_HASH, Entry, Kind, Table
 from drsync.adapters.stage.files import (
     Files,
+    cannot_punch,
     is_full,
     read_all,
     remove_tree,
@@ -38,6 +39,7 @@ REDO: Final = "journal"
 FORMAT: Final = 1
 _SUM_BYTES: Final = 16
 SESSION_BYTES_MAX: Final = 4096  # because ten numbers and names are a tenth of it
+_ZEROS: Final = bytes(GRANULE)
 READ_BYTES: Final = 4096 * entries.ENTRY_BYTES  # of the log at a time
 
 OpenRedo = Callable[[Path, Position], Journal]
@@ -73,6 +75,11 @@ def _position(place: list[object]) -> Position:
     assert isinstance(epoch, int)
     assert isinstance(seq, int)
     return Position(Epoch(epoch), seq, bytes.fromhex(str(chain)))
+
+
+def blocks_name(volume: VolumeSpec) -> str:
+    """Of the file in a stage's directory with what is staged of a volume, bytes at their own offsets."""
+    return f"{volume.id}.blocks"
 
 
 class FileStage:
@@ -178,7 +185,9 @@ class FileStage:
         assert offset + length <= spec.size
         assert not length % GRANULE or offset + length == spec.size
         with self._trying(f"write volume {volume}, byte {offset}"):
-            write_all(self._files, self._handle(volume, os.O_CREAT), data, offset)
+            fd = self._handle(volume, os.O_CREAT)
+            write_all(self._files, fd, data, offset)
+            self._files.write_back(fd, offset, length)
         self._written.add(volume)
         view, number = memoryview(data), self._session.rounds
         first = offset // GRANULE
@@ -261,7 +270,42 @@ class FileStage:
         except OSError as error:
             raise self._fail(f"cannot be made durable: {error}") from error
 
+    def shape(self) -> bool:
+        """See the port."""
+        assert not self._pending
+        for index, volume in sorted(self._volumes.items()):
+            fd = self._handle(index, os.O_CREAT)
+            with self._trying(f"shape volume {index}"):
+                self._files.truncate(fd, volume.size)
+                for run in entries.without_data(index, self._tables[index]):
+                    at, end = run.first * GRANULE, min(run.end * GRANULE, volume.size)
+                    try:
+                        self._files.punch(fd, at, end - at)
+                    except OSError as error:
+                        if cannot_punch(error):
+                            return False
+                        raise
+            self._written.add(index)
+        with self._trying("sync it"):
+            self._sync_blocks()
+        return True
+
     # --- reading
+
+    def compare(self, volume: int, read_into: Callable[[int, memoryview], None]) -> None:
+        """See the port."""
+        table, size = self._tables[volume], self._volumes[volume].size
+        buffer = memoryview(bytearray(GRANULE))
+        for granule in range(-(-size // GRANULE)):
+            offset = granule * GRANULE
+            piece = buffer[: min(GRANULE, size - offset)]
+            read_into(offset, piece)
+            if table.is_data(granule):
+                is_same = entries.hash_of(piece) == table.hash(granule)
+            else:
+                is_same = piece.tobytes() == _ZEROS[: len(piece)]  # views compare slowly
+            if not is_same:
+                raise self._fail(f"volume {volume}, byte {offset} is not what was put aside")
 
     def verify(self) -> None:
         """See the port."""
@@ -315,7 +359,7 @@ class FileStage:
     def _handle(self, volume: int, flags: int) -> int:
         fd = self._handles.get(volume)
         if fd is None:
-            path = self._directory / f"{self._volumes[volume].id}.blocks"
+            path = self._directory / blocks_name(self._volumes[volume])
             fd = self._handles[volume] = self._files.open(path, os.O_RDWR | flags)
             self._has_new_names = self._has_new_names or bool(flags)
         return fd

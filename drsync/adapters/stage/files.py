@@ -10,6 +10,7 @@ from typing import Protocol
 from drsync.ports.journal import Buffer
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_HOLES = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 class Files(Protocol):
@@ -37,6 +38,14 @@ class Files(Protocol):
 
     def truncate(self, fd: int, length: int, /) -> None:
         """Set a file's length; new bytes read as zeros."""
+        ...
+
+    def write_back(self, fd: int, offset: int, length: int) -> None:
+        """Begin to bring a range to the disk, so that the next fsync finds less to do. Only a hint."""
+        ...
+
+    def punch(self, fd: int, offset: int, length: int) -> None:
+        """Make a range a hole; EOPNOTSUPP where the file system has none."""
         ...
 
     def fsync(self, fd: int, /) -> None:
@@ -70,6 +79,11 @@ class Files(Protocol):
     def free(self, directory: Path) -> int:
         """Bytes that may still be written to the file system."""
         ...
+
+
+def cannot_punch(error: OSError) -> bool:
+    """Whether a call failed because the file system knows no holes."""
+    return error.errno in _NO_HOLES
 
 
 def is_full(error: OSError) -> bool:
