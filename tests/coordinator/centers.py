@@ -195,6 +195,7 @@ class World:
     held_beats: dict[str, int] = field(default_factory=dict)
     lost_at: dict[str, float] = field(default_factory=dict)
     still_hears: set[tuple[str, str]] = field(default_factory=set)
+    consistency: Json | None = None
     bound: set[str] = field(default_factory=set)
     is_serving: bool = True
     office: Office = field(init=False)
@@ -288,6 +289,7 @@ class World:
                     "serving_s": 0.1 if self.is_serving else None,
                     "peers": {other: peer for other in NAMES if other != name},
                     "nbd": {"data": "nbd+unix:///data"},
+                    "consistency": self.consistency,
                 }
             word = control.to_json(member.word)
             groups[charter.group.id] = {
