@@ -31,6 +31,7 @@ from drsync.engine.peers import Peers
 from drsync.engine.procedure_drill import HASH_TIMEOUT_S
 from drsync.engine.resync_slots import ResyncSlots
 from drsync.engine.rpc import Endpoint, Limits, Me
+from drsync.engine.start_mending import RETRY_S, StartMender
 from drsync.engine.threads import in_thread
 from drsync.model.charter import Charter
 from drsync.model.copy import Statement
@@ -192,6 +193,9 @@ class Agent:
         self.log("listening", await self._outside.transport.listen(self._accept))
         tasks.create_task(self.peers.run())
         tasks.create_task(self.headquarters.run())
+        for group_id, broken in self._broken.items():
+            if broken.damage is not None:
+                tasks.create_task(self._mend_start(group_id))
         if self.drills is not None:
             tasks.create_task(self.drills.run())
 
@@ -273,6 +277,28 @@ class Agent:
             member, "copy_opened", f"record {copy.journal.tip.seq}, images at {copy.volumes.applied}"
         )
         return member
+
+    async def _mend_start(self, group_id: str) -> None:
+        """A copy that could not be opened for damage is FAILED until another center has given the records."""
+        store = self._outside.copies.store(group_id)
+        mender = StartMender(self.name, self.peers, self.log)
+        while True:
+            broken = self._broken[group_id]
+            if broken.damage is None:
+                return
+            spec = broken.charter.group
+            if await mender.mend(spec, store, broken.statement.incarnation, broken.damage):
+                async with self._adopting:
+                    charter = self._broken[group_id].charter
+                    try:
+                        member = await self._open_copy(charter)
+                    except DrsyncError as error:  # another place, or something that a person has to look at
+                        self.log("copy_failed", f"{group_id}: {error}")
+                    else:
+                        del self._broken[group_id]  # only now: nobody may take it for a center without a copy
+                        self.spawn(self._run_member(member))
+                        return
+            await self._clock.sleep_until(self._clock.now() + RETRY_S)
 
     # --- Groups, Host
 

@@ -9,7 +9,7 @@ from drsync.engine.copy import Self
 from drsync.engine.durable import Durable
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, StartDamageError
 from drsync.ports.copy_store import CopyStore
 
 
@@ -21,14 +21,23 @@ class BrokenCopy:
         charter: newest one seen.
         statement: what it says of itself: FAILED, with its promise if that could be read, and no position.
         reason: why it could not be opened.
+        damage: what batches of another center would mend; None where a person has to look at it.
     """
 
     charter: Charter
     statement: Statement
     reason: str
+    damage: StartDamageError | None = None
 
     def error(self) -> FailedCopyError:
         """What everybody is told who wants to use it."""
+        if self.damage is not None:
+            asked = "the records are asked for at the other centers"
+            return FailedCopyError(
+                f"the copy at {self.statement.center} is damaged: {self.reason}; {asked}",
+                code=self.damage.code,
+                remedy="wait until one of them gives them; if none has them: drsync journal check",
+            )
         return FailedCopyError(
             f"the copy at {self.statement.center} has failed: {self.reason}",
             remedy="look at it with drsync journal check; to start afresh, move its folder away and restart",
@@ -50,7 +59,8 @@ def broken_copy(me: Self, store: CopyStore, charter: Charter, error: DrsyncError
         promised=durable.promised,
         follow=durable.follow,
     )
-    return BrokenCopy(charter, statement, str(error))
+    damage = error if isinstance(error, StartDamageError) else None
+    return BrokenCopy(charter, statement, str(error), damage)
 
 
 def may_be_created_again(store: CopyStore, error: DrsyncError) -> bool:

@@ -17,6 +17,7 @@ from drsync.adapters.segments.files import ensure_directory, is_full
 from drsync.adapters.segments.forks import SegmentForks
 from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
+from drsync.adapters.segments.repair import repair
 from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.adapters.stage import adoption, file_stage
 from drsync.adapters.stage.file_stage import FileStage
@@ -29,7 +30,7 @@ from drsync.model.position import Position
 from drsync.ports.copy_store import Adoption
 from drsync.ports.dirty_store import DirtyStore
 from drsync.ports.forks import Forks
-from drsync.ports.journal import Image, Journal, Superblock
+from drsync.ports.journal import Buffer, Image, Journal, Superblock
 from drsync.ports.stage import FailedStageError, Stage, StageInfo
 
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
@@ -94,6 +95,15 @@ class FileCopyStore:
             segment_bytes=self.segment_bytes,
             files=self.files,
         )
+
+    def mend_journal(self, spec: GroupSpec, incarnation: str, durable_hint: int, batches: Buffer) -> int:
+        """See CopyStore."""
+        directory = self.directory / "journal"
+        identity = Identity(self.cluster, spec.id, self.center, incarnation)
+        try:
+            return repair(self.files, directory, identity, durable_hint, batches)
+        except OSError as error:
+            raise FailedCopyError(f"{directory} cannot be mended: {error}") from error
 
     def dirty_sets(self) -> DirtyStore:
         """See CopyStore."""

@@ -74,6 +74,22 @@ class DamagedError(FailedCopyError):
         self.locator = locator
 
 
+class StartDamageError(FailedCopyError):
+    """A start found durable records damaged or gone; nothing was cut, and another center has them.
+
+    Attributes:
+        good: the last record before the damage.
+        durable: records up to here were durable.
+    """
+
+    code = "corrupt_journal"
+
+    def __init__(self, message: str, good: int, durable: int) -> None:
+        super().__init__(message, remedy="repair this copy from another center")
+        self.good = good
+        self.durable = durable
+
+
 class UsageError(DrsyncError):
     """The caller asked for something that does not exist or is written wrongly (exit 2)."""
 

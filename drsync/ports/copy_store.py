@@ -7,7 +7,7 @@ from drsync.core.extents import Extents
 from drsync.model.group import GroupSpec, VolumeSpec
 from drsync.ports.dirty_store import DirtyStore
 from drsync.ports.forks import Forks
-from drsync.ports.journal import Image, Journal, Superblock
+from drsync.ports.journal import Buffer, Image, Journal, Superblock
 from drsync.ports.stage import Stage, StageInfo
 
 
@@ -32,6 +32,27 @@ class CopyStore(Protocol):
 
         Raises:
             FailedCopyError: damage at or below `durable_hint`; nothing was changed.
+        """
+        ...
+
+    def mend_journal(self, spec: GroupSpec, incarnation: str, durable_hint: int, batches: Buffer) -> int:
+        """Write batches of another center over the damage that kept `journal` from opening. Blocks.
+
+        Only where what is left of our own log proves that they were in it; durable on return.
+
+        Args:
+            spec: of the group.
+            incarnation: of the store.
+            durable_hint: as for `journal`.
+            batches: whole ones, back to back, from the last good record on.
+
+        Returns:
+            The last record that was written: up to there the journal is well.
+
+        Raises:
+            RefusedError: there is no proof, or this damage is not mended by batches; nothing was written.
+            MalformedError: they do not continue what is good here; nothing was written.
+            FailedCopyError: reading or writing failed.
         """
         ...
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,48 @@ def test_a_world_is_the_same_whatever_the_order_of_sets() -> None:
     ]
     assert told[0].splitlines() == told[1].splitlines()
     assert len(told[0].splitlines()) > len(NAMES)
+
+
+def journal_of(village: Village, center: str) -> Path:
+    """The segment that its copy appends to, which a start reads."""
+    paths = [name for name, _ in village.agents[center].host.disk.files() if name.endswith(".seg")]
+    return Path(max(paths))
+
+
+def test_a_journal_found_damaged_at_a_start_is_mended_from_another_center(village: Village) -> None:
+    written(village, "production", 16)
+    village.run(3)  # until the superblock says that they are durable
+    agent = village.agents["same_city"]
+    agent.kill()
+    path = journal_of(village, "same_city")
+    agent.host.disk.flip(path, 4096 + 150)
+    agent.start()
+    village.run(1)
+    assert village.said("same_city", "copy_failed"), "it says what is damaged"
+    village.run(10)
+    assert village.said("same_city", "journal_mended")
+    written(village, "production", 4)
+    village.run(5)
+    assert len(tips(village)) == 1
+    assert {member.copy.state.value for member in agent.members()} == {"replica"}
+
+
+def test_a_damaged_copy_that_nobody_can_mend_stays_failed_and_as_it_is(village: Village) -> None:
+    written(village, "production", 16)
+    village.run(3)
+    agent = village.agents["same_city"]
+    for name in NAMES:
+        village.agents[name].kill()
+    path = journal_of(village, "same_city")
+    agent.host.disk.flip(path, 4096 + 150)
+    before = bytearray(agent.host.disk.file(path).size)
+    agent.host.disk.file(path).read(0, memoryview(before))
+    agent.start()
+    village.run(30)
+    after = bytearray(len(before))
+    agent.host.disk.file(path).read(0, memoryview(after))
+    assert after == before
+    assert not agent.members()
+    village.agents["production"].start()
+    village.run(15)
+    assert village.said("same_city", "journal_mended"), "it goes on asking"

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from drsync.model.errors import FailedCopyError
+from drsync.model.errors import StartDamageError
 from drsync.ports.journal import Buffer
 
 IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
@@ -247,7 +247,7 @@ def ensure_directory(files: Files, directory: Path) -> None:
         sync_directory(files, path.parent)
 
 
-class CorruptJournalError(FailedCopyError):
+class CorruptJournalError(StartDamageError):
     """Bytes that were durable are damaged or gone (F.A 13); nothing was cut, another center has them.
 
     Attributes:
@@ -256,13 +256,12 @@ class CorruptJournalError(FailedCopyError):
         seq: the record that should be there.
     """
 
-    code = "corrupt_journal"
-
     def __init__(self, segment: str, offset: int, seq: int, reason: str, durable_hint: int) -> None:
         super().__init__(
             f"segment {segment}, byte {offset}, seq {seq}: {reason}; "
             f"records up to {durable_hint} were durable",
-            remedy="repair this copy from another center",
+            seq - 1,
+            durable_hint,
         )
         self.segment = segment
         self.offset = offset
