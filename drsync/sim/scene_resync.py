@@ -33,6 +33,7 @@ MORE_S = (0.1, 1.5)  # after the journal has let go
 SESSION_LOOK_S = 0.004  # because a session takes some round trips
 SESSION_S = (0.0, 0.3)  # into a session
 STAGE_RATE = 40_000.0  # bytes a second, because a session is to last for some seconds
+OUTRUN_S = 5.0  # because a small journal is written over in that time
 SWITCH_CALLS = (1, 90)  # because the end of a session, the switch and the start after it make so many changes
 STRIKES = 3
 BRANCH_RATE = 0.5
@@ -138,6 +139,20 @@ def owner_dies_staging(world: "World", dice: random.Random, owner: str, mate: st
     if STAGE_RATE in line.slowed:
         line.slowed.remove(STAGE_RATE)
     yield from strike(world, dice, "remote")
+
+
+@of_a_pair
+def outrun(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
+    """While the remote member is brought level, more is written than a journal holds."""
+    yield from away(world, dice, ["remote"])
+    line = world.network.line(owner, "remote")
+    line.slowed.append(STAGE_RATE)
+    yield from until(lambda: stages(world, "remote"), SESSION_LOOK_S)
+    world.application.rate = RUSH_RATE
+    yield OUTRUN_S
+    world.application.rate = CALM_RATE
+    if STAGE_RATE in line.slowed:
+        line.slowed.remove(STAGE_RATE)
 
 
 @of_a_pair

@@ -142,6 +142,7 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
 AWAY: dict[str, Callable[["World", random.Random], Scene]] = {
     "remote_away": resyncs.remote_away,
     "mate_away": resyncs.mate_away,
+    "outrun": resyncs.outrun,
     "owner_dies_staging": resyncs.owner_dies_staging,
     "cut_in_the_switch": resyncs.cut_in_the_switch,
     "late_disk": resyncs.late_disk,
@@ -162,7 +163,7 @@ AUTOMATIC = frozenset({"flapping", "twice_lost"})
 LONG_LEASE = frozenset({"forgetful_store"})
 """These need a lease that outlasts the start of a coordinator."""
 
-ALONE = frozenset({"twice_lost", "two_generations", "tail_of_three"})
+ALONE = frozenset({"outrun", "twice_lost", "two_generations", "tail_of_three"})
 """These show nothing when anything else happens meanwhile."""
 
 ANY_MODE = frozenset({"out_of_sight", "dark_city"})

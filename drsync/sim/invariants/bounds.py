@@ -69,6 +69,20 @@ class Bounds:
                     "INV-06", f"somebody relies on record {top}, but {name}, which is in sync, has only {tip}"
                 )
 
+    def look_at_losses(self) -> None:
+        """INV-01: a volatile loss is admitted where nobody in sync kept its tail. Raises ViolationError."""
+        for old, new in self._charters.volatile:
+            fork = new.history[-1].fork_seq
+            lost = [write.seq for write in self._world.ledger.promised_after(old.history, fork)]
+            for name in sorted(old.in_sync - {new.owner} - self._world.harmed):
+                copy = self._holdings.of(name).copy
+                if copy is None or not self._holdings.is_sound(name) or copy.durable.follow != old.epoch:
+                    continue
+                if any(seq <= self._holdings.tip(name) for seq in lost):
+                    words = f"epoch {new.epoch:x} admits the loss of what came after record {fork}"
+                    raise ViolationError("INV-01", f"{words}, and {name}, which was in sync, has some of it")
+        self._charters.volatile.clear()
+
     def look_at_owner(self, charter: Charter, owner: Member) -> None:
         """INV-05: what an owner committed is in the log of all it must wait for. Raises ViolationError."""
         term = owner.term

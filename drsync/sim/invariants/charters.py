@@ -19,11 +19,13 @@ class Charters:
     Attributes:
         now: the one in force when it was last looked at: the newest that a store ever had, also when an old
             copy of the store was put back since.
+        volatile: openings that admit a volatile loss, which nobody has looked at yet: before, after.
     """
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self.now: Charter | None = None
+        self.volatile: list[tuple[Charter, Charter]] = []
         self._held: Charter | None = None
         self._last: dict[Epoch, Charter] = {}
         self._uuids: dict[Epoch, str] = {}
@@ -95,6 +97,8 @@ class Charters:
         start = new.history[-1] if new.history else None
         if start is None or start.epoch != new.epoch or not _continues(old.history, new.history):
             raise ViolationError("INV-07", f"{words}, but its history is not that before and one opening")
+        if start.loss is Loss.VOLATILE:
+            self.volatile.append((old, new))
         if start.loss is Loss.FORCED and not intent.accept_loss:
             raise ViolationError("INV-07", f"{words} with a loss that nobody accepted")
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from drsync.core.resync_tables import SourceState
 from drsync.engine.copy import GroupCopy
 from drsync.engine.member import Member
 from drsync.model.position import History, Runs
@@ -47,12 +48,22 @@ class Space:
                 f"{name} dropped records up to {copy.journal.first_seq}, applied {copy.volumes.applied}",
             )
 
+    def _look_at_sessions(self, term: "OwnerTerm") -> None:
+        """INV-13: what was written since a session began is kept until it ends. Raises ViolationError."""
+        copy, trimmed = term.copy, term.copy.journal.first_seq - 1
+        for name in NAMES:
+            session = term.resyncs.of(name).source
+            if session.state not in (SourceState.IDLE, SourceState.KEPT) and trimmed > session.p0:
+                words = f"records after {session.p0}, and holds those after {trimmed}"
+                raise ViolationError("INV-13", f"{copy.me.center} owes {name} {words}")
+
     def look_at_owner(self, term: "OwnerTerm") -> None:
         """INV-12: nobody whose disk is whole lacks more than the journal holds. Raises ViolationError.
 
         Unless the journal took more than its quota: that is what the quota is for, and the plan says so.
         """
         copy = term.copy
+        self._look_at_sessions(term)
         if copy.journal.first_seq - 1 <= self._given_up.get(copy.me.center, -1):
             return
         for name in NAMES:

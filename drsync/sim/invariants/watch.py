@@ -105,6 +105,7 @@ class Watch:
                 if member.term is not None and not member.term.engine.is_closed:
                     owners.append((name, member))
         self.bounds.look_at_leases(owners)
+        self.bounds.look_at_losses()
         for _, owner in owners:
             assert owner.term is not None
             self.logs.look_at_copies(owner.term, members)
