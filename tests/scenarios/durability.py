@@ -144,6 +144,8 @@ def a_repair_that_threw_away(story: Story) -> None:
     story.power_off("remote")
     story.rot_journal("remote")
     before = journal_of(story, "remote")
+    story.cut("remote", "production")
+    story.cut("remote", "same_city")
     story.power_on("remote")
     story.until("remote does not start this copy.", lambda: story.is_failed("remote"))
     story.wait(3)
@@ -151,8 +153,11 @@ def a_repair_that_threw_away(story: Story) -> None:
     story.expect("It changed nothing: the files are as they were found.", before == after)
     story.why()
     story.expect("The others go on.", story.answers())
-    story.replace_disk("remote")
-    story.until("A new disk is filled from production.", lambda: story.is_level("remote"))
+    story.mend()
+    story.until(
+        "What is damaged is written again as another center has it, and remote catches up.",
+        lambda: not story.is_failed("remote") and story.is_level("remote"),
+    )
     story.expect_same_bytes()
 
 
