@@ -126,7 +126,7 @@ class QuietDesk:
             return
         charter = term.charter
         owner = quiet.Owner(
-            is_serving=term.engine.is_leased and not term.engine.is_frozen,
+            is_serving=term.engine.is_leased and not term.engine.is_gated,
             has_intent=charter.intent is not None,
             is_running=book.running is not None,
             newest_us=book.newest_us,

@@ -132,7 +132,7 @@ class QuietMoment:
     async def run(self) -> Outcome:
         """Raises RefusedError: this center does not own the group, or takes no writes now."""
         term = self._member.term
-        if term is None or term.engine.is_frozen or not term.engine.is_leased:
+        if term is None or term.engine.is_gated or not term.engine.is_leased:
             center, group = self._member.copy.me.center, self._member.copy.spec.name
             raise RefusedError(f"{center} does not take writes of {group} now", code="not_owner")
         try:
@@ -148,7 +148,7 @@ class QuietMoment:
         why = quiet.verdict(self._plan, replace(seen, is_same_term=self._is_same(term)))
         if not why:
             try:
-                term.confirm(self._written.seq)
+                term.checkpoint("", is_app_consistent=False, confirms=self._written.seq)
             except DrsyncError as error:
                 why = str(error)
         frozen_ms = max((one.ms for one in seen.thawed), default=0)

@@ -53,6 +53,17 @@ class Checkpoint:
     ratio: float | None = None
     confirms: int = 0
 
+    @property
+    def payload(self) -> bytes:
+        """What its record carries."""
+        return checkpoint_payload(
+            self.name,
+            is_app_consistent=self.is_app_consistent,
+            trees=self.trees,
+            ratio=self.ratio,
+            confirms=self.confirms,
+        )
+
 
 def sole_kind(buffer: Buffer, at: int, header: Header) -> int:
     """Kind of the only record of the batch at `at`; 0 when it holds several."""

@@ -7,6 +7,7 @@ going on needs a new epoch.
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 from drsync.core import lease, ownership
@@ -17,7 +18,6 @@ from drsync.delta.marks import (
     GenerationCut,
     TreeMark,
     beat_payload,
-    checkpoint_payload,
     cut_payload,
     epoch_payload,
 )
@@ -391,15 +391,6 @@ class OwnerTerm:
             self.copy.beats.note(Beat(position.seq, label, position.epoch))
             self._ledger.mark(position.seq)
 
-    def confirm(self, seq: int) -> Position:
-        """Say in the log that the checkpoint at `seq` is application-consistent; raises as `checkpoint`.
-
-        The record that says it is a checkpoint, in place of the next one that is due.
-        """
-        position = self.checkpoint("", is_app_consistent=False, confirms=seq)
-        self._next_checkpoint = self._clock.now() + self._policy.checkpoint_s
-        return position
-
     def _require_taking(self, what: str) -> None:
         """Raises RefusedError: no record may be written now, not even one of our own."""
         engine = self.engine
@@ -408,7 +399,7 @@ class OwnerTerm:
             raise RefusedError(f"{self.copy.me.center} does not {what} now: {why}")
 
     def checkpoint(self, name: str, *, is_app_consistent: bool, confirms: int = 0) -> Position:
-        """Append a CHECKPOINT record; returns its position.
+        """Append a CHECKPOINT record; returns its position. `confirms`: an earlier one that is proved.
 
         Raises:
             RefusedError: frozen, without a lease, or the journal is full by policy.
@@ -416,21 +407,16 @@ class OwnerTerm:
         """
         self._require_taking("take writes")
         trees = tuple(self.trees[index] for index in sorted(self.trees))
-        ratio = self.engine.sampler.mark()
-        payload = checkpoint_payload(
-            name, is_app_consistent=is_app_consistent, trees=trees, ratio=ratio, confirms=confirms
-        )
-        position = self.engine.mark(Kind.CHECKPOINT, payload)
+        mark = Checkpoint(0, 0, name, is_app_consistent, trees, self.engine.sampler.mark(), confirms)
+        position = self.engine.mark(Kind.CHECKPOINT, mark.payload)
         if self.engine.is_closed:
             raise FailedCopyError(f"the checkpoint was not written: {self.copy.failure or self.waiting}")
         self._ledger.mark(position.seq)
         for attachment in self.attachments.values():
             attachment.sender.mark()
-        self.copy.add_checkpoint(
-            Checkpoint(
-                position.seq, self.engine.last_time_us, name, is_app_consistent, trees, ratio, confirms
-            )
-        )
+        self.copy.add_checkpoint(replace(mark, seq=position.seq, time_us=self.engine.last_time_us))
+        if confirms:  # it stands in the place of the next one that is due
+            self._next_checkpoint = self._clock.now() + self._policy.checkpoint_s
         return position
 
     def cut_generation(self, cut: GenerationCut) -> int:

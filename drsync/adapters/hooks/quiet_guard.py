@@ -102,7 +102,7 @@ class Freeze:
     def __init__(self, mount: str, device: int, wake: Callable[[], None]) -> None:
         self.mount = mount
         self.error = ""
-        self.is_ready = self.has_returned = False
+        self._is_ready = self._has_returned = False
         self.frozen_at: float | None = None
         self._device = device
         self._wake = wake
@@ -116,6 +116,14 @@ class Freeze:
     def freeze(self) -> None:
         """Begin; `has_returned` tells the end."""
         self._go.set()
+
+    def is_prepared(self) -> bool:
+        """Whether it may begin, or never will."""
+        return self._is_ready or self._has_returned
+
+    def has_returned(self) -> bool:
+        """Whether it is frozen, or never will be: `error` tells."""
+        return self._has_returned
 
     def thaw(self) -> str:
         """Thaw it, now or the moment it is frozen; why it was not frozen until now, else empty."""
@@ -133,7 +141,7 @@ class Freeze:
     def _work(self) -> None:
         try:
             self._prepare()
-            self.is_ready = True
+            self._is_ready = True
             self._wake()
             self._go.wait()
             if self._is_given_up():
@@ -147,7 +155,7 @@ class Freeze:
             is_busy = found.errno == errno.EBUSY
             self.error = "somebody else has frozen it" if is_busy else found.strerror or str(found)
         finally:
-            self.has_returned = True
+            self._has_returned = True
             self._wake()
 
     def _is_given_up(self) -> bool:
@@ -315,7 +323,7 @@ class Guard:
         """All of them, or none stays frozen."""
         self._freezes = [Freeze(mount, device, self._wake) for mount, device in self._plan.freeze]
         for freeze in self._freezes:
-            if not self._wait(limit, lambda one=freeze: one.is_ready or one.has_returned):  # type: ignore[misc]
+            if not self._wait(limit, freeze.is_prepared):
                 return self._not_frozen(freeze, "writing out what was dirty took too long")
             if freeze.error:
                 return self._not_frozen(freeze, freeze.error)
@@ -324,7 +332,7 @@ class Guard:
         for freeze in self._freezes:
             say(freezing=freeze.mount)
             freeze.freeze()
-            if not self._wait(until, lambda one=freeze: one.has_returned):  # type: ignore[misc]
+            if not self._wait(until, freeze.has_returned):
                 return self._not_frozen(freeze, "freezing it took too long")
             if freeze.error:
                 return self._not_frozen(freeze, freeze.error)
