@@ -39,6 +39,7 @@ REDO: Final = "journal"
 FORMAT: Final = 1
 _SUM_BYTES: Final = 16
 SESSION_BYTES_MAX: Final = 4096  # because ten numbers and names are a tenth of it
+VERIFY_BYTES: Final = 16 * GRANULE  # read back at a time, because calls cost as much as bytes below that
 _ZEROS: Final = bytes(GRANULE)
 READ_BYTES: Final = 4096 * entries.ENTRY_BYTES  # of the log at a time
 
@@ -309,16 +310,15 @@ class FileStage:
 
     def verify(self) -> None:
         """See the port."""
-        buffer = bytearray(GRANULE)
+        buffer = memoryview(bytearray(VERIFY_BYTES))
         for run in self.entries():
-            if not run.is_zeros:
-                for granule in range(run.first, run.end):
-                    self._read_granule(run.volume, granule, buffer)
-
-    def _read_granule(self, volume: int, granule: int, buffer: bytearray) -> None:
-        offset = granule * GRANULE
-        view = memoryview(buffer)[: min(GRANULE, self._volumes[volume].size - offset)]
-        self.read_into(volume, offset, view)
+            if run.is_zeros:
+                continue
+            at, end = run.first * GRANULE, min(run.end * GRANULE, self._volumes[run.volume].size)
+            while at < end:
+                piece = buffer[: min(VERIFY_BYTES, end - at)]
+                self.read_into(run.volume, at, piece)
+                at += len(piece)
 
     def read_into(self, volume: int, offset: int, target: memoryview) -> None:
         """See the port."""
