@@ -2,7 +2,14 @@
 
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from drsync.core.resize import Why
 from drsync.model.consistency import HOOKS_S_MAX
@@ -215,6 +222,15 @@ class SelfDrillWord(Form):
     is_late: bool = False
 
 
+def _or_nothing(value: object, read: ValidatorFunctionWrapHandler) -> SelfDrillWord | None:
+    """What does not read well is not known: a lease must not depend on news about points."""
+    try:
+        found: SelfDrillWord | None = read(value)
+    except ValidationError:
+        return None
+    return found
+
+
 class GroupBeat(Form):
     """One group in a heartbeat. `bound_s`: for so long a confirmation to an owner still binds it.
 
@@ -227,7 +243,7 @@ class GroupBeat(Form):
     version: Count = 0
     generation: Count | None = None
     bound_s: Seconds = 0.0
-    self_drill: SelfDrillWord | None = None
+    self_drill: Annotated[SelfDrillWord | None, WrapValidator(_or_nothing)] = None
     openings: Annotated[tuple[OpeningWord, ...], Field(max_length=64)] = ()
     ended: Annotated[tuple[EndedWord, ...], Field(max_length=64)] = ()
 

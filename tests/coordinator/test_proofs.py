@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from drsync.model.epoch import Epoch
 from drsync.model.point_proof import SELF_DRILL, Outcome, PointProof
 from drsync.model.position import Position
@@ -143,3 +145,15 @@ async def test_a_drill_proves_the_point_that_it_opened(world: World) -> None:
     proof = centers[C]["points"][0]["proof"]
     assert (proof["outcome"], proof["by"], proof["check"]) == ("proved", "drill", "content")
     assert "proof" not in centers[A]["points"][0]
+
+
+@pytest.mark.parametrize("strange", [7, {"failed": 3}, {"why": None}, {"failed": [{}] * 99}])
+async def test_news_that_make_no_sense_cost_nobody_a_lease(world: World, strange: object) -> None:
+    await world.protect()
+    world.centers.courses[A] = course()
+    await world.beat(A)
+    world.centers.courses[A] = strange  # type: ignore[assignment]
+    leases = (await world.beat(A))["leases"]
+    assert isinstance(leases, dict)
+    assert all(grant["granted"] for grant in leases.values())
+    assert (await world.group())["centers"][A]["self_drill"] is None  # type: ignore[index]
