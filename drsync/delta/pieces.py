@@ -58,6 +58,9 @@ class PieceTable:
         last = bisect_left(self._offsets, end, first, high)
         return first, list(PIECE.iter_unpack(self.rows[first * PIECE_BYTES : last * PIECE_BYTES]))
 
+    def filter(self) -> None:
+        """See `drsync.ports.journal.Layer`: what is in memory is asked as quickly."""
+
     def piece(self, number: int) -> Piece:
         """One piece."""
         found: Piece = PIECE.unpack_from(self.rows, number * PIECE_BYTES)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
+from drsync.engine.layer_filters import LayerFilters
 from drsync.engine.overlay import BLOCK, BLOCK_BITS, BLOCK_MASK
 from drsync.engine.payloads import verify_payload
 from drsync.model.errors import FailedCopyError
@@ -27,6 +28,11 @@ SPARSE_MAX: Final = SLOTS // 16  # because so many entries of a dict take as muc
 SPARSE_ENTRY_BYTES: Final = 128
 MIXED_ENTRY_BYTES: Final = 256
 VERIFIED_MAX: Final = 65_536  # records, because they cost 8 MB, and larger than 16 KiB they are 1 GiB
+SMALL_BYTES: Final = 16 << 10  # read without their region, because few pieces lie in them
+LOOKUPS_MAX: Final = 64
+"""Small reads of a region before it is resolved, because that costs as much as a hundred of them, and whoever
+reads around one place reads there again."""
+LOOKED_UP_MAX: Final = 65_536  # regions whose small reads are counted, because that is 4 TiB of volumes
 SEARCHED_BYTES: Final = 4 * REGION  # because other requests wait while regions are resolved
 
 Slot: TypeAlias = int
@@ -189,6 +195,8 @@ class Stretch:
         self._layers = layers
         self._cache = cache
         self._name = cache.name()
+        self._lookups: dict[tuple[int, int], int] = {}  # small reads of regions that are not resolved
+        self._filters: LayerFilters | None = None
 
     def region(self, volume: int, number: int) -> Region:
         """What is newest in a region. Raises FailedCopyError."""
@@ -198,6 +206,47 @@ class Stretch:
             region = self._resolve(volume, number)
             self._cache.keep(key, region)
         return region
+
+    def wants_lookup(self, volume: int, number: int) -> bool:
+        """Whether a small read should be answered by `lookup`, rather than by resolving its region."""
+        if self._cache.find((self._name, volume, number)) is not None:
+            return False
+        count = self._lookups.get((volume, number), 0) + 1
+        if count > LOOKUPS_MAX or len(self._lookups) > LOOKED_UP_MAX:
+            self._lookups.pop((volume, number), None)
+            return False
+        self._lookups[volume, number] = count
+        return True
+
+    def lookup(self, volume: int, start: int, end: int) -> list[tuple[int, int, Slot]]:
+        """What bytes [start, end) of a volume hold: (start, end, slot), in no order.
+
+        Newest layers first, and no further than needed. Raises FailedCopyError.
+        """
+        if self._filters is None:
+            self._filters = LayerFilters(self._layers)
+        found: list[tuple[int, int, Slot]] = []
+        unknown = [(start, end)]
+        for index in self._filters.candidates(volume, start, end):
+            first, pieces = self._layers[index - 1].select(volume, start, end)
+            slot = index << _PIECE_BITS | first
+            for offset, _hash, length, at, _record_at, _record_length in pieces:
+                left: list[tuple[int, int]] = []
+                for low, high in unknown:
+                    a, b = max(low, offset), min(high, offset + length)
+                    if a >= b:
+                        left.append((low, high))
+                        continue
+                    found.append((a, b, slot if at else ZEROS))
+                    if low < a:
+                        left.append((low, a))
+                    if b < high:
+                        left.append((b, high))
+                unknown = left
+                slot += 1
+            if not unknown:
+                return found
+        return found + [(low, high, BELOW) for low, high in unknown]
 
     def _resolve(self, volume: int, number: int) -> Region:
         region = Region()
@@ -237,6 +286,8 @@ class Stretch:
     def close(self) -> None:
         """Give memory back."""
         self._cache.drop(self._name)
+        self._lookups.clear()
+        self._filters = None
 
 
 class StretchView:
@@ -258,6 +309,11 @@ class StretchView:
         while done < len(target):
             at = offset + done
             count = min(len(target) - done, REGION - (at & (REGION - 1)))
+            if count <= SMALL_BYTES and self._stretch.wants_lookup(self._volume, at >> REGION_BITS):
+                for low, high, slot in self._stretch.lookup(self._volume, at, at + count):
+                    self._fill(slot, low, offset, target, high)
+                done += count
+                continue
             region = self._stretch.region(self._volume, at >> REGION_BITS)
             self._read_region(region, at, target[done : done + count])
             done += count

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from drsync.delta.block_filter import BlockFilter
 from drsync.delta.pieces import Piece
 from drsync.model.position import Position, Runs
 
@@ -64,6 +65,10 @@ class Layer(Protocol):
     @property
     def base(self) -> Locator:
         """The locator that `at` and `record_at` of its pieces count from."""
+        ...
+
+    def filter(self) -> BlockFilter | None:
+        """Which blocks it may hold pieces of; None: nobody knows. May read some 10 KiB: to be kept."""
         ...
 
     def select(self, volume: int, start: int, end: int) -> tuple[int, Sequence[Piece]]:

@@ -1,7 +1,7 @@
 """Any point of a journal, opened without reading it, holds what a replay of the records up to it holds."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +15,8 @@ from drsync.adapters.segments import layers
 from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN, SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.delta.batch import BatchBuilder
+from drsync.delta.block_filter import BlockFilter
+from drsync.delta.pieces import Piece
 from drsync.engine import stretch as module
 from drsync.engine import volumes as volumes_module
 from drsync.engine.allocation import extents
@@ -120,11 +122,53 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REGION", REGION)
     monkeypatch.setattr(module, "SLOTS", REGION // BLOCK)
     monkeypatch.setattr(module, "SPARSE_MAX", REGION // BLOCK // 4)
+    monkeypatch.setattr(module, "LOOKUPS_MAX", 2)  # so that regions are met as well
 
 
 @pytest.fixture(params=["memory", "segments"])
 def rig(request: pytest.FixtureRequest) -> Rig:
     return Rig(MemoryJournal() if request.param == "memory" else segments(), 1)
+
+
+def test_a_small_read_asks_only_as_far_as_it_must(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newest layers first; what lies in one place is resolved once it is read often."""
+    rig.write(60)
+    rig.journal.sync()
+    asked: list[int] = []
+    made = rig.journal.layers(0, rig.journal.tip.seq)
+    resolved: list[int] = []
+
+    class Asked:
+        def __init__(self, number: int) -> None:
+            self.number, self.layer, self.base = number, made[number], made[number].base
+
+        def select(self, volume: int, start: int, end: int) -> tuple[int, Sequence[Piece]]:
+            asked.append(self.number)
+            return self.layer.select(volume, start, end)
+
+        def piece(self, number: int) -> Piece:
+            return self.layer.piece(number)
+
+        def filter(self) -> BlockFilter | None:
+            return self.layer.filter()
+
+    stretch = module.Stretch(rig.journal, [Asked(i) for i in range(len(made))], module.RegionCache())
+    original = stretch._resolve
+
+    def resolve(volume: int, number: int) -> module.Region:
+        resolved.append(number)
+        return original(volume, number)
+
+    monkeypatch.setattr(stretch, "_resolve", resolve)
+    newest, (offset, *_) = len(made) - 1, made[-1].piece(0)
+    volume = next(v for v in sorted(rig.images) if made[-1].select(v, offset, offset + 1)[1])
+    ((low, high, _slot),) = stretch.lookup(volume, offset, offset + 1)
+    assert (low, high) == (offset, offset + 1)
+    assert asked == [newest]
+    view = module.StretchView(rig.images[volume], stretch, volume)
+    for count in (0, 0, 1, 1):
+        view.read_into(offset, memoryview(bytearray(1)))
+        assert len(resolved) == count
 
 
 @given(st.integers(0, 10_000), st.data())

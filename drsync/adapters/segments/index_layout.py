@@ -4,7 +4,7 @@ Index::
 
     header (128) | volumes (16 each) | first offset of each page (8) | xxh3-64 of each page (8)
     | number of the first piece of each page (4), and of all pieces, zeros to a multiple of 8
-    | pieces (32 each)
+    | pieces (32 each) | filter: which blocks they may lie in
 
 Little endian. A page is up to 128 pieces of one volume (`drsync.delta.pieces.PIECE`, sorted by offset). The
 header tells which log it was made of: position, end of the batches; the directory before the pieces has a
@@ -20,13 +20,14 @@ from zlib import crc32
 from xxhash import xxh3_64_intdigest
 
 from drsync.adapters.segments.layout import OFFSET_CODE
-from drsync.delta.pieces import PIECE_BYTES, PieceTable
+from drsync.delta.block_filter import SIZE_BITS_MAX, SIZE_BITS_MIN, build
+from drsync.delta.pieces import PIECE, PIECE_BYTES, PieceTable
 from drsync.model.errors import MalformedError
 from drsync.ports.journal import Buffer
 
 MAGIC: Final = b"DRINDEX1"
 VERSION: Final = 1
-HEADER: Final = Struct("<8sIIIIIIQQ16sQQ")
+HEADER: Final = Struct("<8sIIIIIIQQ16sQQIIQ")
 HEADER_BYTES: Final = 128
 _CRC: Final = Struct("<I")
 _CRC_AT: Final = HEADER_BYTES - _CRC.size
@@ -63,6 +64,10 @@ class IndexHeader(NamedTuple):
     pages: int
     pieces: int
     directory_hash: int
+    filter_size_bits: int
+    """See `drsync.delta.block_filter`; 0 in an index that has no filter."""
+    filter_levels: int
+    filter_hash: int
 
     @property
     def pieces_at(self) -> int:
@@ -73,7 +78,17 @@ class IndexHeader(NamedTuple):
     @property
     def length(self) -> int:
         """Bytes of the whole index."""
+        return self.filter_at + self.filter_bytes
+
+    @property
+    def filter_at(self) -> int:
+        """Where the filter starts."""
         return self.pieces_at + PIECE_BYTES * self.pieces
+
+    @property
+    def filter_bytes(self) -> int:
+        """Of the filter."""
+        return 1 << self.filter_size_bits >> 3 if self.filter_size_bits else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +122,18 @@ def encode(of: Of, table: PieceTable) -> bytes:
     starts = array(OFFSET_CODE, [*[start for start, _ in pages], len(table)])
     padding = bytes(-4 * len(starts) % 8)
     directory = b"".join(volumes) + firsts.tobytes() + hashes.tobytes() + starts.tobytes() + padding
+    kept = build(
+        (volume, PIECE.iter_unpack(rows[first * PIECE_BYTES : end * PIECE_BYTES]))
+        for volume, (first, end) in table.volumes.items()
+    )
     header = bytearray(HEADER_BYTES)
     HEADER.pack_into(
         header, 0, MAGIC, VERSION, len(volumes), len(pages), len(table), of.number, 0, of.first_seq,
         of.last_seq, of.last_chain, of.data_end, xxh3_64_intdigest(directory),
+        kept.size_bits, kept.levels, xxh3_64_intdigest(kept.bits),
     )  # fmt: skip
     _CRC.pack_into(header, _CRC_AT, crc32(memoryview(header)[:_CRC_AT]))
-    return bytes(header) + directory + table.rows
+    return bytes(header) + directory + table.rows + kept.bits
 
 
 def decode_header(data: Buffer) -> IndexHeader | None:
@@ -124,11 +144,13 @@ def decode_header(data: Buffer) -> IndexHeader | None:
     if crc != crc32(memoryview(data)[:_CRC_AT]):
         return None
     (_, version, volumes, pages, pieces, number, _, first_seq, last_seq, last_chain, data_end,
-     directory_hash) = HEADER.unpack_from(data)  # fmt: skip
+     directory_hash, size_bits, levels, filter_hash) = HEADER.unpack_from(data)  # fmt: skip
     if version != VERSION or volumes > VOLUMES_MAX or pages > PAGES_MAX or pieces > pages * PAGE_PIECES:
         return None
+    if size_bits and not SIZE_BITS_MIN <= size_bits <= SIZE_BITS_MAX:
+        return None
     of = Of(number, first_seq, last_seq, last_chain, data_end)
-    return IndexHeader(of, volumes, pages, pieces, directory_hash)
+    return IndexHeader(of, volumes, pages, pieces, directory_hash, size_bits, levels, filter_hash)
 
 
 def decode_directory(header: IndexHeader, data: Buffer) -> PageDirectory:

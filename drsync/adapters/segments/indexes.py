@@ -28,6 +28,7 @@ from drsync.adapters.segments.index_layout import (
     decode_header,
     encode,
 )
+from drsync.delta.block_filter import BlockFilter
 from drsync.delta.pieces import PIECE, PIECE_BYTES, Piece, PieceTable
 from drsync.model.errors import MalformedError
 
@@ -248,6 +249,16 @@ class SealedLayer:
         self.base = place.header.of.number << 32
         self.volumes = tuple(directory.volumes)
         """Those that have pieces, ascending."""
+
+    def filter(self) -> BlockFilter | None:
+        """See the port. Read from the disk each time."""
+        header = self._place.header
+        if header.filter_size_bits:
+            with suppress(OSError):
+                bits = bytes(self._indexes.read(self._place, header.filter_at, header.filter_bytes))
+                if xxh3_64_intdigest(bits) == header.filter_hash:
+                    return BlockFilter(header.filter_size_bits, header.filter_levels, bits)
+        return None
 
     def select(self, volume: int, start: int, end: int) -> tuple[int, Sequence[Piece]]:
         """See the port."""

@@ -111,11 +111,22 @@ def test_an_index_of_then_is_read_today() -> None:
     assert directory.volumes == {0: (0, 1)}
     assert (list(directory.firsts), list(directory.starts)) == ([4096], [0, 2])
     segment = (GOLDEN / SEGMENT).read_bytes()
-    write, zeros = PIECE.iter_unpack(data[header.pieces_at :])
+    write, zeros = PIECE.iter_unpack(data[header.pieces_at : header.filter_at])
     offset, hashed, length, at, record_at, record_length = write
     assert (offset, segment[at : at + length]) == (4096, b"hello, remote center")
     assert (record_at, record_length, hashed) == (at, length, xxh3_64_intdigest(b"hello, remote center"))
     assert zeros == (8192, 0, 4096, 0, 0, 0)
+
+
+def test_an_index_without_a_filter_is_read_as_well() -> None:
+    data = (GOLDEN / "before-filter.idx").read_bytes()
+    before, header = decode_header(data), decode_header((GOLDEN / INDEX).read_bytes())
+    assert before is not None
+    assert header is not None
+    assert (before.length, before.filter_bytes) == (len(data), 0)
+    assert header.filter_bytes == 128
+    assert before.of == header.of
+    assert decode_directory(before, data[HEADER_BYTES : before.pieces_at]).volumes == {0: (0, 1)}
 
 
 def test_a_superblock_of_then_opens_today(tmp_path: Path) -> None:
@@ -128,7 +139,7 @@ def test_the_example_in_the_documentation_is_the_golden_file() -> None:
     text = (GOLDEN.parents[2] / "docs" / "journal-format.md").read_text(encoding="utf-8")
     lines = re.findall(r"^([0-9a-f]{4}): ((?:[0-9a-f]{4} ){3,7}[0-9a-f]{4})", text, re.MULTILINE)
     data = (GOLDEN / SEGMENT).read_bytes()
-    assert len(lines) == 14 + 15
+    assert len(lines) == 14 + 17
     index = (GOLDEN / INDEX).read_bytes()
     for at, expected in lines:
         shown = bytes.fromhex(expected)
