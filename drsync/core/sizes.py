@@ -33,7 +33,8 @@ class Sizes:
     """The sizes of all volumes along one log.
 
     Attributes:
-        first: by volume index, at the beginning of the log.
+        first: by volume index, at the beginning of the log; too large where the charter lost what it was (an
+            older coordinator does not keep it), until the first RESIZE tells.
         resizes: ascending by record.
     """
 
@@ -72,12 +73,21 @@ class Sizes:
         """With one record more; known ones change nothing."""
         if resize in self.resizes:
             return self
-        return replace(self, resizes=tuple(sorted((*self.resizes, resize), key=lambda one: one.seq)))
+        first = min(self.first[resize.volume], resize.size)  # because nothing ever shrinks
+        resizes = tuple(sorted((*self.resizes, resize), key=lambda one: one.seq))
+        return Sizes({**self.first, resize.volume: first}, resizes)
 
     def objection(self, volume: int, size: int) -> str:
-        """Why a RESIZE after the end of this log is not one; empty when it is."""
-        now = self.newest.get(volume)
-        return why_not_larger(now, volume, size)
+        """Why a RESIZE after the end of this log is not one; empty when it is.
+
+        The first one of a volume is believed whatever its size: only the charter says what was before it.
+        """
+        if volume not in self.first:
+            return f"there is no volume {volume}"
+        if size % ALIGNMENT or not 0 < size <= VOLUME_BYTES_MAX:
+            return f"{size} bytes are no size of a volume"
+        now = max((one.size for one in self.resizes if one.volume == volume), default=0)
+        return "" if size > now else f"volume {volume} has {now} bytes, and {size} are not more"
 
     def owed(self, volumes: Iterable[VolumeSpec]) -> list[Resize]:
         """What the charter, with these volumes, decided and the log does not say yet; without records."""
@@ -87,15 +97,6 @@ class Sizes:
             for volume in volumes
             if volume.size > now.get(volume.index, volume.size)
         ]
-
-
-def why_not_larger(now: int | None, volume: int, size: int) -> str:
-    """Why a volume with `now` bytes (None: unknown) cannot get `size`; empty when it can."""
-    if now is None:
-        return f"there is no volume {volume}"
-    if size % ALIGNMENT or size > VOLUME_BYTES_MAX:
-        return f"{size} bytes are no size of a volume"
-    return "" if size > now else f"volume {volume} has {now} bytes, and {size} are not more"
 
 
 def first_sizes(group: GroupSpec) -> dict[int, int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from drsync.core import group_log
-from drsync.core.sizes import Sizes, why_not_larger
+from drsync.core.sizes import Sizes
 from drsync.delta.batch import KIND_RESIZE, KIND_WRITE, KIND_ZERO, Header, peek, records, split, verify
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
@@ -202,7 +202,7 @@ class Receiver:
 def check_bounds(view: memoryview, at: int, header: Header, log: Sizes) -> None:
     """Every record of a batch lies inside a known volume, as large as it is where the log `log` ends.
 
-    A RESIZE stands alone, carries nothing, and makes a volume larger.
+    A RESIZE stands alone, carries nothing, and is larger than those before it.
 
     Raises:
         MalformedError: says which record.
@@ -217,7 +217,7 @@ def check_bounds(view: memoryview, at: int, header: Header, log: Sizes) -> None:
             )
         if kind == KIND_RESIZE:
             why = "it does not stand alone" if header.count > 1 or length else ""
-            why = why or why_not_larger(sizes.get(volume), volume, offset)
+            why = why or log.objection(volume, offset)
             if why:
                 raise MalformedError(f"record {header.first_seq + index} is a RESIZE: {why}")
 

@@ -17,7 +17,6 @@ from drsync.core.sizes import (
     at_least,
     first_sizes,
     sized,
-    why_not_larger,
 )
 from drsync.model.charter import Charter
 from drsync.model.epoch import Epoch
@@ -37,7 +36,7 @@ def log_of(steps: list[tuple[int, int, int]]) -> tuple[Sizes, list[dict[int, int
         seq += gap
         now[volume] += blocks * ALIGNMENT
         told.append(dict(now))
-        assert why_not_larger(sizes.newest[volume], volume, now[volume]) == ""
+        assert sizes.objection(volume, now[volume]) == ""
         sizes = sizes.grown(Resize(volume, seq, now[volume]))
     return sizes, told
 
@@ -75,20 +74,31 @@ def test_an_owner_owes_what_the_charter_says_beyond_its_log_and_never_less() -> 
 
 
 @pytest.mark.parametrize(
-    ("now", "size", "said"),
+    ("volume", "size", "said"),
     [
-        (None, 8192, "no volume"),
-        (8192, 8192, "not more"),
-        (8192, 4096, "not more"),
-        (8192, 8193, "no size"),
-        (8192, VOLUME_BYTES_MAX + ALIGNMENT, "no size"),
-        (8192, 12288, ""),
+        (3, 4 * ALIGNMENT, "no volume"),
+        (1, 6 * ALIGNMENT, "not more"),
+        (1, 5 * ALIGNMENT, "not more"),
+        (1, 6 * ALIGNMENT + 1, "no size"),
+        (1, 0, "no size"),
+        (1, VOLUME_BYTES_MAX + ALIGNMENT, "no size"),
+        (1, 7 * ALIGNMENT, ""),
     ],
 )
-def test_what_is_no_resize(now: int | None, size: int, said: str) -> None:
-    found = why_not_larger(now, 3, size)
+def test_what_is_no_resize(volume: int, size: int, said: str) -> None:
+    found = Sizes(FIRST).grown(Resize(1, 4, 6 * ALIGNMENT)).objection(volume, size)
     assert said in found
     assert bool(said) == bool(found)
+
+
+def test_what_a_charter_has_lost_the_log_tells() -> None:
+    """An older coordinator does not keep the first size: a new copy then begins with the last one."""
+    sizes = Sizes({1: 9 * ALIGNMENT})
+    for seq, size in ((4, 6 * ALIGNMENT), (8, 9 * ALIGNMENT)):
+        assert sizes.objection(1, size) == ""
+        sizes = sizes.grown(Resize(1, seq, size))
+    assert [sizes.at(1, seq) for seq in (4, 7, 8)] == [6 * ALIGNMENT, 6 * ALIGNMENT, 9 * ALIGNMENT]
+    assert sizes.at(1, 3) <= 6 * ALIGNMENT
 
 
 def test_a_group_is_shown_with_the_sizes_of_a_log() -> None:

@@ -129,6 +129,28 @@ async def test_a_center_that_was_away_grows_by_the_stream(tmp_path: Path) -> Non
         assert len(place.member("remote").copy.sizes.resizes) == 2
 
 
+async def test_a_new_disk_follows_from_the_beginning_also_by_a_charter_that_forgot_the_first_size(
+    tmp_path: Path,
+) -> None:
+    """As an older coordinator leaves it, which does not know that a volume had another size once."""
+    async with town(tmp_path) as place:
+        await place.nodes["remote"].die()
+        await grow(place, GROWN)
+        await grow(place, GROWN + (1 << 20))
+        known = await place.charter()
+        volume = replace(known.group.volumes[0], first_size=0)
+        forgot = replace(known, version=known.version + 1, group=replace(known.group, volumes=(volume,)))
+        assert (await place.store.compare_and_set(known.version, forgot)).outcome is CasOutcome.DONE
+        put(place, "production", GROWN + BLOCK, b"farther" + bytes(BLOCK - 7))
+        node = place.start("remote")
+        node.directory = tmp_path / "new disk"
+        node.open_copy(forgot.group)
+        seq = await point(place, "production", "remote")
+        assert await seen_at(place, "remote", seq) == await seen_at(place, "production", seq)
+        resizes = [place.member(center).copy.sizes.resizes for center in ("production", "remote")]
+        assert resizes[0] == resizes[1]
+
+
 @pytest.mark.parametrize("is_wiped", [False, True], ids=["its own copy", "a new disk"])
 async def test_a_center_that_was_away_for_long_grows_by_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_wiped: bool
