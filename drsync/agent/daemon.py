@@ -94,6 +94,7 @@ class Daemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then close every copy cleanly."""
+        await self._quiet.sweep()  # first: journals may take minutes to open, and somebody may wait
         await self._agent.open()
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -97,8 +97,7 @@ class QuietDesk:
         return {"group.quiet": self._asked}
 
     async def run(self) -> None:
-        """Thaw what a killed process left frozen; then look after every owned group, until cancelled."""
-        await self._sweep()
+        """Look after every owned group, until cancelled."""
         while True:
             for member in self._host.members():
                 try:
@@ -107,7 +106,8 @@ class QuietDesk:
                     self._host.bug("application-consistent checkpoints", error)
             await self._clock.sleep_until(self._clock.now() + LOOK_S)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Thaw what killed processes left frozen; before anything that may take long. Never fails."""
         try:
             for what in await asyncio.to_thread(thaw_left, self._quarters.records, self._quarters.boot_id):
                 self._host.log("thawed", f"left by an agent and its guard that were killed: {what}")

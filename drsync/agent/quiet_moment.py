@@ -17,7 +17,7 @@ from drsync.core import quiet
 from drsync.engine.member import Member
 from drsync.engine.term import OwnerTerm
 from drsync.model.consistency import Consistency, QuietStep, StepKind
-from drsync.model.errors import DrsyncError, RefusedError
+from drsync.model.errors import DrsyncError, RefusedError, TransientError
 from drsync.ports.clock import Clock
 
 SHOWN_CHARACTERS = 400  # because the reason is one line of a status
@@ -230,11 +230,14 @@ class QuietMoment:
             guard.end(self._seen.ended)
         self._count = _count(term)
         try:
-            while not guard.is_done and (word := await guard.read()) is not None:
-                if word.get("quiet") is True and work.hold_s:
-                    await self._write(term, guard)
-                else:
-                    self._note(term, word)
+            async with asyncio.timeout(guard.longest_s):
+                while not guard.is_done and (word := await guard.read()) is not None:
+                    if word.get("quiet") is True and work.hold_s:
+                        await self._write(term, guard)
+                    else:
+                        self._note(term, word)
+        except TimeoutError as error:
+            raise TransientError("the guard does not answer", code="timeout") from error
         finally:
             guard.end("the agent gave it up")
             await asyncio.shield(guard.close())

@@ -1,6 +1,8 @@
 """Hooks around a checkpoint in a town of three centers: claims have proofs, and procedures never wait."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from drsync.adapters.hooks.kernel import processes
 from drsync.agent.quiet_desk import QuietDesk
 from drsync.agent.quiet_moment import Quarters
 from drsync.config.options import HookOptions
@@ -23,6 +26,7 @@ PROGRAMS = {
     "well": "true",
     "badly": "echo no such table; exit 3",
     "slow": ": > {home}/runs; sleep 60",
+    "mark": ": > {home}/went-on",
 }
 
 
@@ -154,6 +158,25 @@ async def test_a_switchover_ends_a_hook_and_does_not_wait_for_it(tmp_path: Path)
             answer = await asking
         assert (answer["app"], answer["seq"]) == (False, 0)
         assert "ended, because" in str(answer["why"])
+
+
+async def test_a_guard_that_is_killed_lets_the_application_go_on_through_another(tmp_path: Path) -> None:
+    async with quiet(tmp_path, before=steps("slow"), after=steps("mark")) as (place, production):
+        asking = asyncio.create_task(production.ask())
+        await place.until((tmp_path / "runs").exists)
+        (mark,) = (path.stem for path in (tmp_path / "records").iterdir())
+        (guard,) = [pid for pid, _, _ in processes(f"{mark}.") if b"quiet_guard.py" in command(pid)]
+        os.kill(guard, signal.SIGKILL)
+        answer = await asking
+        assert (answer["app"], bool(answer["seq"])) == (False, True)
+        assert "the guard was killed" in str(answer["why"])
+        assert (tmp_path / "went-on").exists()
+        assert list(processes(f"{mark}.")) == [], "what it had started is gone"
+        assert list((tmp_path / "records").iterdir()) == []
+
+
+def command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def test_an_owner_that_dies_before_the_end_leaves_a_point_as_after_a_crash(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from drsync.adapters.hooks.programs import REAP_S
 from drsync.adapters.hooks.removal import end_processes
 from drsync.model.errors import TransientError
 
+START_S = 10.0  # because an interpreter on a machine that swaps takes its time
 LINE_BYTES_MAX = 1 << 16  # because a word of the guard holds a few kilobytes of what a program printed
 
 Word = Mapping[str, object]
@@ -80,6 +81,12 @@ class Guarded:
         """Whether its process is still there."""
         return self._process.returncode is None
 
+    @property
+    def longest_s(self) -> float:
+        """It has come to its end after this, unless a freeze hangs in the kernel. Seconds."""
+        work = self._work
+        return START_S + work.before_s + work.freeze_s + work.hold_s + work.after_s + REAP_S
+
     async def read(self) -> Word | None:
         """What it says next; None at its end. Raises TransientError: it does not speak as it should."""
         assert self._process.stdout is not None
@@ -112,10 +119,8 @@ class Guarded:
         """Whatever state it is in: everything goes on, and nothing is left frozen. Again is harmless."""
         assert self._process.stdin is not None
         self._process.stdin.close()  # it is alone from here on, if it still lives
-        work = self._work
-        longest_s = work.before_s + work.freeze_s + work.hold_s + work.after_s + REAP_S
         with suppress(TimeoutError):
-            async with asyncio.timeout(longest_s):
+            async with asyncio.timeout(self.longest_s):
                 await self._process.wait()  # not before a freeze that hangs in the kernel has come back
         if self._process.returncode is not None and not self.is_done:
             await asyncio.to_thread(self._thaw_left)
