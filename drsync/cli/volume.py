@@ -65,16 +65,19 @@ def resize(
 
 def _show(found: Doc, name: str) -> None:
     new, former = format_size(found.whole("size")), format_size(found.whole("former"))
-    what = table(["center", ">has", ">free", "since record", "note"])
+    what = table(["center", ">has", ">free", ">since record", "note"])
+    waived = [center.text("center") for center in found.docs("centers") if center.flag("waived")]
     for center in found.docs("centers"):
-        note = "waived" if center.has("waived") and center.flag("waived") else ""
+        note = "waived" if center.flag("waived") else ""
         text = ": ".join(part for part in (note, center.text("text")) if part)
         since = str(center.whole("record")) if center.whole("record") else ""
-        has = format_size(center.whole("size")) if center.whole("size") else "?"
-        row(what, center.text("center"), has, format_size(center.whole("free")), since, text)
+        is_known = bool(center.whole("size"))
+        has, free = (format_size(center.whole(key)) if is_known else "?" for key in ("size", "free"))
+        row(what, center.text("center"), has, free, since, text)
     console().print(what)
     if found.flag("dry_run"):
-        line(f"All agree that {name} may grow from {former} to {new}. Nothing was changed (dry run).", GOOD)
+        who = f"All but {', '.join(waived)}" if waived else "All"
+        line(f"{who} agree that {name} may grow from {former} to {new}. Nothing was changed (dry run).", GOOD)
         return
     waiting = found.texts("waiting")
     if waiting:
