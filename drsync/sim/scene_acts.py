@@ -46,6 +46,7 @@ FORGET_RATE = 0.8  # of the coordinators start afresh, because else what they re
 BRANCH_RATE = 0.5  # of the scenes take the longer way where there are two
 ALONE_S = (0.5, 3.0)  # that somebody may go on alone
 LEASES = (1.1, 1.6)  # because an owner that lost sight of the coordinator asks for company in its last lease
+TAIL = 5  # records, because some of them are answered then, and all not synced
 CITY = ("production", "same_city")
 
 
@@ -120,6 +121,15 @@ def lagging_heir(world: "World", dice: random.Random, owner: str, mate: str) -> 
     yield dice.uniform(*ALONE_S)
 
 
+def unsynced(world: "World", name: str) -> int:
+    """Records that a power cut may take from a member."""
+    members = world.agents[name].members()
+    if not members or members[0].copy.is_switching or members[0].copy.state is CopyState.FAILED:
+        return 0
+    journal = members[0].copy.journal
+    return journal.tip.seq - journal.durable_seq
+
+
 def lose_most(world: "World", name: str) -> None:
     """A machine loses power, and as much as can be lost of what was not synced."""
     disk = world.hosts[name].disk
@@ -150,9 +160,13 @@ def dark_owner(world: "World", dice: random.Random, owner: str, mate: str) -> Sc
     """The owner loses what it had not flushed; whoever has it is silent when the owner comes back."""
     world.application.rate *= 4
     yield dice.uniform(*ALONE_S)
+    others = (
+        [mate, "remote"] if dice.random() < FORGET_RATE else [mate]
+    )  # because the remote one gives what it has
+    yield from until(lambda: unsynced(world, owner) >= TAIL, FOLD_LOOK_S)
     world.application.rate /= 4
     lose_most(world, owner)
-    yield from while_apart(world, [mate], take_over(world, owner))
+    yield from while_cut(world, lines_between(others, [owner, COORDINATOR]), take_over(world, owner))
     yield dice.uniform(*ALONE_S)
 
 

@@ -1,4 +1,4 @@
-"""Every wrong rule and every wrong way of an engine is caught in the running daemons, within 200 seeds.
+"""Wrong rules and wrong ways of engines are caught in the running daemons, within 200 seeds.
 
 A seed shows harm under the mistake, and nothing under the shipped rules. When the dice of the world change,
 `scripts/find-mutant-seeds` finds others.
@@ -13,51 +13,32 @@ from tests.sim.mutant_seeds import SEEDS_MAX, disturbed, is_clean, read_table
 CAUGHT_AT = read_table()
 """A seed that shows each, and the invariant that is broken then."""
 
-ONLY_IN_MINIATURE = {
-    "promote_unclean_silently",
-    "stale_plan_cuts",
-    "volatile_while_silent",
-    "restored_confirms",
+SECOND_GUARD: dict[str, str] = {
+    "truncate_after_forced": "what a member knows to be committed is kept aside whatever was stated",
+    "r8_after_volatile": "likewise",
+    "stale_plan_cuts": "a plan is refused before that when it is not of the epoch that was learnt last",
+    "promise_ignored": "the receiver of an epoch ends with it: it is not asked about later records",
+    "thaw_by_timer": "the old owner is sealed, or its lease is over, before anybody else opens",
+}
+"""No seed shows these in the running daemons, since something else stops the same harm. The rules in
+miniature show each."""
+
+NOT_SHOWN = {
     "unchecked_confirms",
     "promised_confirms",
-    "truncate_after_forced",
-    "r8_after_volatile",
     "history_next",
-    "no_truncation",
-    "ack_old_session",
-    "promise_ignored",
-    "store_start_trusted",
-    "era_plus_one",
     "amnesia_trusted",
     "memory_members_only",
-    "thaw_by_timer",
-}
-"""No seed below 200 shows these in the running daemons so far; the rules in miniature show each."""
-
-NOT_YET = {
-    "retry_failed_fsync",
-    "truncate_corruption",
-}
-"""No seed shows harm: the next opening finds the damage and refuses the copy."""
-
-TOO_RARE = {"no_anti_flap"}
-"""No seed below 200 shows these since other faults break into scenes: a second loss within `anti_flap` of the
-first needs half a minute in which nothing else happens. tests/sim/test_lost_owner.py plays it."""
-
-NOT_SEARCHED = {
-    "commit_before_append",
-    "lease_forgotten",
-    "wall_clock_lease",
-    "resync_no_pin",
-    "resync_switch_unrecorded",
     "resync_base_believed",
     "resync_third_forgotten",
     "cursors_kept_over_fork",
     "resync_size_only",
     "resync_no_zeroing",
 }
-"""Not all 200 seeds were tried with these since the volume has granules and journals are outgrown: the first
-three were caught before, by seeds that have another scene now."""
+"""No seed that was tried shows these in the running daemons, and nobody knows yet why: wanted are scenes. The
+rules in miniature show those that are rules."""
+
+CAUGHT_MIN = 45  # because fewer mean that the world has become kinder
 
 
 @pytest.mark.parametrize("name", CAUGHT_AT)
@@ -72,11 +53,12 @@ def test_a_mistake_is_caught_where_the_shipped_rules_stand(name: str) -> None:
 
 
 def test_no_mistake_is_forgotten() -> None:
-    assert {*CAUGHT_AT, *ONLY_IN_MINIATURE, *NOT_YET, *TOO_RARE, *NOT_SEARCHED} == set(
-        mutants.running_mutants()
-    )
-    assert not set(CAUGHT_AT) & (ONLY_IN_MINIATURE | NOT_YET | TOO_RARE | NOT_SEARCHED)
-    assert set(list_mutants()) >= ONLY_IN_MINIATURE
+    left = NOT_SHOWN | set(SECOND_GUARD)
+    assert {*CAUGHT_AT, *left} == set(mutants.running_mutants())
+    assert not set(CAUGHT_AT) & left
+    assert len(CAUGHT_AT) >= CAUGHT_MIN
+    of_rules = {name for name in left if name not in mutants.ENGINES}
+    assert set(list_mutants()) >= of_rules
 
 
 def test_what_was_shipped_is_back_in_its_place_afterwards() -> None:
