@@ -86,11 +86,11 @@ class PacedDevice:
 
     def read_into(self, offset: int, target: memoryview) -> int:
         """See BlockDevice."""
-        now = self.clock.now()
-        if self.pace.wait_s(now):
+        began = self.clock.now()
+        if self.pace.wait_s(began):
             return errno.EAGAIN
-        self.pace.take(len(target), now)
         error = self.inner.read_into(offset, target)
+        self.pace.take(len(target), began, self.clock.now())
         self.errors += bool(error)
         return error
 
