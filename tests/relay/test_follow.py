@@ -359,6 +359,29 @@ async def test_one_relay_leads_several_clients_and_a_flush_of_one_covers_all(
     assert [r.asked for r in device(production).recorded].count(Asked.FLUSH) == 1
 
 
+async def test_a_volume_that_grows_under_its_owner_is_told_to_those_who_come(
+    tmp_path: Path, production: Owner, mate: Owner
+) -> None:
+    """Without a coordinator: the relay hears it with the next connection. Who is there goes on."""
+    await production.open(1)
+    async with attached(tmp_path, production, mate) as relay:
+        before = await NbdClient.connect(relay.uri)
+        production.device = MemoryDevice(2 * SIZE)
+        between = await NbdClient.connect(relay.uri)
+        assert (await relay.until(Event.GROWN)).facts["size"] == 2 * SIZE
+        after = await NbdClient.connect(relay.uri)
+        assert (before.size, between.size, after.size) == (SIZE, SIZE, 2 * SIZE)
+        await after.write(2 * SIZE - PAGE, page(7))
+        mate.device = production.device
+        await production.end()
+        await mate.open(2)
+        await before.write(0, page(8))
+        assert await after.read(2 * SIZE - PAGE, PAGE) == page(7)
+        assert relay.count(Event.BROKEN) == 0
+        for client in (before, between, after):
+            await client.close()
+
+
 async def test_from_the_moment_a_newer_epoch_is_heard_of_the_old_owner_is_not_heard(
     tmp_path: Path, production: Owner, mate: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
