@@ -32,6 +32,7 @@ Json = dict[str, object]
 
 LOOK_S: Final = 30.0  # because a named point should be proved soon, and looking costs milliseconds
 EMPTY_S: Final = 1.0  # because looking for the first group costs nothing
+LEAVE_S: Final = 5.0  # because a stop of the agent must not wait longer; what is left is swept
 WATCH_S: Final = 1.0  # because what grows beside a check grows by the second
 AGAIN_S: Final = 60.0  # because what failed by a bug or a full disk may fail again at once
 RESERVE_BYTES: Final = 1 << 30  # because the group's own writes must never wait for the space of a view's
@@ -210,7 +211,7 @@ class SelfDrills:
             member.views.release(view.id)  # also what still reads in a thread ends now
             for one in (task, watch):
                 one.cancel()
-            await asyncio.wait([task, watch])
+            await asyncio.wait([task, watch], timeout=LEAVE_S)
         took_s = self._clock.now() - began
         course.seconds += took_s
         self._rest_until = self._clock.now() + self_drill.rest_s(policy, took_s)
