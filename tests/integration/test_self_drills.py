@@ -34,6 +34,13 @@ async def proof_of(place: Site, center: str, seq: int) -> Doc:
         await asyncio.sleep(POLL_S)
 
 
+async def checked_now(place: Site, center: str) -> list[Path]:
+    """What a running check has made there, as soon as there is one."""
+    while not (found := list(place.layout.run(center).glob("hooks/*/fuse"))):
+        await asyncio.sleep(POLL_S / 10)
+    return found
+
+
 def told_of(status: Doc) -> Doc:
     """What the remote center says about its self-drills."""
     return group_of(status).doc("centers").doc(REMOTE).doc("self_drill")
@@ -73,15 +80,17 @@ async def test_a_point_of_a_ruined_file_system_is_found_and_told(home: Path) -> 
         assert "failed by self-drill" in opened.out
         assert good.whole("seq") <= record_in(opened.out, "Proved near it") < bad.whole("seq")
 
-        while not (left := list(place.layout.run(REMOTE).glob("hooks/*/fuse"))):
-            await asyncio.sleep(POLL_S / 10)
+        left = await checked_now(place, REMOTE)
         await place.kill(REMOTE)
         place.start(REMOTE)
         await place.until(
             "the check that was killed is swept away", lambda _: not any(map(os.path.exists, left))
         )
         await place.until("the agent tells what it knew before", lambda s: told_of(s).has("proved"))
-        await place.kill(PRODUCTION, SAME_CITY)
+        await checked_now(place, SAME_CITY)
+        await place.stop(SAME_CITY)
+        assert not list(place.layout.run(SAME_CITY).glob("hooks/*")), "a stop in the middle leaves nothing"
+        await place.kill(PRODUCTION)
         told = await place.cli("failover", GROUP, "--to", REMOTE, "--dry-run", "--accept-loss")
         words = " ".join((told.out + told.err).split())
         assert f"at {REMOTE} fail" in words
