@@ -72,11 +72,8 @@ class FullImageFiles(ImageFiles):
 def journal_on(disk: Disk, copy: GroupCopy) -> None:
     assert isinstance(copy.journal, SegmentJournal)
     copy.journal._files = FullFiles(disk)
-    if copy.journal._spare is not None:  # so that there is no room beside
-        path, fd = copy.journal._spare
-        copy.journal._spare = None
-        os.close(fd)
-        path.unlink()
+    copy.journal._spares.close()  # so that there is no room beside
+    copy.journal._spares._files = copy.journal._files
 
 
 def images_on(disk: Disk, copy: GroupCopy) -> None:

@@ -39,7 +39,7 @@ class Proxy:
     """Listens on a port of its own and forwards to `target`.
 
     `delay_s` is added to each piece, each way; `rate` is what each connection carries each way, bytes/s, 0
-    for as much as there is. Of the next `flips` pieces one bit is changed. `carried` is how many bytes passed.
+    for as much as there is. Of the next `flips` pieces one bit is changed. `carried`: bytes that passed.
     """
 
     def __init__(self, target: int) -> None:
