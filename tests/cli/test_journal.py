@@ -149,3 +149,21 @@ async def test_a_check_says_what_to_do_by_what_was_durable(drsync: Drsync, state
         bad = json.loads(told.out)["journals"][0]["bad"]
         assert words in bad["remedy"], durable
         assert (bad["seq"], bad["segment"][-4:]) == (2, ".seg")
+
+
+async def test_a_point_that_a_later_one_confirms_is_told_so(drsync: Drsync, tmp_path: Path) -> None:
+    journal = SegmentJournal(tmp_path / "journal", Identity("cluster", "orders", "production", "0" * 32), 0)
+    for payload in (
+        checkpoint_payload("noon", is_app_consistent=False),
+        checkpoint_payload("", is_app_consistent=False, confirms=1),
+    ):
+        builder = BatchBuilder()
+        builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
+        builder.add_control(Kind.CHECKPOINT, payload)
+        batch = builder.finish(1_795_000_000_000_000)
+        journal.append(batch.parts, batch.first_seq, batch.end)
+    journal.sync()
+    journal.close()
+    told = await drsync("journal", "show", "--records", "--json", str(tmp_path))
+    records = json.loads(told.out)["journals"][0]["records"]
+    assert [record["text"] for record in records] == ["noon", "(record 1 was application-consistent)"]
