@@ -45,7 +45,8 @@ class Figure:
 
 async def measure(volumes: int, options: argparse.Namespace) -> list[Figure]:
     async with centers(options.dir) as cluster:
-        uris = await cluster.serve(Group("memory", CENTER_NAMES, "sync", volumes, options.size_mib))
+        group = Group("memory", CENTER_NAMES, "sync", volumes, options.size_mib, more={"checkpoint": "5s"})
+        uris = await cluster.serve(group)
         pids = cluster.pids
         settle(list(pids.values()))
         idle = {name: memory(pid) for name, pid in pids.items()}

@@ -117,6 +117,7 @@ class OwnerTerm:
         self._events = events
         self._policy = charter.group.policy
         self._sync_wanted = asyncio.Event()
+        self._ticked = asyncio.Event()
         self._pace_wanted = asyncio.Event()
         self.engine.wake_pace = self._pace_wanted.set
         self._ended = asyncio.Event()
@@ -286,6 +287,7 @@ class OwnerTerm:
         while True:
             await self._clock.sleep_until(self._clock.now() + TICK_S)
             self.rounds += 1
+            self._ticked.set()
             now = self._clock.now()
             self.engine.settle()
             self.copy.commit = max(self.copy.commit, self.engine.log.commit)
@@ -456,7 +458,8 @@ class OwnerTerm:
     async def _insync_loop(self) -> None:
         """Shrink before acknowledging without a member, grow after it caught up; the charter first."""
         while True:
-            await self._clock.sleep_until(self._clock.now() + TICK_S)
+            await self._ticked.wait()  # because a timer of its own would wake an idle process twice as often
+            self._ticked.clear()
             wanted = self._wanted_change()
             if wanted is not None:
                 await self._change_charter(wanted)

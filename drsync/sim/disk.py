@@ -106,7 +106,7 @@ class Disk:
         doom: the call from now that ends the process that makes it, and when in it.
         users: processes that have files on it.
         failed_syncs: how many there were.
-        sync_s: seconds that a sync is said to take; nothing waits for it.
+        is_brief: a sync is said to take no longer than a turn of a thread.
     """
 
     def __init__(self, capacity: int | None = None) -> None:
@@ -118,7 +118,7 @@ class Disk:
         self.doom: tuple[int, Moment] | None = None
         self.users: list[User] = []
         self.failed_syncs = 0
-        self.sync_s = 1.0
+        self.is_brief = False
 
     @property
     def faults(self) -> Faults | None:

@@ -192,9 +192,9 @@ class DiskFiles:
             file.punch(offset, length)
 
     @property
-    def sync_s(self) -> float:
+    def is_sync_brief(self) -> bool:
         """See `Files`."""
-        return self._disk.sync_s
+        return self._disk.is_brief
 
     def fdatasync(self, fd: int, /) -> None:
         """See `Files`."""

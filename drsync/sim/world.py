@@ -36,6 +36,10 @@ SMALL_RATE = 3.0  # because a small journal must outlast two resync sessions ove
 OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
 
 
+BRIEF_PLACE, BRIEF_EVERY = "same_city", 3
+"""In every third world that was not made for a story one center syncs on the spot, the others in threads."""
+
+
 class World:
     """Everything one seed runs on.
 
@@ -62,6 +66,7 @@ class World:
     ) -> None:
         """`known`: its character, when that is not to be drawn from the seed."""
         self.seed = seed
+        self._brief_place = BRIEF_PLACE if known is None and seed % BRIEF_EVERY == 0 else ""
         self.timeline = Timeline()
         self.trace = Trace(self.timeline, keeps_all=keeps_all)
         self.dice = self.new_dice("faults")
@@ -70,7 +75,8 @@ class World:
         self.network.is_host_up = lambda place: self.hosts[place].is_up
         self.places = (*NAMES, COORDINATOR)
         self.hosts = {
-            name: Host(self.timeline, name, self.new_dice(f"host {name}"), Disk()) for name in self.places
+            name: Host(self.timeline, name, self.new_dice(f"host {name}"), self.new_disk(name))
+            for name in self.places
         }
         self.ledger = Ledger()
         self.application = Application(
@@ -106,6 +112,12 @@ class World:
         self.trace.say(who, event, reason)
         for tell in self.heard:
             tell(event, reason)
+
+    def new_disk(self, place: str) -> Disk:
+        """An empty disk of the kind that a place has."""
+        disk = Disk()
+        disk.is_brief = place == self._brief_place
+        return disk
 
     def new_dice(self, what: str) -> random.Random:
         """Dice of their own for a part of the world."""
@@ -299,7 +311,7 @@ class World:
         host = self.hosts[name]
         self.harmed.add(name)
         host.crash()
-        host.disk = Disk()
+        host.disk = self.new_disk(name)
         install(host.disk)
         self._changed(name)
         self.trace.say(name, "has a new disk")

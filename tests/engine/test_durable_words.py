@@ -88,3 +88,38 @@ async def test_a_replica_whose_sync_fails_at_once_has_failed_and_acknowledges_no
         assert copy.state is CopyState.FAILED
         assert copy.is_failure_lasting
         assert line.acks == []
+
+
+class Client:
+    """Remembers what was answered."""
+
+    def __init__(self) -> None:
+        self.answered: list[bytes] = []
+
+    def complete(self, cookies: list[bytes], error: int) -> None:
+        self.answered += cookies if not error else []
+
+    def resume(self) -> None:
+        """No read waits."""
+
+
+async def test_an_owner_whose_sync_fails_at_once_answers_no_flush_and_its_copy_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise FailedCopyError("told to fail")
+
+    async with town(tmp_path) as place:
+        member, client = place.member("production"), Client()
+        await place.until(lambda: member.term is not None and member.term.engine.is_leased)
+        device = member.device(member.copy.spec.volumes[0].name)
+        assert device is not None
+        monkeypatch.setattr(member.copy.journal, "sync_at_once", fail)
+        device.write(0, memoryview(b"x" * 4096), b"write", fua=False)
+        device.submit(client)
+        device.flush(b"flush")
+        device.submit(client)
+        assert device.engine.is_closed
+        assert member.copy.state is CopyState.FAILED
+        assert member.copy.is_failure_lasting
+        assert b"flush" not in client.answered

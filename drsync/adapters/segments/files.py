@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from drsync.core.brevity import Brevity
 from drsync.model.errors import StartDamageError
 from drsync.ports.journal import Buffer
 
@@ -26,12 +27,11 @@ class Files(Protocol):
 
     What a call changes survives the death of this process when it returns. The death of the host survives
     only what was synced: data and length of a file by a sync of the file, names by a sync of their directory.
-
     """
 
     @property
-    def sync_s(self) -> float:
-        """Seconds that the last `fdatasync` took."""
+    def is_sync_brief(self) -> bool:
+        """Whether `fdatasync` lately took no longer than a turn of a thread."""
         ...
 
     def open(self, path: Path, flags: int) -> int:
@@ -102,7 +102,7 @@ class Files(Protocol):
 class OsFiles:
     """The real ones."""
 
-    sync_s = 0.0
+    _brevity: Brevity | None = None  # of each object its own, because each has files on one disk
 
     def open(self, path: Path, flags: int) -> int:
         """See `Files`."""
@@ -136,7 +136,13 @@ class OsFiles:
         """See `Files`."""
         began = time.perf_counter()
         os.fdatasync(fd)
-        self.sync_s = time.perf_counter() - began
+        self._brevity = self._brevity or Brevity()
+        self._brevity.took(time.perf_counter() - began)
+
+    @property
+    def is_sync_brief(self) -> bool:
+        """See `Files`."""
+        return self._brevity is not None and self._brevity.is_brief
 
     def fsync(self, fd: int, /) -> None:
         """See `Files`."""

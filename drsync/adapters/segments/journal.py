@@ -44,7 +44,6 @@ from drsync.adapters.segments.segment import Segment, empty_after, file_name, se
 from drsync.adapters.segments.shelf import Shelf
 from drsync.adapters.segments.spares import SPARES_MAX, Spares, write_over, zeros_after
 from drsync.adapters.segments.spares import SUFFIX as SPARE_SUFFIX
-from drsync.core.brevity import Brevity
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.delta.batch import KIND_ZERO
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
@@ -101,7 +100,6 @@ class SegmentJournal:
         self._files: Files = OsFiles() if files is None else files
         self._failed = ""
         self._syncing = threading.Lock()  # held by sync, cut and close: they never overlap
-        self._brevity = Brevity()  # of syncs of one segment
         self._is_directory_dirty = False  # these two are guarded by self._shelf.shared
         self._doomed: list[Segment] = []
         self._spares = Spares(self._files, directory, segment_bytes)
@@ -312,7 +310,7 @@ class SegmentJournal:
     @property
     def is_sync_brief(self) -> bool:
         """See the port."""
-        return self._brevity.is_brief
+        return self._files.is_sync_brief
 
     def sync_at_once(self) -> int | None:
         """See the port. Whatever is to be tidied is left to `sync`."""
@@ -348,7 +346,6 @@ class SegmentJournal:
         for segment in dirty:
             assert segment.fd is not None
             self._files.fdatasync(segment.fd)
-            self._brevity.took(self._files.sync_s)
         if is_directory_dirty:
             self._files.fsync(self._lock_fd)
 

@@ -4,52 +4,52 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drsync.core.brevity import KNOWN_CALLS, LONG_S
+from drsync.adapters.segments.files import OsFiles
+from drsync.core.brevity import KNOWN_CALLS
 from drsync.model.errors import FailedCopyError
 
 if TYPE_CHECKING:
-    from drsync.adapters.segments.journal import SegmentJournal
     from tests.adapters.segments.conftest import Add, Open, Trouble
 
 
-def known(journal: "SegmentJournal", add: "Add") -> None:
-    """Sync until it is known how long that takes."""
-    for _ in range(8 * KNOWN_CALLS):
-        add(journal, b"x")
-        journal.sync()
+@pytest.fixture
+def brief(trouble: "type[Trouble]", monkeypatch: pytest.MonkeyPatch) -> "type[Trouble]":
+    monkeypatch.setattr(trouble, "is_sync_brief", True)
+    return trouble
 
 
 def test_where_the_disk_is_brief_no_thread_is_needed(
-    reopen: "Open", trouble: "type[Trouble]", add: "Add"
+    reopen: "Open", brief: "type[Trouble]", add: "Add", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = reopen(files=trouble())
+    journal = reopen(files=brief())
     add(journal, b"a")
-    assert journal.sync_at_once() is None
-    assert journal.durable_seq == 0
-    known(journal, add)
+    journal.sync()
     add(journal, b"b")
     assert journal.sync_at_once() == journal.durable_seq == journal.tip.seq
-
-
-def test_a_slow_sync_is_followed_by_syncs_in_threads(
-    reopen: "Open", trouble: "type[Trouble]", add: "Add"
-) -> None:
-    files = trouble()
-    journal = reopen(files=files)
-    known(journal, add)
-    files.sync_s = LONG_S
-    add(journal, b"b")
-    assert journal.sync_at_once() == journal.tip.seq
+    monkeypatch.setattr(brief, "is_sync_brief", False)
     add(journal, b"c")
     assert journal.sync_at_once() is None
+    assert journal.durable_seq < journal.tip.seq
+
+
+def test_a_real_disk_is_known_after_some_syncs(reopen: "Open", add: "Add") -> None:
+    files = OsFiles()
+    journal = reopen(files=files)
+    assert not files.is_sync_brief
+    for _ in range(KNOWN_CALLS):
+        add(journal, b"x")
+        journal.sync()
+    add(journal, b"y")
+    assert (journal.sync_at_once() is not None) is files.is_sync_brief
 
 
 def test_an_error_fails_the_journal_and_is_not_tried_again(
-    reopen: "Open", trouble: "type[Trouble]", add: "Add"
+    reopen: "Open", brief: "type[Trouble]", add: "Add"
 ) -> None:
-    files = trouble()
+    files = brief()
     journal = reopen(files=files)
-    known(journal, add)
+    add(journal, b"a")
+    journal.sync()
     add(journal, b"b")
     before = journal.durable_seq
     files.at = len(files.calls)
@@ -62,9 +62,11 @@ def test_an_error_fails_the_journal_and_is_not_tried_again(
     assert (journal.durable_seq, len(files.calls)) == (before, calls)
 
 
-def test_more_than_data_is_left_to_a_thread(reopen: "Open", trouble: "type[Trouble]", add: "Add") -> None:
-    journal = reopen(files=trouble())
-    known(journal, add)
+def test_more_than_data_is_left_to_a_thread(reopen: "Open", brief: "type[Trouble]", add: "Add") -> None:
+    journal = reopen(files=brief())
+    add(journal, b"a")
+    assert journal.sync_at_once() is None  # the name of the first segment
+    journal.sync()
     add(journal, bytes(journal.held_bytes))  # a segment of its own: names are to be synced, too
     assert journal.sync_at_once() is None
     assert journal.sync() == journal.tip.seq
