@@ -74,6 +74,7 @@ class Application:
         exports: where the volume is served, as far as it knows.
         failed: answers with an error.
         places: numbers of the slots that it writes to, over all volumes.
+        hot: so many of the first places are written to; 0: all of them.
         is_fsync: whether each answer promises that the write is durable.
         at_answer: who looks at the moment of each answer. Must not raise: it runs inside the owner's process.
     """
@@ -84,6 +85,7 @@ class Application:
         self.failed = 0
         self.is_resting = False
         self.is_fsync = False
+        self.hot = 0
         self.at_answer: list[AtAnswer] = []
         self._timeline = timeline
         self._dice = dice
@@ -155,7 +157,8 @@ class Application:
         cookies: list[bytes] = []
         for _ in range(dice.randint(1, BATCH_MAX)):
             self._numbers += 1
-            slot = self.places[_often_low(dice.randrange(len(self.places)), len(self.places))]
+            count = min(self.hot or len(self.places), len(self.places))
+            slot = self.places[_often_low(dice.randrange(count), count)]
             is_zero = dice.random() < ZERO_RATE
             content = 0 if is_zero else self._numbers
             now = self._timeline.now

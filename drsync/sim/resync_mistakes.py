@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from drsync.core import dirty, resync_source
 from drsync.core.resync_tables import SourceState
+from drsync.engine.resync_reader import GranuleReader
 from drsync.sim.engine_mistakes import Mistake, Shipped
 
 if TYPE_CHECKING:
     from drsync.adapters.segments.superblock import SuperblockFiles
+    from drsync.core.extents import Extents
     from drsync.engine.copy import GroupCopy
     from drsync.engine.dirty_book import DirtyBook
     from drsync.engine.durable import Durable
+    from drsync.engine.resync_moment import Moment
     from drsync.engine.resync_source import ResyncSource
     from drsync.engine.resync_target import ResyncTarget
     from drsync.engine.retention import Keeper
     from drsync.engine.switch import Switch
+    from drsync.model.position import Position
 
 
 def _clears_at_once(start: Shipped) -> Shipped:
@@ -125,7 +129,31 @@ def _same_for_all(_: Shipped) -> Shipped:
     return lambda _runs: bytes(16)
 
 
+def _marks_what_was_not_sent(ground: Shipped) -> Shipped:
+    async def mistaken(source: "ResyncSource", marked: object, _cursor: int, p0: "Position") -> object:
+        return await ground(source, marked, p0.seq, p0)
+
+    return mistaken
+
+
+def _reads_on(_: Shipped) -> Shipped:
+    async def mistaken(moment: "Moment", todo: "Extents") -> object:
+        if not moment.is_held:
+            return None
+        return await GranuleReader(moment._around.copy.volumes).first(todo)
+
+    return mistaken
+
+
 MISTAKES: dict[str, Mistake] = {
+    "delta_marks_after_sent": Mistake(
+        "a set begins after what was handed to the line, not after what the peer confirmed (F.18)",
+        {"drsync.engine.resync_source:ResyncSource._ground": _marks_what_was_not_sent},
+    ),
+    "delta_reads_on": Mistake(
+        "a set is read as blocks change, and ends where it began all the same (decision 25)",
+        {"drsync.engine.resync_moment:Moment.read": _reads_on},
+    ),
     "resync_marks_cleared_at_start": Mistake(
         "marks go when they are sent, not when the target has them (P31)",
         {"drsync.core.resync_source:start": _clears_at_once},

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from drsync.model.group import Failover, Mode
+from drsync.model.group import Failover, Mode, OnBreach
 from drsync.sim import scene_acts as acts
+from drsync.sim import scene_lag as lag
 from drsync.sim import scene_memory as memories
 from drsync.sim import scene_resync as resyncs
 from drsync.sim.character import LEAST_QUOTA
@@ -55,7 +56,7 @@ class Play:
         if self.name:
             self._world.trace.say("world", f"scene {self.name}")
             self._scene = opening(
-                (SCENES | AWAY)[self.name](self._world, self._dice), self._world, self._dice
+                (SCENES | AWAY | LAGGING)[self.name](self._world, self._dice), self._world, self._dice
             )
             self._world.later(LOOK_S, self._go_on)
 
@@ -75,6 +76,9 @@ def scene_of(seed: int) -> str:
     names = [*sorted(SCENES | AWAY), *[""] * BARE]
     turn, place = divmod(seed, len(names))
     random.Random(f"{turn} scenes").shuffle(names)
+    bare = [at for at, name in enumerate(names) if not name]
+    for at, name in zip(bare, sorted(LAGGING), strict=False):  # in their places, so that no other seed changes
+        names[at] = name
     return names[place]
 
 
@@ -97,6 +101,10 @@ def _suit(world: "World", name: str, *, is_alone: bool) -> None:
     if name in AWAY:
         policy = replace(policy, journal_quota_bytes=LEAST_QUOTA)
     group = replace(group, policy=policy)
+    if name in LAGGING:
+        on_breach = OnBreach.STALL if world.new_dice("breach").getrandbits(1) else OnBreach.ALERT
+        policy = replace(policy, max_pace_s=0.0, compress=False, on_breach=on_breach, checkpoint_s=SHORT_S)
+        group = replace(group, policy=policy, objectives=replace(group.objectives, rpo_s=lag.TARGET_S))
     world.character = replace(
         found,
         group=group,
@@ -137,7 +145,7 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
     "two_generations": memories.two_generations,
     "dropped_and_forgotten": memories.dropped_and_forgotten,
 }
-"""Every scene by its name, but for those of `AWAY`."""
+"""Every scene by its name, but for those of `AWAY` and `LAGGING`."""
 
 AWAY: dict[str, Callable[["World", random.Random], Scene]] = {
     "remote_away": resyncs.remote_away,
@@ -150,6 +158,12 @@ AWAY: dict[str, Callable[["World", random.Random], Scene]] = {
     "stood_between": resyncs.stood_between,
 }
 """Scenes for which journals are soon too small."""
+
+LAGGING: dict[str, Callable[["World", random.Random], Scene]] = {
+    "slower_than_writes": lag.slower_than_writes,
+    "lost_while_behind": lag.lost_while_behind,
+}
+"""Scenes for which the RPO target is soon missed."""
 
 FOLDING = frozenset({"deaths_in_folds", "hasty_return", "loose_plug"})
 """These need images that follow soon."""

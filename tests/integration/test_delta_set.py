@@ -16,7 +16,7 @@ from tests.integration.site import MIB, SETTLE_S, Site, group_document, is_level
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
-LINE = 1.5e6  # bytes/s
+LINE = 2.5e6  # bytes/s
 LOAD = 10e6
 PIECE = 128 << 10
 PIECES = 8 * MIB // PIECE
