@@ -151,8 +151,7 @@ def _level(last: Verdict, behind: Behind, state: Standing, share: float) -> Verd
         returns = 0 if behind.now - not_before > PAUSE_HIGH_S else returns
         not_before = behind.now + min(PAUSE_LOW_S * 2**returns, PAUSE_HIGH_S)
         returns = min(returns + 1, RETURNS_MAX)
-    is_worthy = behind.is_fed
-    return Verdict(state, Rung.STREAM, share, 0.0, False, is_worthy, not_before, returns)  # noqa: FBT003
+    return Verdict(state, share=share, is_worthy=behind.is_fed, not_before=not_before, returns=returns)
 
 
 def _climb(last: Rung, top: Rung, useless: Mapping[Rung, bool]) -> Rung:

@@ -342,6 +342,11 @@ class OwnerEngine:
         """Seconds the oldest uncommitted batch has waited; 0 when everything is committed."""
         return self.clock.now() - self._pending[0].since if self._pending else 0.0
 
+    @property
+    def oldest_wait(self) -> float:
+        """Seconds the oldest write has waited: for its commit, or for the gate."""
+        return max(self.oldest_pending_age, self.gate.waiting_s(self.clock.now()))
+
     def settle(self) -> None:
         """Commit what all members have, answer it, and answer flushes that are durable everywhere."""
         if self.is_closed or not self.is_leased:

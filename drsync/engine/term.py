@@ -127,7 +127,6 @@ class OwnerTerm:
         self._next_word = clock.now()
         self._met_durable: dict[str, int] = {}
         self._lapsed: set[str] = set()
-        self._gate_words = ""
         self._ledger = LagLedger(charter.history[-1].fork_seq, clock.now())
         around = Surroundings(
             copy=copy,
@@ -320,7 +319,8 @@ class OwnerTerm:
     def _tick_peers(self, now: float) -> None:
         self.enforcer.tick(self.attachments, self.resyncs.gives_set)
         self.resyncs.keep_free(self.enforcer.measures.troubled)
-        self._note_gate()
+        if (news := self.engine.gate.news()) is not None:
+            self._events.peer_told(*news)
         for center, attachment in list(self.attachments.items()):
             if attachment.is_lost:
                 continue
@@ -356,18 +356,8 @@ class OwnerTerm:
             attachment.close("it held back more journal than the quota, and is brought level by blocks")
 
     def _is_frozen_too_long(self) -> bool:
-        timeout, engine = self._policy.freeze_timeout_s, self.engine
-        waited_s = max(engine.oldest_pending_age, engine.gate.waiting_s(self._clock.now()))
-        return timeout > 0 and waited_s > timeout
-
-    def _note_gate(self) -> None:
-        """Tell once that writes wait, and once that they are taken again."""
-        words = self.engine.gate.words
-        if words != self._gate_words and not self.engine.is_frozen:
-            before, self._gate_words = self._gate_words, words
-            if words or before:
-                event = "writes_wait" if words else "writes_taken"
-                self._events.peer_told(event, words or f"no longer: {before}")
+        timeout = self._policy.freeze_timeout_s
+        return timeout > 0 and self.engine.oldest_wait > timeout
 
     def _checkpoint_if_due(self, now: float) -> None:
         engine = self.engine
@@ -381,10 +371,9 @@ class OwnerTerm:
         """Mark the log, so that every copy can show how old it is."""
         engine = self.engine
         is_serving = engine.is_leased and not engine.is_frozen and not engine.is_full
-        is_stalled = max(engine.oldest_pending_age, engine.gate.waiting_s(now)) > STALL_S
-        self.pulse.watch(now, is_serving=is_serving and not is_stalled)
-        may_mark = is_serving and engine.oldest_pending_age <= STALL_S
-        number = self.pulse.next_number(now) if may_mark else 0
+        is_stalled = engine.oldest_pending_age > STALL_S
+        self.pulse.watch(now, is_serving=is_serving and engine.oldest_wait <= STALL_S)
+        number = self.pulse.next_number(now) if is_serving and not is_stalled else 0
         if not number:
             return
         label = self.pulse.label(now)

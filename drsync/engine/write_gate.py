@@ -50,6 +50,7 @@ class WriteGate:
         self.verdict: Verdict = TAKEN
         self.new: list[Asked] = []
         self._waiting: deque[Waiting] = deque()
+        self._told = ""
 
     @property
     def is_open(self) -> bool:
@@ -86,10 +87,13 @@ class WriteGate:
         """For how long the oldest has waited; 0 when nothing does."""
         return now - self._waiting[0].since if self._waiting else 0.0
 
-    @property
-    def waiting(self) -> int:
-        """Requests that wait."""
-        return sum(len(group.asked) for group in self._waiting)
+    def news(self) -> tuple[str, str] | None:
+        """An event and its reason, once when writes begin to wait and once when they are taken again."""
+        before, words = self._told, self.words
+        if words == before or self.verdict.gate is Gate.LEAVE:
+            return None
+        self._told = words
+        return ("writes_wait", words) if words else ("writes_taken", f"no longer: {before}")
 
     @property
     def words(self) -> str:

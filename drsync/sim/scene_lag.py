@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 BURST_RATE = 300.0  # operations a second: ten times what the line takes
 LINE_RATES = (60_000.0, 100_000.0)  # bytes a second
 TARGET_S = 1.0  # because a burst is over within seconds
-HOT_SLOTS = 2 * GRANULE // SLOT  # what is written again and again is far less than the volumes
-SETS_MAX = 3
+HOT_SLOTS = GRANULE // SLOT  # what is written again and again is far less than the volumes
+SETS_MAX = 3  # because each takes seconds
 BRANCH_RATE = 0.5
 CALM_S = (0.2, 2.0)
 

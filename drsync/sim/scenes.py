@@ -77,7 +77,9 @@ def scene_of(seed: int) -> str:
     turn, place = divmod(seed, len(names))
     random.Random(f"{turn} scenes").shuffle(names)
     bare = [at for at, name in enumerate(names) if not name]
-    for at, name in zip(bare, sorted(LAGGING), strict=False):  # in their places, so that no other seed changes
+    for at, name in zip(
+        bare, sorted(LAGGING), strict=False
+    ):  # in their places, so that no other seed changes
         names[at] = name
     return names[place]
 
@@ -177,7 +179,7 @@ AUTOMATIC = frozenset({"flapping", "twice_lost"})
 LONG_LEASE = frozenset({"forgetful_store"})
 """These need a lease that outlasts the start of a coordinator."""
 
-ALONE = frozenset({"outrun", "twice_lost", "two_generations", "tail_of_three"})
+ALONE = frozenset({"outrun", "slower_than_writes", "tail_of_three", "twice_lost", "two_generations"})
 """These show nothing when anything else happens meanwhile."""
 
 ANY_MODE = frozenset({"out_of_sight", "dark_city"})

@@ -178,7 +178,8 @@ LINE = _gauge(
 )
 STEP = _gauge(
     "drsync_peer_enforcement_step",
-    "What is done to hold the RPO: 0 nothing, 1 larger batches, 2 stronger compression, 3 write pacing.",
+    "What is done to hold the RPO: 0 nothing, 1 larger batches, 2 stronger compression, "
+    "3 other resyncs wait, 4 write pacing, 5 delta set, 6 the target is missed.",
     "group",
     "peer",
 )
