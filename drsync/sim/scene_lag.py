@@ -17,6 +17,7 @@ TARGET_S = 1.0  # because a burst is over within seconds
 HOT_SLOTS = GRANULE // SLOT  # what is written again and again is far less than the volumes
 SETS_MAX = 3  # because each takes seconds
 BRANCH_RATE = 0.5
+STRIKE_RATE = 0.3
 CALM_S = (0.2, 2.0)
 
 
@@ -52,8 +53,11 @@ def sets(world: "World", dice: random.Random, owner: str) -> Scene:
     """Some sets are sent, and mostly something happens in the middle of one."""
     for _ in range(dice.randint(1, SETS_MAX)):
         yield from until(lambda: gets_set(world, owner), SESSION_LOOK_S)
-        if dice.random() < BRANCH_RATE:
+        if dice.random() < STRIKE_RATE:
             yield from strike(world, dice, "remote")
+        yield from until(lambda: not stages(world, "remote"), SESSION_LOOK_S)
+        if dice.random() < BRANCH_RATE:
+            world.crash("remote")  # where the set ended, before anything more has come
         yield from until(lambda: not gets_set(world, owner))
     yield dice.uniform(*CALM_S)
 

@@ -168,7 +168,10 @@ async def test_a_peer_that_is_lost_stops_no_writes(tmp_path: Path) -> None:
         late = Rewriter(place)
         late.is_over = True
         late.write(8)
-        await place.nodes["remote"].die()
+        place.cut_off("remote")
+        for link in place.links:
+            if "remote" in (link.peer, link._me):
+                link.close("the line is cut")
         await place.until(lambda: late.answered == 8, 10)
 
 
