@@ -14,7 +14,7 @@ from drsync.wire.negotiate import FEATURE_RESIZE, MEMBER_FEATURES
 from tests.engine import town as town_module
 from tests.engine.test_resync_town import SIZE, SMALL, Story
 from tests.engine.test_town import BLOCK, Writer, is_serving
-from tests.engine.town import GROUP, VOLUME_BYTES, Town, town
+from tests.engine.town import GROUP, VOLUME_BYTES, Body, Town, town
 
 GROWN = VOLUME_BYTES + (1 << 20) + BLOCK  # no whole granules, so that the last one is short
 EVERYWHERE = ("production", "same_city", "remote")
@@ -247,6 +247,21 @@ async def test_a_forced_failover_to_a_center_without_the_record_serves_the_new_s
         assert size_at(place, "remote") == GROWN
         await place.until(lambda: is_serving(place, "remote"))
         assert get(place, "remote", GROWN - BLOCK) == bytes(8)
+        place.cuts.clear()
+        returned = place.start("production").open_copy(GROUP).copy
+        epoch = place.member("remote").copy.durable.follow
+        await place.until(lambda: returned.durable.follow == epoch)
+        told = await place.call("production", "fork.list", {"group": GROUP.id}, 5.0)
+        forks = told["forks"]
+        assert isinstance(forks, list)
+        body: Body = {"group": GROUP.id, "id": "open-0123456789", "fork": forks[0]["name"]}
+        await place.call("production", "opening.open", body, 5.0)
+        view = place.member("production").views.find("open-0123456789")
+        assert view is not None
+        device, found = view.device(view.spec.volumes[0]), bytearray(4)
+        assert device.size == GROWN, "a fork has the size that it ends with"
+        assert device.read_into(GROWN - BLOCK, memoryview(found)) == 0
+        assert bytes(found) == b"lost"
 
 
 async def test_a_switchover_and_restarts_keep_the_size(tmp_path: Path) -> None:
