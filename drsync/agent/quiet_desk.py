@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from drsync.adapters.hooks.freezing import thaw_left
+from drsync.adapters.hooks.removal import remove
 from drsync.adapters.metrics import catalog
 from drsync.adapters.metrics.reading import Reading
 from drsync.agent.quiet_moment import Outcome, Quarters, QuietMoment
@@ -108,9 +109,13 @@ class QuietDesk:
 
     async def sweep(self) -> None:
         """Thaw what killed processes left frozen; before anything that may take long. Never fails."""
+        folder, records = self._quarters.folder, self._quarters.records
         try:
-            for what in await asyncio.to_thread(thaw_left, self._quarters.records, self._quarters.boot_id):
+            for what in await asyncio.to_thread(thaw_left, records, self._quarters.boot_id):
                 self._host.log("thawed", f"left by an agent and its guard that were killed: {what}")
+            for place in await asyncio.to_thread(lambda: sorted(folder.glob("quiet-*"))):
+                if not (records / f"{place.name}json").exists():  # else its guard is still at work in it
+                    await remove(folder, place.name)
         except OSError as error:
             self._host.log("sweep_failed", f"whether something is frozen is looked at next time: {error}")
 

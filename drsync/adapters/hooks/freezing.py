@@ -17,6 +17,8 @@ from pathlib import Path
 
 from drsync.adapters.hooks.kernel import processes
 from drsync.adapters.hooks.quiet_guard import FITHAW
+from drsync.adapters.hooks.quiet_guard import __file__ as guard_file
+from drsync.adapters.hooks.removal import end_processes
 from drsync.model.errors import RefusedError
 
 DEPTH_MAX = 16  # because nobody stacks more devices, and a circle must end
@@ -193,7 +195,7 @@ def thaw(mount: str, device: int) -> bool:
 def thaw_left(folder: Path, boot_id: str) -> list[str]:
     """Thaw what a guard that was killed left frozen; what was done, for people. Its own agent is new.
 
-    A guard that still lives is left alone: it thaws by itself.
+    A guard that still lives is left alone: it thaws by itself. What steps before left running is killed.
     """
     done = []
     for path in sorted(folder.glob("*.json")):
@@ -203,8 +205,9 @@ def thaw_left(folder: Path, boot_id: str) -> list[str]:
                 str(body["mark"]), str(body["boot_id"]), tuple((str(m), int(d)) for m, d in body["mounts"])
             )
             if record.boot_id == boot_id:
-                if any(True for _ in processes(record.mark)):
+                if any(_is_guard(pid) for pid, _, _ in processes(record.mark)):
                     continue
+                end_processes(record.mark)
                 done += [f"{mount} was thawed" for mount, device in record.mounts if thaw(mount, device)]
             path.unlink(missing_ok=True)
         except (ValueError, KeyError, TypeError) as error:
@@ -212,3 +215,9 @@ def thaw_left(folder: Path, boot_id: str) -> list[str]:
         except OSError as error:
             done.append(f"{path}: {error}; see fsfreeze(8)")
     return done
+
+
+def _is_guard(pid: int) -> bool:
+    with suppress(OSError):
+        return guard_file.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False

@@ -14,7 +14,7 @@ import pytest
 from drsync.adapters.hooks.freezing import Record, beneath, mounted, require_freezable, thaw_left
 from drsync.adapters.hooks.guarded import Guarded, Word, Work
 from drsync.adapters.hooks.kernel import processes
-from drsync.adapters.hooks.programs import environment
+from drsync.adapters.hooks.programs import environment, start
 from drsync.adapters.hooks.quiet_guard import FIFREEZE, FITHAW
 from drsync.model.errors import RefusedError
 from tests.integration import disks
@@ -154,8 +154,14 @@ async def test_when_all_were_killed_the_next_start_thaws_and_only_what_was_their
     mine = require_freezable(str(tree), [tmp_path])
     Record("quiet-gone.", "this boot", (mine,)).write(records / "one.json")
     ioctl(tree, FIFREEZE)
+    holding = await start(
+        [SHELL, "-c", "echo up; sleep 60; true"], environment("quiet-gone.", tmp_path), tmp_path
+    )
+    assert holding.stdout is not None
+    await holding.stdout.readline()
     assert thaw_left(records, "this boot") == [f"{tree} was thawed"]
     assert not is_frozen(tree)
+    assert await holding.wait() == -signal.SIGKILL, "what a step before had left running"
     assert list(records.iterdir()) == []
 
     ioctl(tree, FIFREEZE)  # by somebody else, later: there is no record any more
