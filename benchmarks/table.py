@@ -1,6 +1,6 @@
 """The speed table: each figure beside its peer of the same run, the ratio, the aim, and whether it is met.
 
-    python benchmarks/table.py [--quick] [--rows served,sync,pgbench,link,idle,points] [--json FILE]
+    python benchmarks/table.py [--quick] [--rows served,sync,pgbench,link,seed,idle,points] [--json FILE]
 
 Runs the other benchmarks, one after the other, and collects what belongs into the table; what they print goes
 to stderr. `--quick` takes less than ten minutes and tells whether something is badly off: small volumes, one
@@ -158,6 +158,24 @@ def link(found: list[list[Cell]]) -> Iterator[Row]:
     )
 
 
+def seed(found: list[list[Cell]]) -> Iterator[Row]:
+    """A blank center brought level by blocks, beside rsync."""
+    (cells,) = found
+    ours, theirs = (find(cells, way=way, what="seed") for way in ("drsync", "rsync -z"))
+    if ours is None:
+        return
+    peer = "rsync --inplace -z" if theirs is not None else "rsync: not measured"
+    for what, key, unit, aim in (
+        ("seed of a disk image (ratio: times as fast)", "seconds", "s", 1.5),
+        ("seed of a disk image: bytes (ratio: theirs to ours)", "mb", "MB", 1.0),
+    ):
+        figure = number(ours, key)
+        other = number(theirs, key) if theirs is not None else None
+        ratio = other / figure if other is not None else None
+        is_met = ratio >= aim if ratio is not None else None
+        yield Row(what, figure, unit, peer, other, ratio, f"{aim:g} x", is_met)
+
+
 def at_rest(found: list[list[Cell]]) -> Iterator[Row]:
     """Agents with ten volumes."""
     (cells,) = found
@@ -192,6 +210,12 @@ PARTS = {
         databases,
     ),
     "link": Part([["link_rate.py"]], ["--runs", "1", "--mib", "256"], ["--mib", "1024"], link),
+    "seed": Part(
+        [["resync.py", "--b1"]],
+        ["--runs", "1", "--mib", "512"],
+        ["--mib", "8192"],
+        seed,
+    ),
     "idle": Part(
         [["memory.py", "--volumes", "10"]],
         ["--size-mib", "128", "--seconds", "5", "--idle-seconds", "15"],

@@ -7,38 +7,37 @@ from typing import Final
 
 BRIEF_S: Final = 0.00005
 """Because handing a call to a thread and hearing of its end costs 30 to 70 us of processor time."""
-COUNTED_S: Final = 0.001
-"""More of one call does not count in the mean, because on a busy machine it tells of the machine."""
 LONG_S: Final = 0.02
 """Because a disk that took so long may next time take a hundred times as long, with the loop waiting; and a
 processor that others want, too, comes back sooner."""
 KNOWN_CALLS: Final = 64  # because fewer tell little of a disk, and busy groups make so many in a second
+BRIEF_CALLS: Final = 48
+"""So many of the last `KNOWN_CALLS`: not all, because on a busy machine some tell of the machine and not of
+the disk; and not their mean, which a few of those would spoil."""
 SHUNNED_CALLS_MAX: Final = 1 << 14
 """In threads after a long call, doubled each time up to this, because a disk that hesitates does so again."""
 
+_KNOWN: Final = (1 << KNOWN_CALLS) - 1
+
 
 class Brevity:
-    """How long calls of one kind lately took.
+    """How long calls of one kind lately took."""
 
-    Attributes:
-        mean_s: of the last `KNOWN_CALLS` or so.
-    """
-
-    __slots__ = ("_shunned", "_shunned_next", "mean_s")
+    __slots__ = ("_brief", "_shunned", "_shunned_next")
 
     def __init__(self) -> None:
-        self.mean_s = COUNTED_S
-        self._shunned = KNOWN_CALLS
+        self._brief = 0  # of each of the last calls one bit, set where it was brief
+        self._shunned = 0
         self._shunned_next = KNOWN_CALLS
 
     @property
     def is_brief(self) -> bool:
         """Whether the next call may be made where everything else waits for it."""
-        return not self._shunned and self.mean_s < BRIEF_S
+        return not self._shunned and self._brief.bit_count() >= BRIEF_CALLS
 
     def took(self, seconds: float) -> None:
         """A call was made, here or in a thread."""
-        self.mean_s += (min(seconds, COUNTED_S) - self.mean_s) / KNOWN_CALLS
+        self._brief = (self._brief << 1 | (seconds < BRIEF_S)) & _KNOWN
         if seconds >= LONG_S:
             self._shunned = self._shunned_next
             self._shunned_next = min(2 * self._shunned_next, SHUNNED_CALLS_MAX)
