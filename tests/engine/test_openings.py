@@ -286,8 +286,9 @@ async def test_an_opening_lives_through_changes_of_owner(tmp_path: Path) -> None
         answer = await open_point(place, "same_city", point="before")
         later = await write_and_mark(place, 2, "after")
         await place.until(lambda: holds(place, "same_city", later))
-        for owner in ("same_city", "production"):
+        for owner, mate in (("same_city", "production"), ("production", "same_city")):
             assert (await place.run(IntentKind.SWITCHOVER, owner)).state is OperationState.DONE
             await place.until(partial(is_serving, place, owner))
+            await place.until(partial(place.is_in_sync, owner, mate))  # or the next one is refused
             assert await number_at(uri(answer), 0) == 512
         assert place.member("same_city").views.ids() == ["open-0000000001"]
