@@ -356,8 +356,9 @@ class OwnerTerm:
             attachment.close("it held back more journal than the quota, and is brought level by blocks")
 
     def _is_frozen_too_long(self) -> bool:
+        """Writes that wait by policy do not count: the next epoch would only take them without the peer."""
         timeout = self._policy.freeze_timeout_s
-        return timeout > 0 and self.engine.oldest_wait > timeout
+        return timeout > 0 and self.engine.oldest_pending_age > timeout
 
     def _checkpoint_if_due(self, now: float) -> None:
         engine = self.engine

@@ -141,7 +141,9 @@ async def test_without_its_moment_a_set_goes_on_as_any_session(tmp_path: Path) -
         await same_content(place)
 
 
-async def test_writes_wait_by_policy_until_the_lag_is_small(tmp_path: Path) -> None:
+async def test_writes_wait_by_policy_until_the_lag_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with town(tmp_path, group(OnBreach.STALL)) as place:
         await while_writing(place, lambda: bool(term_of(place).engine.gate.words))
         term = term_of(place)
@@ -153,7 +155,9 @@ async def test_writes_wait_by_policy_until_the_lag_is_small(tmp_path: Path) -> N
         assert (late.answered, term.engine.stats.writes) == (0, answered), "a new write waits"
         device = late.device
         assert device.read_into(0, memoryview(bytearray(BLOCK))) == 0, "reads do not"
+        monkeypatch.setattr(term, "_policy", replace(term._policy, freeze_timeout_s=0.4))
         await place.until(lambda: late.answered == 8, 40)
+        assert place.member("production").term is term, "who waits by policy is not thrown out"
         assert not term.engine.gate.words
         lines = place.nodes["production"].lines
         assert any(line.startswith("writes_wait") for line in lines)
