@@ -164,7 +164,8 @@ class Disks:
             return  # it met another disk of the other: a blank one is sent everything
         fork = min(common(two.runs, one.history), one.tip)
         is_same_log = one.durable.follow == two.durable.follow
-        if is_same_log and cursor > two.tip:
+        is_sealed = two.durable.promised > two.durable.follow  # its log is cut before it follows
+        if is_same_log and not is_sealed and cursor > two.tip:
             raise ViolationError(
                 "INV-11", f"{name} stored that {other} holds record {cursor}, and it has only {two.tip}"
             )
