@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from drsync.core.plan import OpenGroup, Seal
+from drsync.delta.batch import HEADER_BYTES
 from drsync.engine.member import Member
 from drsync.engine.term import OwnerTerm
 from drsync.model.charter import Charter, Intent, IntentKind
@@ -44,6 +45,9 @@ def calm(seed: int) -> Character:
         slots=24,
         stall_rate=0.0,
     )
+
+
+EMPTY = [bytes(2 * HEADER_BYTES)]  # a batch that says nothing, because nobody reads it
 
 
 class Scene:
@@ -264,7 +268,7 @@ def test_inv_04_logs_that_are_stored_otherwise(scene: Scene, monkeypatch: pytest
 def test_inv_08_a_copy_that_is_ahead_of_its_owner(scene: Scene) -> None:
     journal = scene.member("remote").copy.journal
     tip = journal.tip
-    journal.append([], tip.seq + 1, Position(tip.epoch, tip.seq + 100, b"x" * 16))
+    journal.append(EMPTY, tip.seq + 1, Position(tip.epoch, tip.seq + 100, b"x" * 16))
     assert scene.broken() == "INV-08"
 
 
@@ -279,7 +283,7 @@ def test_inv_10_a_cut_of_what_somebody_relies_on(scene: Scene) -> None:
 
 def test_inv_10_a_log_that_is_shorter_after_a_kill(scene: Scene) -> None:
     journal = scene.member("remote").copy.journal
-    journal.append([], journal.tip.seq + 1, Position(Epoch(1), journal.tip.seq + 1, b"x" * 16))
+    journal.append(EMPTY, journal.tip.seq + 1, Position(Epoch(1), journal.tip.seq + 1, b"x" * 16))
     scene.world.agents["remote"].kill()
     scene.world.agents["remote"].start()
     scene.world.timeline.run(scene.world.timeline.now + 2)
@@ -297,7 +301,9 @@ def test_inv_05_an_image_ahead_of_what_is_durable(scene: Scene) -> None:
 
 def test_inv_05_a_commit_that_a_member_in_sync_lacks(scene: Scene) -> None:
     copy = scene.owner.copy
-    copy.journal.append([], copy.journal.tip.seq + 1, Position(Epoch(1), copy.journal.tip.seq + 9, b"x" * 16))
+    copy.journal.append(
+        [b""], copy.journal.tip.seq + 1, Position(Epoch(1), copy.journal.tip.seq + 9, b"x" * 16)
+    )
     scene.term.engine.log.appended = scene.term.engine.log.commit = copy.journal.tip.seq
     assert scene.broken() == "INV-05"
 

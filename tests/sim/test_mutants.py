@@ -24,6 +24,8 @@ SECOND_GUARD: dict[str, str] = {
 miniature show each."""
 
 NOT_SHOWN = {
+    "ack_old_session",
+    "resync_marks_cleared_at_start",
     "unchecked_confirms",
     "promised_confirms",
     "history_next",
