@@ -97,11 +97,19 @@ class Engine:
     log: Log
 
 
+class Level:
+    """No peer is behind."""
+
+    def to_count(self) -> list[str]:
+        return []
+
+
 @dataclass
 class Ownership:
     """What a keeper asks of a term."""
 
     engine: Engine
+    enforcer: Level = field(default_factory=Level)
     converted_centers: list[tuple[str, int]] = field(default_factory=list)
     stalled: str = ""
 
