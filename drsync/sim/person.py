@@ -98,7 +98,8 @@ class Person:
 
     def _has_lost_what_it_had(self, name: str) -> bool:
         word = self._word(name)
-        return word is None or word.amnesic or self.has_failed(name)
+        is_blank = word is not None and word.state is CopyState.BLANK
+        return word is None or word.amnesic or is_blank or self.has_failed(name)
 
     def has_failed(self, name: str) -> bool:
         """Whether the copy of a center says that it has failed."""

@@ -302,7 +302,7 @@ def test_inv_05_an_image_ahead_of_what_is_durable(scene: Scene) -> None:
 def test_inv_05_a_commit_that_a_member_in_sync_lacks(scene: Scene) -> None:
     copy = scene.owner.copy
     copy.journal.append(
-        [b""], copy.journal.tip.seq + 1, Position(Epoch(1), copy.journal.tip.seq + 9, b"x" * 16)
+        EMPTY, copy.journal.tip.seq + 1, Position(Epoch(1), copy.journal.tip.seq + 9, b"x" * 16)
     )
     scene.term.engine.log.appended = scene.term.engine.log.commit = copy.journal.tip.seq
     assert scene.broken() == "INV-05"
