@@ -52,6 +52,7 @@ class Segment:
         clean_end: bytes from the start of the file that hold nothing of a former life of it.
         marks: ``kind << 32 | offset`` of its marks (`drsync.adapters.segments.marks`); None: not known here.
         held: what its shelf says of it, once that is final.
+        is_gone: trimmed or cut; its file may hold other records by now.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class Segment:
     clean_end: int = 0
     marks: "array[int] | None" = None
     held: HeldSegment | None = None
+    is_gone: bool = False
 
     @property
     def first_seq(self) -> int:

@@ -84,7 +84,7 @@ class Shelf:
         return segment, at
 
     def fill(self, segment: Segment, at: int, target: memoryview) -> None:
-        """Read stored bytes. Raises FailedCopyError."""
+        """Read stored bytes. Raises FailedCopyError, MalformedError: they are not held any more."""
         try:
             if _is_main():
                 done = read_into(self._files, self.descriptor(segment, os.O_RDONLY), target, at)
@@ -196,7 +196,9 @@ class Shelf:
     def drop(self, segments: list[Segment]) -> None:
         """Forget segments from either end of the shelf; their files are the caller's."""
         for segment in segments:
-            self.close(segment)
+            with self._handles:  # a thread that still has it must not open what becomes another segment
+                segment.is_gone = True
+                self.close(segment)
             self._loaded.pop(segment, None)
             del self._by_number[segment.number]
             index = self.segments.index(segment)
@@ -219,9 +221,11 @@ class Shelf:
         return segment.directory
 
     def descriptor(self, segment: Segment, flags: int) -> int:
-        """An open descriptor of a segment. Raises OSError."""
+        """An open descriptor of a segment. Raises OSError, MalformedError: it is not held any more."""
         if segment.fd is None:
             with self._handles:
+                if segment.is_gone:
+                    raise MalformedError(f"segment {segment.number}: not held (trimmed or cut)")
                 if segment.fd is None:
                     segment.fd = self._files.open(segment.path, flags)
                     self._open[segment] = None

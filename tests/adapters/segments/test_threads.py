@@ -13,6 +13,7 @@ from drsync.adapters.segments.journal import SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.delta.batch import BatchBuilder
 from drsync.model.epoch import Epoch
+from drsync.model.errors import DrsyncError
 
 SEGMENT = 64 << 10
 GATE_S = 0.2
@@ -61,3 +62,46 @@ def test_a_descriptor_is_not_closed_under_a_reader(tmp_path: Path, monkeypatch: 
     reader.join()
     journal.close()
     assert seen == [expected]
+
+
+def test_a_thread_that_still_has_a_trimmed_segment_does_not_read_what_its_file_became(tmp_path: Path) -> None:
+    """It had found the segment; before it reads, that is trimmed, and its file begins another life."""
+    journal = SegmentJournal(tmp_path, Identity("c", "g", "x", "i"), 0, segment_bytes=SEGMENT)
+    builder = BatchBuilder()
+
+    def add(number: int) -> int:
+        builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
+        builder.add_write(0, 0, memoryview(bytes([number]) * 16_384), 0)
+        batch = builder.finish(0)
+        return journal.append(batch.parts, batch.first_seq, batch.end) + batch.payload_start
+
+    places = [add(number) for number in range(1, 10)]
+    journal.sync()
+    shelf_of = journal._shelf
+    segment, at = shelf_of.find(places[0], 16)
+    found: list[bytes | str] = []
+
+    def look() -> None:
+        target = bytearray(16)
+        try:
+            shelf_of.fill(segment, at, memoryview(target))
+        except DrsyncError as error:
+            found.append(str(error))
+        else:
+            found.append(bytes(target))
+
+    def look_in_a_thread() -> None:
+        reader = threading.Thread(target=look)
+        reader.start()
+        reader.join()
+
+    look_in_a_thread()
+    journal.trim(segment.last.seq)
+    look_in_a_thread()  # its name is still there
+    journal.sync()
+    for number in range(100, 110):
+        add(number)
+    look_in_a_thread()
+    journal.close()
+    assert found[0] == bytes([1]) * 16
+    assert found[1:] == ["segment 1: not held (trimmed or cut)"] * 2
