@@ -5,7 +5,8 @@ reads, a timer that is set anew for each read, slices of slices. Here a packet t
 channel is sealed and opened with the same keys, counters and windows, which stay where asyncssh keeps them:
 both ways may take turns. Whatever is not plain data (window adjustments, keys, requests, the
 end), does not fit the window, or comes at a time when asyncssh would not send at once, goes the stock way.
-Relies on the version of `quirks.ASYNCSSH_VERSION`, like the other quirks.
+Relies on the version of `quirks.ASYNCSSH_VERSION`. With any other there is `Plain`: where another one counted
+nonces in another manner, one might be taken twice.
 
 Safe, because a nonce is taken by exactly one packet: both ways take it from the cipher object and let that
 count on, and a packet that turns out to be for asyncssh is opened again before the counter moves.
@@ -16,6 +17,7 @@ count on, and a packet that turns out to be for asyncssh is opened again before 
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import Final, Protocol, cast
@@ -105,6 +107,24 @@ class _Channel(Protocol):
     def _accept_data(self, data: bytes) -> None: ...
 
     def write(self, data: bytes) -> None: ...
+
+
+class Plain:
+    """The stock way: what arrives goes to the session as ever.
+
+    Args:
+        channel: of the link.
+    """
+
+    is_reading = False
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes) -> None:
+        """Send data on the channel; ignored when that is closing."""
+        with suppress(BrokenPipeError):
+            self._channel.write(data)
 
 
 class Express:

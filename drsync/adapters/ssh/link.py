@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from drsync.adapters.ssh import policy
-from drsync.adapters.ssh.express import Channel, Express
+from drsync.adapters.ssh import policy, quirks
+from drsync.adapters.ssh.express import Channel, Express, Plain
 from drsync.ports.transport import LinkHandler, LinkKind
 
 
@@ -21,7 +21,11 @@ class SshLink:
         self._is_lost = False
         self._reason = ""
         self._soon: list[Callable[[], None]] = []
-        self._express = Express(channel.get_connection(), channel, self.received, self._read_ended)
+        self._express: Express | Plain = (
+            Express(channel.get_connection(), channel, self.received, self._read_ended)
+            if quirks.is_version_known()
+            else Plain(channel)
+        )
 
     @property
     def peer(self) -> str:

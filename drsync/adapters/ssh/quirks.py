@@ -9,6 +9,7 @@ Both fail closed: a connection whose cipher is not on our list, or that is not s
 
 from typing import TYPE_CHECKING, Final
 
+import asyncssh
 from asyncssh.constants import MSG_IGNORE
 from asyncssh.packet import String
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 ASYNCSSH_VERSION: Final = "2.24.1"
 """The version whose source was read; a test compares it with the one installed."""
 _EMPTY: Final = (String(b""),)
+
+
+def is_version_known() -> bool:
+    """Whether asyncssh is the version that was read; a package may have brought another one along."""
+    return asyncssh.__version__ == ASYNCSSH_VERSION
 
 
 def is_sound(connection: "SSHConnection") -> bool:

@@ -8,7 +8,7 @@ from asyncssh.crypto.cipher import GCMCipher
 from typing_extensions import override
 
 from drsync.adapters.ssh import link as ssh_link
-from drsync.adapters.ssh import policy
+from drsync.adapters.ssh import policy, quirks
 from drsync.adapters.ssh.express import Express
 from drsync.adapters.ssh.link import SshLink
 from drsync.ports.transport import Link, LinkKind
@@ -135,3 +135,15 @@ async def test_what_is_to_be_done_soon_is_done_after_everything_that_came_togeth
     assert done == sorted(done)
     assert done[-1] == 1000
     assert len(set(done)) < 10
+
+
+async def test_with_an_asyncssh_that_nobody_has_read_everything_goes_the_stock_way(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quirks, "ASYNCSSH_VERSION", "another")
+    monkeypatch.setattr(Express, "_send", None)  # whose nonces would be taken as the known version counts
+    monkeypatch.setattr(Express, "_take", None)
+    dialed, accepted = await pair.links()
+    await exchange(dialed, accepted, 3 * policy.CONTROL_WINDOW_BYTES)
+    dialed.close("over")
+    dialed.write(b"too late")
