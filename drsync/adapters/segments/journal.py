@@ -28,7 +28,7 @@ from drsync.adapters.segments.files import (
     sync_directory,
     write_all,
 )
-from drsync.adapters.segments.layers import SegmentLayers, refuse_not_held
+from drsync.adapters.segments.layers import SegmentLayers
 from drsync.adapters.segments.layout import (
     HEADER_BYTES,
     TRAILER_BYTES,
@@ -291,8 +291,7 @@ class SegmentJournal:
 
     def make_room(self) -> None:
         """See the port: the next segment's file is reserved."""
-        if self._failed:
-            raise self._refuse()
+        self._refuse_failed()
         try:
             self._spares.room()
         except OSError as error:
@@ -416,12 +415,12 @@ class SegmentJournal:
 
     def changed(self, after_seq: int, through_seq: int) -> Mapping[int, list[tuple[int, int]]]:
         """See the port."""
-        refuse_not_held(self._held, after_seq, through_seq)
+        self._refuse_failed()
         return self._layers.changed(after_seq, through_seq)
 
     def layers(self, after_seq: int, through_seq: int) -> Sequence[Layer]:
         """See the port."""
-        refuse_not_held(self._held, after_seq, through_seq)
+        self._refuse_failed()
         return self._layers.layers(after_seq, through_seq)
 
     def is_index_due(self, above_seq: int) -> bool:
@@ -585,10 +584,14 @@ class SegmentJournal:
         return self._fail(what, error)
 
     @property
-    def _held(self) -> Shelf:  # nothing of a failed journal may be used
+    def _held(self) -> Shelf:
+        self._refuse_failed()
+        return self._shelf
+
+    def _refuse_failed(self) -> None:
+        """Nothing of a failed journal may be used."""
         if self._failed:
             raise self._refuse()
-        return self._shelf
 
     def _refuse(self) -> FailedCopyError:
         return FailedCopyError(

@@ -44,16 +44,17 @@ class SegmentLayers:
         self._is_closed = False
 
     def layers(self, after_seq: int, through_seq: int) -> list[Layer]:
-        """See `drsync.ports.journal.Journal.layers`; what is held was checked.
+        """See `drsync.ports.journal.Journal.layers`.
 
         Raises:
             FailedCopyError: the journal is damaged or cannot be read.
+            MalformedError: not all of these records are held.
         """
         found: list[Layer] = []
         with suppress(OSError):  # it helps, no more
             self._indexes.will_need()
         unverified = VERIFIED_BYTES
-        for segment in reversed(list(self._shelf.segments)):
+        for segment in reversed(self._segments(after_seq, through_seq)):
             if segment.first_seq > through_seq:
                 continue
             if segment.last.seq <= after_seq:
@@ -69,13 +70,14 @@ class SegmentLayers:
         return found
 
     def changed(self, after_seq: int, through_seq: int) -> dict[int, list[tuple[int, int]]]:
-        """See `drsync.ports.journal.Journal.changed`; what is held was checked.
+        """See `drsync.ports.journal.Journal.changed`.
 
         Raises:
             FailedCopyError: the journal is damaged or cannot be read.
+            MalformedError: not all of these records are held.
         """
         changes = Changes()
-        for segment in list(self._shelf.segments):
+        for segment in self._segments(after_seq, through_seq):
             if segment.last.seq <= after_seq:
                 continue
             if segment.first_seq > through_seq:
@@ -89,6 +91,12 @@ class SegmentLayers:
                     for offset, _hash, length, *_ in layer.select(volume, 0, ALL)[1]:
                         changes.add(volume, offset, length)
         return changes.ranges()
+
+    def _segments(self, after_seq: int, through_seq: int) -> list[Segment]:
+        """All segments. Raises MalformedError unless the records in between are in them."""
+        segments = list(self._shelf.segments)  # first: what goes in between would be left out in silence
+        refuse_not_held(self._shelf, after_seq, through_seq)
+        return segments
 
     def _indexed(self, segment: Segment) -> SealedLayer | None:
         with suppress(OSError):  # it helps, no more

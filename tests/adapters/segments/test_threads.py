@@ -1,19 +1,20 @@
 """Readers in threads never see another segment's bytes, however many segments are opened and closed."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
-from drsync.adapters.segments import shelf
+from drsync.adapters.segments import journal as journal_module
+from drsync.adapters.segments import layers, shelf
 from drsync.adapters.segments.files import OsFiles
 from drsync.adapters.segments.journal import SegmentJournal
 from drsync.adapters.segments.layout import Identity
 from drsync.delta.batch import BatchBuilder
 from drsync.model.epoch import Epoch
-from drsync.model.errors import DrsyncError
+from drsync.model.errors import DrsyncError, MalformedError
 
 SEGMENT = 64 << 10
 GATE_S = 0.2
@@ -105,3 +106,29 @@ def test_a_thread_that_still_has_a_trimmed_segment_does_not_read_what_its_file_b
     journal.close()
     assert found[0] == bytes([1]) * 16
     assert found[1:] == ["segment 1: not held (trimmed or cut)"] * 2
+
+
+@pytest.mark.parametrize("asks", [SegmentJournal.changed, SegmentJournal.layers])
+def test_what_is_trimmed_while_a_thread_asks_is_never_left_out_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: Callable[[SegmentJournal, int, int], object]
+) -> None:
+    """A change that is not told is a block that a member never gets."""
+    journal = SegmentJournal(tmp_path, Identity("c", "g", "x", "i"), 0, segment_bytes=SEGMENT)
+    builder = BatchBuilder()
+    for number in range(9):
+        builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
+        builder.add_write(0, number << 20, memoryview(bytes([number + 1]) * 16_384), 0)
+        batch = builder.finish(0)
+        journal.append(batch.parts, batch.first_seq, batch.end)
+    journal.sync()
+    real = layers.refuse_not_held
+
+    def trimmed_right_after(of: shelf.Shelf, after_seq: int, through_seq: int) -> None:
+        real(of, after_seq, through_seq)
+        journal.trim(6)
+
+    for module in (layers, journal_module):
+        monkeypatch.setattr(module, "refuse_not_held", trimmed_right_after, raising=False)
+    with pytest.raises(MalformedError, match="not held"):
+        asks(journal, 0, 9)
+    journal.close()
