@@ -1,7 +1,8 @@
 """The owner's gate: whether writes are taken now, and those that wait until they are (`core.admission`).
 
 Asked again only when something changes that it depends on. What waits is copied and unanswered, so that a
-client has no more of it than it may have in flight; it goes with the epoch.
+client has no more of it than it may have in flight; it goes with the epoch, and with the client's connection:
+who connects anew asks for all of it again.
 """
 
 from collections import deque
@@ -10,9 +11,11 @@ from typing import Final
 
 from drsync.core import admission
 from drsync.core.admission import TAKEN, Gate, Standing, Verdict, Why
-from drsync.ports.volume import Completion
+from drsync.ports.volume import Completion, MayLeave
 
 FACTS: Final = Standing()
+LOOKED_THROUGH_MIN: Final = 64
+"""Groups of requests that wait before one is looked for that nobody waits for, because looking costs time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class WriteGate:
         self.verdict: Verdict = TAKEN
         self.new: list[Asked] = []
         self._waiting: deque[Waiting] = deque()
+        self._look_at = LOOKED_THROUGH_MIN
         self._told = ""
 
     @property
@@ -77,10 +81,17 @@ class WriteGate:
         """The batch of requests that waits is complete."""
         asked, self.new = tuple(self.new), []
         self._waiting.append(Waiting(completion, asked, now))
+        if len(self._waiting) >= self._look_at:
+            self._waiting = self._wanted()
+            self._look_at = max(2 * len(self._waiting), LOOKED_THROUGH_MIN)
+
+    def _wanted(self) -> deque[Waiting]:
+        """What waits, but for what was asked on connections that are gone."""
+        return deque(one for one in self._waiting if not _is_gone(one.completion))
 
     def take_all(self) -> deque[Waiting]:
         """All that waits, oldest first; nothing does afterwards."""
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._wanted(), deque()
         return waiting
 
     def waiting_s(self, now: float) -> float:
@@ -104,3 +115,7 @@ class WriteGate:
         if Why.TARGET_MISSED in self.verdict.reasons:
             words[self.verdict.reasons.index(Why.TARGET_MISSED)] += f" ({', '.join(self.standing.stalls)})"
         return "; ".join(words)
+
+
+def _is_gone(completion: Completion) -> bool:
+    return isinstance(completion, MayLeave) and completion.is_gone

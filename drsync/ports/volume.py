@@ -30,6 +30,16 @@ class Completion(Protocol):
         ...
 
 
+@runtime_checkable
+class MayLeave(Protocol):
+    """A `Completion` that tells when nobody is there any more."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing can be answered any more: what it asked for, and what nobody has begun, may go."""
+        ...
+
+
 class Face(Protocol):
     """What is told about an export before anything is asked of it."""
 

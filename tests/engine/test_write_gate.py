@@ -63,6 +63,31 @@ async def test_a_full_journal_holds_whatever_comes_after_the_last_batch_that_fit
         assert client.answered == [1, 2, 3]
 
 
+class Leaver(Client):
+    """Its connection may end."""
+
+    is_gone = False
+
+
+async def test_what_waits_goes_with_the_connection(tmp_path: Path) -> None:
+    """A client that connects anew asks for all of it again: after an hour of that there is one copy of it."""
+    async with rig(tmp_path) as made:
+        made.engine.stall_for(("remote",))
+        for _ in range(20):
+            client = Leaver()
+            for number in range(1, 51):
+                write(made, client, number, block=number)
+            client.is_gone = True
+        last = Leaver()
+        for number in range(1, 51):
+            write(made, last, number, block=number)
+        assert len(made.engine.gate._waiting) <= 250
+        before = made.copy.journal.tip.seq
+        made.engine.stall_for(())
+        assert made.copy.journal.tip.seq == before + 50
+        assert last.answered == list(range(1, 51))
+
+
 async def test_what_waits_goes_with_the_epoch(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         client = Client()

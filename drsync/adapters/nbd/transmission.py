@@ -111,6 +111,11 @@ class Transmission:
         return self._is_leaving or not self._is_open
 
     @property
+    def is_gone(self) -> bool:
+        """See `drsync.ports.volume.MayLeave`."""
+        return not self._is_open
+
+    @property
     def in_flight_bytes(self) -> int:
         """Cost of the requests that the device has not answered."""
         return self._in_flight
