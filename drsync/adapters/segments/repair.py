@@ -5,6 +5,7 @@ left of our own log (decision 0031): its own header, or what follows it. Without
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from drsync.adapters.segments.files import Files, read_up_to, write_all
@@ -53,8 +54,7 @@ def repair(files: Files, directory: Path, identity: Identity, durable_hint: int,
             length, last = _proved(files, fd, opened, batches)
             if segment.end + length > files.size(fd):
                 raise _refusal(f"segment {segment.path.name} is shorter than what was in it")
-            write_all(files, fd, [memoryview(batches)[:length]], segment.end)
-            files.fdatasync(fd)
+            _replace(files, fd, memoryview(batches)[:length], segment.end)
         finally:
             files.close(fd)
     except BlockingIOError as error:
@@ -65,6 +65,22 @@ def repair(files: Files, directory: Path, identity: Identity, durable_hint: int,
         files.close(lock)
 
 
+def _replace(files: Files, fd: int, batches: memoryview, at: int) -> None:
+    """Write over a damaged place, durably.
+
+    After a failure what was there is put back: memory would show the new bytes, whatever the disk holds, and
+    whoever opened the journal then would take records for durable that nobody synced (P33). Raises OSError.
+    """
+    before = read_up_to(files, fd, len(batches), at)
+    try:
+        write_all(files, fd, [batches], at)
+        files.fdatasync(fd)
+    except OSError:
+        with suppress(OSError):
+            write_all(files, fd, [before], at)
+        raise
+
+
 def _proved(files: Files, fd: int, opened: Opened, batches: Buffer) -> tuple[int, int]:
     """How many bytes of `batches` were ours, and the last record in them."""
     at, end = opened.segments[-1].end, opened.tip
@@ -73,7 +89,8 @@ def _proved(files: Files, fd: int, opened: Opened, batches: Buffer) -> tuple[int
         own = _header(read_up_to(files, fd, HEADER_BYTES, at))
         before, end = end, verify(batches, start, header, end)
         at += header.length
-        is_named = own is not None and own.prev_chain == before.chain and own.chain == end.chain
+        named = None if own is None else (own.prev_chain, own.chain, own.length)
+        is_named = named == (before.chain, end.chain, header.length)
         is_followed = _is_continued(files, fd, opened, at, end)
         if is_named or is_followed:
             length, last = start + header.length, end.seq

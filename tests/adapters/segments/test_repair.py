@@ -1,11 +1,13 @@
 """Damage that a start finds is mended with batches of another center, where they are proved to be ours."""
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from drsync.adapters.segments.files import CorruptJournalError
 from drsync.adapters.segments.layout import HEADER_BYTES
@@ -75,6 +77,35 @@ def test_the_last_batch_is_proved_by_its_own_header(
     (path,) = directory.glob("*.seg")
     damage(path, starts(lived)[5] + field)
     assert mended(directory, lived[5:]) == 12
+    assert reopen(12).tip == lived[-1].end
+
+
+class FailsOnce(QuickFiles):
+    """The first sync fails, and the kernel takes for clean what it could not write."""
+
+    synced = 0
+
+    @override
+    def fdatasync(self, fd: int, /) -> None:
+        self.synced += 1
+        if self.synced == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_sync_that_failed_is_no_mending_and_all_is_written_again(
+    reopen: "Open", lived: list[EncodedBatch], directory: Path
+) -> None:
+    """What was written reads well, but only from memory: nobody may take it for durable (P33)."""
+    (path,) = directory.glob("*.seg")
+    damaged = damage(path, starts(lived)[2] + 200)
+    files = FailsOnce()
+    with pytest.raises(OSError, match="Input/output"):
+        repair(files, directory, IDENTITY, 12, stored(lived[2:]))
+    assert path.read_bytes() == damaged
+    with pytest.raises(CorruptJournalError):
+        reopen(12)
+    assert repair(files, directory, IDENTITY, 12, stored(lived[2:])) == 6
+    assert files.synced == 2
     assert reopen(12).tip == lived[-1].end
 
 
