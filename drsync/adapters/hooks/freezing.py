@@ -192,6 +192,18 @@ def thaw(mount: str, device: int) -> bool:
     return False
 
 
+def thaw_each(mounts: Iterable[tuple[str, int]]) -> tuple[list[str], list[str]]:
+    """Thaw all of them, whatever becomes of one: those that were frozen, and what went wrong, for people."""
+    thawed, errors = [], []
+    for mount, device in mounts:
+        try:
+            if thaw(mount, device):
+                thawed.append(mount)
+        except OSError as error:
+            errors.append(f"{mount}: {error}; see fsfreeze(8)")
+    return thawed, errors
+
+
 def thaw_left(folder: Path, boot_id: str) -> list[str]:
     """Thaw what a guard that was killed left frozen; what was done, for people. Its own agent is new.
 
@@ -208,7 +220,10 @@ def thaw_left(folder: Path, boot_id: str) -> list[str]:
                 if any(_is_guard(pid) for pid, _, _ in processes(record.mark)):
                     continue
                 end_processes(record.mark)
-                done += [f"{mount} was thawed" for mount, device in record.mounts if thaw(mount, device)]
+                thawed, errors = thaw_each(reversed(record.mounts))
+                done += [*(f"{mount} was thawed" for mount in thawed), *errors]
+                if errors:
+                    continue  # the next start tries again
             path.unlink(missing_ok=True)
         except (ValueError, KeyError, TypeError) as error:
             done.append(f"{path} cannot be read ({error}); see fsfreeze(8)")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drsync.adapters.hooks import quiet_guard
-from drsync.adapters.hooks.freezing import Record, thaw
+from drsync.adapters.hooks.freezing import Record, thaw_each
 from drsync.adapters.hooks.programs import REAP_S
 from drsync.adapters.hooks.removal import end_processes
 from drsync.model.errors import TransientError
@@ -128,10 +128,10 @@ class Guarded:
     def _thaw_left(self) -> None:
         """It was killed."""
         end_processes(self._record.mark)
-        with suppress(OSError):
-            for mount, device in reversed(self._record.mounts):
-                thaw(mount, device)
-            Path(self._work.record).unlink(missing_ok=True)
+        _, errors = thaw_each(reversed(self._record.mounts))
+        if not errors:  # else the next start of the agent tries again
+            with suppress(OSError):
+                Path(self._work.record).unlink(missing_ok=True)
 
 
 def _read(line: bytes) -> Word | None:

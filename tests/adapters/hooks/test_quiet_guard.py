@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from drsync.adapters.hooks import freezing
 from drsync.adapters.hooks.freezing import Record, beneath, mounted, require_freezable, thaw_left
 from drsync.adapters.hooks.guarded import Guarded, Word, Work
 from drsync.adapters.hooks.kernel import processes
@@ -171,6 +172,28 @@ async def test_when_all_were_killed_the_next_start_thaws_and_only_what_was_their
     assert is_frozen(tree)
     (records / "four.json").write_text("{}")
     assert "cannot be read" in thaw_left(records, "this boot")[0]
+
+
+def test_one_that_cannot_be_thawed_keeps_no_other_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record stays, so that the next start tries again."""
+    asked: list[str] = []
+
+    def thaw(mount: str, device: int) -> bool:
+        asked.append(mount)
+        if mount == "/bad":
+            raise OSError(errno.EIO, "Input/output error")
+        return bool(device)
+
+    monkeypatch.setattr(freezing, "thaw", thaw)
+    record = tmp_path / "one.json"
+    Record("quiet-nobody.", "this boot", (("/good", 1), ("/bad", 2), ("/last", 3))).write(record)
+    told = thaw_left(tmp_path, "this boot")
+    assert asked == ["/last", "/bad", "/good"]
+    assert told[:2] == ["/last was thawed", "/good was thawed"]
+    assert told[2].startswith("/bad: ")
+    assert record.exists()
 
 
 @NEEDS_ROOT
