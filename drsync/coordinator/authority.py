@@ -136,7 +136,8 @@ class Authority:
             return
         told = charter.generation if store_generation is None else store_generation
         seen = Heard(max(generation(follow), told), version, min(follow, charter.epoch))
-        if follow > charter.epoch:
+        is_of_older_store = generation(follow) < charter.generation  # then its epochs say nothing of this one
+        if follow > charter.epoch and not is_of_older_store:
             seen = Heard(max(generation(follow), told), max(version, charter.version), follow)
         known = self._heard.setdefault(group_id, {})
         if seen > known.get(center, Heard(0, 0, Epoch(0))):

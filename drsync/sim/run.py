@@ -127,7 +127,7 @@ class Run:
     def _begin(self) -> None:
         world = self.world
         world.begin()
-        self.play.begin(self.broken_s)
+        self.play.begin()
         world.timeline.soon(self._look)
         world.timeline.soon(self._look_at_images)
         founding = world.new_dice("founding")

@@ -25,7 +25,6 @@ FAULT_EVERY_S = 25.0  # between other faults, because a scene that is broken int
 ALONE_RATE = 0.6  # of the scenes; beside the others faults are as thick as in worlds without one
 LEASE_MAX_S = 2.0  # because a scene waits for leases again and again
 LONG_LEASE_S = 4.0  # because a coordinator needs a second to start
-LONG_S = 15.0  # under faults, because longer scenes come to their end in that time
 BOOT_MAX_S = 4.0  # because whoever is to boot in a scene is waited for
 DETECT_S = 0.5  # beyond the lease
 ANTI_FLAP_S = 20.0
@@ -52,9 +51,9 @@ class Play:
         if self.name:
             _suit(world, self.name, is_alone=self._dice.random() < ALONE_RATE or self.name in ALONE)
 
-    def begin(self, broken_s: float) -> None:
-        """Let it happen, unless calm comes too early for it."""
-        if self.name and (self.name not in LONG or broken_s >= LONG_S):
+    def begin(self) -> None:
+        """Let it happen."""
+        if self.name:
             self._world.trace.say("world", f"scene {self.name}")
             self._scene = opening(
                 (SCENES | AWAY | LAGGING)[self.name](self._world, self._dice), self._world, self._dice
@@ -183,10 +182,6 @@ LONG_LEASE = frozenset({"forgetful_store"})
 
 LATER = ("slower_than_writes",)
 """Scenes that came later take places without one, so that every other seed keeps its scene."""
-
-LONG = frozenset({"two_generations"})
-"""These are to come to their end. What calm leaves in the middle of a new generation is not mended yet: a
-failover that waits for a store that is old goes on for ever, and no order of a person is taken meanwhile."""
 
 ALONE = frozenset({"outrun", "slower_than_writes", "tail_of_three", "twice_lost", "two_generations"})
 """These show nothing when anything else happens meanwhile."""

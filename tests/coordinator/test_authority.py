@@ -13,7 +13,7 @@ from drsync.coordinator.forms import OwnerReport, SeenCharter
 from drsync.coordinator.sessions import AgentSession, SessionTable
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import Epoch
+from drsync.model.epoch import Epoch, make
 from tests.engine.town import GROUP
 
 
@@ -73,12 +73,25 @@ async def test_an_old_store_hands_out_no_start_tokens(tmp_path: Path) -> None:
     assert authority.check_token("same_city", 0) == (1, False)  # has not seen more than this store holds
 
 
-async def _authority(directory: Path) -> Authority:
+async def test_an_epoch_of_the_lost_store_does_not_make_the_new_one_old(tmp_path: Path) -> None:
+    """It was owner, out of reach, when the others' generation was begun from what they remembered."""
+    authority = await _authority(tmp_path, generation=1)
+    forced = make(0, 1, 0)
+    authority.heard_charter(GROUP.id, "remote", 1, forced, 1)
+    assert not authority.store_ready(GROUP.id)
+    authority.heard_charter(GROUP.id, "remote", 1, make(1, 0, 1), 1)
+    assert "old copy" in authority.store_ready(GROUP.id), (
+        "an epoch of this generation that the store does not know"
+    )
+
+
+async def _authority(directory: Path, generation: int = 0) -> Authority:
     clock = SystemClock()
     database = Database(directory / "c.db")
     store = SqliteCharterStore(database, FileMarkNote(directory / "run", "boot"), clock, SystemRandom())
     authority = Authority(store, MemberMemory(database, clock), SessionTable(), clock, _untold)
     charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production", "same_city")))
+    charter = replace(charter, generation=generation)
     await store.compare_and_set(0, charter)
     return authority
 
