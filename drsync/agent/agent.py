@@ -15,6 +15,7 @@ from drsync.agent.broken import BrokenCopy, broken_copy, may_be_created_again
 from drsync.agent.exports import Sockets
 from drsync.agent.front_end import FrontEnd
 from drsync.agent.headquarters import COORDINATOR, Headquarters
+from drsync.agent.hold_requests import HoldRequests, lost
 from drsync.agent.lines import Lines
 from drsync.agent.opening_desk import OpeningDesk
 from drsync.agent.point_requests import PointRequests
@@ -147,6 +148,7 @@ class Agent:
             means = Means(outside.self_drill, stores, outside.front, self._clock, self._dice, self.spawn)
             self.drills = SelfDrills(self, means)
         self._points = PointRequests(self.member, self._openings, self.drills)
+        self._holds = HoldRequests(self.member, outside.clock)
         self._resizes = ResizeRequests(self.member)
         self.peers = Peers(
             outside.peers,
@@ -176,7 +178,7 @@ class Agent:
         self._offered = {**self._offered, **calls}
 
     def _for_coordinator(self) -> Mapping[str, Call]:
-        parts = (self._requests, self._points, self._resizes)
+        parts = (self._requests, self._points, self._holds, self._resizes)
         calls = {name: call for part in parts for name, call in part.for_coordinator().items()}
         return {**calls, **self._offered}
 
@@ -383,7 +385,7 @@ class Agent:
 
     def openings(self, member: Member) -> Json:
         """See `headquarters.Host`."""
-        told = self._openings.told(member)
+        told = self._openings.told(member) | lost(member)
         return told if self.drills is None else told | self.drills.told(member)
 
     def proofs_changed(self) -> None:

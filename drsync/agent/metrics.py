@@ -67,6 +67,8 @@ def _about_copy(member: Member) -> Readings:
         catalog.TERM: epochs.term(epoch),
         catalog.COMMIT: copy.commit if term is None else term.engine.log.commit,
         catalog.POINTS: len(copy.points()),
+        catalog.HOLDS: len(copy.durable.holds),
+        catalog.WRITES_WAIT: term is not None and bool(term.engine.gate.words),
         catalog.JOURNAL_BYTES: journal.held_bytes,
         catalog.JOURNAL_QUOTA: copy.spec.policy.journal_quota_bytes,
         catalog.JOURNAL_FIRST: journal.first_seq,

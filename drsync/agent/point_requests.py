@@ -78,20 +78,20 @@ class PointRequests:
             "fork.list": self._forks,
             "fork.discard": self._discard,
         }
-        return {method: _call(handler) for method, handler in handlers.items()}
+        return {method: answered(handler) for method, handler in handlers.items()}
 
     async def _open(self, body: Json) -> Json:
-        form = _read(OpenForm, body)
+        form = read_form(OpenForm, body)
         wanted = Wanted(form.point, form.time_us)
         order = Order(form.id, wanted, form.name, form.quota_bytes, form.lifetime_s, form.fork)
         return await self._desk.open(self._member(form.group), order)
 
     async def _close(self, body: Json) -> Json:
-        form = _read(CloseForm, body)
+        form = read_form(CloseForm, body)
         return await self._desk.close(self._member(form.group), form.name, form.text)
 
     async def _pins(self, body: Json) -> Json:
-        member = self._member(_read(Form, body).group)
+        member = self._member(read_form(Form, body).group)
         found = []
         for pin in pins_of(member):
             opening = self._desk.find(pin.view)
@@ -100,19 +100,21 @@ class PointRequests:
         return {"pins": found}
 
     async def _proofs(self, body: Json) -> Json:
-        member = self._member(_read(Form, body).group)
+        member = self._member(read_form(Form, body).group)
         known = self._drills.proofs(member) if self._drills is not None else []
         return {"proofs": [proof.fields() for proof in known[-PROOFS_TOLD:]]}
 
     async def _forks(self, body: Json) -> Json:
-        return await self._desk.forks(self._member(_read(Form, body).group))
+        return await self._desk.forks(self._member(read_form(Form, body).group))
 
     async def _discard(self, body: Json) -> Json:
-        form = _read(ForkForm, body)
+        form = read_form(ForkForm, body)
         return await self._desk.discard(self._member(form.group), form.name)
 
 
-def _call(handler: Handler) -> Call:
+def answered(handler: Handler) -> Call:
+    """`handler` as the transport calls it."""
+
     async def answer(method: str, body: Json) -> Json:
         del method
         return await handler(body)
@@ -120,8 +122,8 @@ def _call(handler: Handler) -> Call:
     return answer
 
 
-def _read(form: type[F], body: Json) -> F:
-    """Raises MalformedError: names the fields that are wrong."""
+def read_form(form: type[F], body: Json) -> F:
+    """`body` as a form. Raises MalformedError: names the fields that are wrong."""
     try:
         return form.model_validate(body)
     except ValidationError as error:

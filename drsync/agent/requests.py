@@ -178,12 +178,15 @@ class Requests:
         return await self._views.checkpoint(self._member(body), _text(body, "name"), view_id, center)
 
     async def _points(self, body: Json) -> Json:
-        points = self._member(body).copy.points()
+        copy = self._member(body).copy
+        points, held = copy.points(), {hold.seq for hold in copy.durable.holds}
+        shown = [*(p for p in points[:-POINTS_MAX] if p.seq in held), *points[-POINTS_MAX:]]
         return {
             "points": [
                 {"seq": p.seq, "time_us": p.time_us, "name": p.name, "app": p.is_app_consistent}
                 | ({} if p.ratio is None else {"ratio": p.ratio})
-                for p in points[-POINTS_MAX:]
+                | ({"held": True} if p.seq in held else {})
+                for p in shown
             ]
         }
 

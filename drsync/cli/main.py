@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Go back in time": {
         "open": Entry("drsync.cli.opening", "open_point", "Serve any recovery point, beside production."),
         "close": Entry("drsync.cli.opening", "close", "End what drsync open began."),
+        "hold": Entry("drsync.cli.hold", "hold", "Recovery points that are kept: add, list, release."),
         "fork": Entry("drsync.cli.fork", "fork", "Records that a group gave up: list, open, discard."),
     },
     "Practise": {

@@ -11,11 +11,12 @@ from drsync.cli.text import clock, count, format_size
 
 REMEDIES = {
     "opening": "drsync close {group} {name} --at {center}",
+    "hold": 'drsync hold release {group} {name} --at {center} --reason "..."',
     "drill": "It ends with the drill.",
     "view": "It ends with what opened it.",
     "member": "Bring the center back; over the group's quota it is passed by, and resynced later.",
 }
-VIEWS = frozenset({"opening", "drill", "view"})
+VIEWS = frozenset({"opening", "drill", "view", "hold"})
 
 
 @coordinator_options

@@ -70,7 +70,7 @@ class _Held:
     """A point, the centers that can open it, and what is known of it at each."""
 
     point: Doc
-    centers: list[str] = field(default_factory=list)
+    centers: list[str] = field(default_factory=list)  # with a word where it is on hold
     proofs: dict[str, Doc] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ def _holders(found: Doc) -> dict[int, _Held]:
     for center, held in found.table("centers"):
         for point in held.docs("points"):
             known = holders.setdefault(point.whole("seq"), _Held(point))
-            known.centers.append(center)
+            known.centers.append(f"{center} (on hold)" if point.flag("held") else center)
             if point.has("proof"):
                 known.proofs[center] = point.doc("proof")
     for point in found.docs("points"):

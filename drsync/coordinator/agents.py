@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from drsync.adapters.sqlite.charters import SqliteCharterStore
 from drsync.coordinator import forms
 from drsync.coordinator.authority import Authority
+from drsync.coordinator.holds import LostHolds
 from drsync.coordinator.journal import Journal
 from drsync.coordinator.openings import Openings
 from drsync.coordinator.sessions import AgentSession, Line, SessionTable, Silences
@@ -43,6 +44,7 @@ class AgentDesk:
         self._sessions = sessions
         self._journal = journal
         self._openings = openings
+        self._lost_holds = LostHolds(journal)
         self._clock = clock
         self._wake = wake
 
@@ -136,6 +138,7 @@ class AgentDesk:
         found = Beat(beat.beat.seq, beat.beat.time_us, Epoch(beat.beat.epoch))
         self._sessions.hear_beat(group_id, agent.center, found)
         self._openings.heard(charter, agent.center, beat.openings, beat.ended)
+        self._lost_holds.heard(charter, agent.center, agent.session, beat.holds_lost)
         self._openings.proofs.heard(charter, agent.center, beat.self_drill)
         if beat.report is None:
             return {

@@ -18,6 +18,7 @@ from drsync.coordinator.everywhere import ask_everywhere
 from drsync.coordinator.export import Export, Wanted
 from drsync.coordinator.forks import Forks
 from drsync.coordinator.groups import Groups
+from drsync.coordinator.holds import Holds
 from drsync.coordinator.objectives import Objectives
 from drsync.coordinator.objectives_view import availability_report, compliance_report
 from drsync.coordinator.openings import Openings
@@ -68,6 +69,7 @@ class Parts:
     orders: Orders
     openings: Openings
     forks: Forks
+    holds: Holds
     resizes: Resizes
 
 
@@ -86,6 +88,7 @@ class Api:
         self._orders = parts.orders
         self._openings = parts.openings
         self._forks = parts.forks
+        self._holds = parts.holds
         self._resizes = parts.resizes
 
     def application(self, token: str) -> web.Application:
@@ -108,6 +111,9 @@ class Api:
                 web.post(f"{group}/openings/{{name}}/close", self._close),
                 web.get(f"{group}/forks", self._list_forks),
                 web.post(f"{group}/forks/{{name}}/discard", self._discard_fork),
+                web.get(f"{group}/holds", self._list_holds),
+                web.post(f"{group}/holds", self._hold),
+                web.post(f"{group}/holds/{{name}}/release", self._release),
                 web.post(f"{group}/filesets/{{fileset}}/approve", self._approve),
                 web.post(f"{group}/volumes/{{volume}}/resize", self._resize),
                 web.get(f"{group}/charter", self._charter),
@@ -219,7 +225,7 @@ class Api:
         form = forms.read(forms.ResizeForm, await _body(request))
         return _json(await self._resizes.resize(_name(request), request.match_info["volume"], form))
 
-    # --- openings, pins, forks
+    # --- openings, pins, forks, holds
 
     async def _pins(self, request: web.Request) -> web.Response:
         charter = self._group(request)
@@ -244,6 +250,17 @@ class Api:
     async def _discard_fork(self, request: web.Request) -> web.Response:
         form = forms.read(forms.DiscardForm, await _body(request))
         return _json(await self._forks.discard(_name(request), request.match_info["name"], form))
+
+    async def _list_holds(self, request: web.Request) -> web.Response:
+        return _json(await self._holds.list(self._group(request)))
+
+    async def _hold(self, request: web.Request) -> web.Response:
+        form = forms.read(forms.HoldForm, await _body(request))
+        return _json(await self._holds.add(_name(request), form), status=201)
+
+    async def _release(self, request: web.Request) -> web.Response:
+        form = forms.read(forms.ReleaseForm, await _body(request))
+        return _json(await self._holds.release(_name(request), request.match_info["name"], form))
 
     # --- operations
 

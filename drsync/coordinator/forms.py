@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from drsync.core.resize import Why
+from drsync.model import hold
 from drsync.model.consistency import HOOKS_S_MAX
 from drsync.model.errors import UsageError
 from drsync.model.opening import LIFETIME_MAX_S, LIFETIME_S, NAME_MAX
@@ -231,10 +232,18 @@ def _or_nothing(value: object, read: ValidatorFunctionWrapHandler) -> SelfDrillW
     return found
 
 
+class LostHoldWord(Form):
+    """A checkpoint on hold that a copy had to give up; see `model.hold.LostHold`."""
+
+    id: Count
+    text: Text = ""
+
+
 class GroupBeat(Form):
     """One group in a heartbeat. `bound_s`: for so long a confirmation to an owner still binds it.
 
     `openings`, `ended`: what people opened there, and what of it is no more (`drsync.model.opening`).
+    `holds_lost`: checkpoints on hold that were given up.
     """
 
     statement: Json
@@ -246,6 +255,7 @@ class GroupBeat(Form):
     self_drill: Annotated[SelfDrillWord | None, WrapValidator(_or_nothing)] = None
     openings: Annotated[tuple[OpeningWord, ...], Field(max_length=64)] = ()
     ended: Annotated[tuple[EndedWord, ...], Field(max_length=64)] = ()
+    holds_lost: Annotated[tuple[LostHoldWord, ...], Field(max_length=64)] = ()
 
 
 class Heartbeat(Form):
@@ -373,6 +383,24 @@ class ExaminedForm(Form):
 
 class DiscardForm(Asked):
     """``POST /v1/groups/{g}/forks/{name}/discard``."""
+
+    at: Name
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class HoldForm(Asked):
+    """``POST /v1/groups/{g}/holds``. `time_us`: what `point` means if it is a time."""
+
+    at: Name
+    point: Name = ""
+    time_us: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
+    name: Annotated[str, Field(max_length=hold.NAME_MAX, pattern=hold.NAME)]
+    reason: Annotated[str, Field(min_length=1, max_length=hold.REASON_MAX)]
+    actor: Annotated[str, Field(max_length=hold.ACTOR_MAX)] = ""
+
+
+class ReleaseForm(Asked):
+    """``POST /v1/groups/{g}/holds/{name}/release``."""
 
     at: Name
     reason: Annotated[str, Field(min_length=1, max_length=2000)]

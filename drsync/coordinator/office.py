@@ -23,6 +23,7 @@ from drsync.coordinator.export import Export
 from drsync.coordinator.forks import Forks
 from drsync.coordinator.generations import Generations
 from drsync.coordinator.groups import Groups
+from drsync.coordinator.holds import Holds
 from drsync.coordinator.journal import Journal, Log
 from drsync.coordinator.lookout_view import shown
 from drsync.coordinator.objectives import Objectives
@@ -181,6 +182,7 @@ class Office:
                 orders=self.orders,
                 openings=openings,
                 forks=Forks(sessions, groups, journal),
+                holds=Holds(sessions, groups, journal),
                 resizes=self.resizes,
             )
         )

@@ -38,6 +38,7 @@ from drsync.model.copy import CopyState, Statement
 from drsync.model.drill import DrillReport
 from drsync.model.epoch import NEVER
 from drsync.model.group import Mode
+from drsync.model.hold import ON_HOLD
 from drsync.model.objectives import Standing
 from drsync.model.topology import Center
 from drsync.ports.clock import Clock
@@ -292,7 +293,8 @@ class Picture:
 
     def _about_serving(self, name: str, said: OwnerReport) -> list[Line]:
         if said.waiting:
-            return [Line(f"the owner {name} holds writes: {said.waiting}", name, None, _HELD_REMEDY)]
+            remedy = _HOLD_REMEDY if ON_HOLD in said.waiting else _HELD_REMEDY
+            return [Line(f"the owner {name} holds writes: {said.waiting}", name, None, remedy)]
         if said.journal_full:
             return [Line(f"the owner {name}: {said.journal_full}", name, None, _QUOTA_REMEDY)]
         return []
@@ -356,7 +358,9 @@ class Picture:
             what = f"the copy at {name} is {word.statement.state.value}"
             return [Line(what, name, None, f"See the log of the agent at {name}.")]
         if word is not None and word.statement.no_space:
-            return [Line(f"{name} falls behind: {word.statement.no_space}", name, None, _SPACE_REMEDY)]
+            why = word.statement.no_space
+            remedy = _HOLD_REMEDY if ON_HOLD in why else _SPACE_REMEDY
+            return [Line(f"{name} falls behind: {why}", name, None, remedy)]
         silent_s = self._clock.now() - word.heard_at if word is not None else 0.0
         if silent_s > SILENT_S:
             what = f"{name} is connected and has said nothing for {silent_s:.0f} s"
@@ -410,6 +414,7 @@ _QUOTA_REMEDY = (
     "Writes go on. Bring the absent center back, or raise quota; drsync pins tells who holds what."
 )
 _SPACE_REMEDY = "Free space there; it goes on by itself."
+_HOLD_REMEDY = "drsync hold list tells what is on hold where; release one, or raise quota."
 
 
 def _store_remedy(group: str) -> str:

@@ -248,6 +248,18 @@ def plan(kept: Kept, limits: Limits) -> tuple[Action, ...]:
     return tuple(actions)
 
 
+def room(kept: Kept, limits: Limits) -> int | None:
+    """Bytes that may still be written before the quota is passed by what nobody may give up.
+
+    None: no bound, since something else would go first (P36), or the policy lets holds go. 0: writes wait.
+    Everything above the oldest hold stays, at an owner and at a replica.
+    """
+    held = [pin.floor for pin in kept.pins if pin.kind is not PinKind.VIEW]
+    if not held or limits.when_full is not WhenFull.STALL:
+        return None
+    return max(0, limits.hard_bytes - held_after(kept, min(*held, kept.commit, kept.durable)))
+
+
 def _left(kept: Kept, limits: Limits) -> int:
     """Bytes held once everything that may go has gone."""
     return held_after(kept, trim_bound(kept, limits))

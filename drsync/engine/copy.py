@@ -19,6 +19,7 @@ from drsync.engine import switch as switching
 from drsync.engine.dirty_entries import through_switch
 from drsync.engine.durable import Durable
 from drsync.engine.heartbeat import BeatBook
+from drsync.engine.holds import Holds, as_points, up_to
 from drsync.engine.space import Space
 from drsync.engine.switch import Own, Switch
 from drsync.engine.threads import in_thread
@@ -90,6 +91,7 @@ class GroupCopy:
             self.state = CopyState.FAILED
         self.is_failure_lasting = False
         self.space = Space()
+        self.holds = Holds(self, me.center)
         self.token = 0
         self.damaged: Callable[[DamagedError], None] = self.fail
         self.file_words: Callable[[], tuple[FileSetWord, ...]] = tuple
@@ -193,7 +195,8 @@ class GroupCopy:
     def points(self) -> list[Checkpoint]:
         """Recovery points: checkpoints that can be opened here now, oldest first."""
         low, high = self.volumes.reached, min(self.commit, self.journal.durable_seq)
-        return [c for c in self.checkpoints if low <= c.seq <= high]
+        found = [c for c in self.checkpoints if low <= c.seq <= high]
+        return as_points(found, self.durable.holds) if self.durable.holds else found
 
     def beat(self) -> Beat:
         """The newest heartbeat that is committed and durable here, so that an opening would hold it."""
@@ -306,6 +309,7 @@ class GroupCopy:
         """
         await self.sync()  # gives back what was trimmed
         try:
+            self.space.require_quota()
             self.journal.make_room()
         except NoSpaceError as error:
             if self.space.journal:
@@ -348,7 +352,7 @@ class GroupCopy:
         self.commit = min(self.commit, after_seq)
         self._cutting_to = after_seq
         try:
-            await self.store(lambda d: d)
+            await self.store(up_to(after_seq))
             self.journal.cut(after_seq)
         except FailedCopyError as error:
             self.fail(error)

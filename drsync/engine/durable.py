@@ -10,6 +10,7 @@ from drsync.engine.switch import Switch
 from drsync.model.charter import Charter
 from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import FailedCopyError
+from drsync.model.hold import Hold
 from drsync.model.position import EpochStart, History
 from drsync.wire import control
 
@@ -17,7 +18,8 @@ FORMAT = 1
 FORMAT_SWITCHING = 2  # because a version that knows nothing of switches must not open a copy in one
 FORMAT_RENAMING = 4  # because a version that knows only of copying would look for what was renamed
 FORMAT_RESIZED = 3  # because a version that knows nothing of RESIZE records would serve the former size
-FORMATS = (FORMAT, FORMAT_SWITCHING, FORMAT_RESIZED, FORMAT_RENAMING)
+FORMAT_HOLDING = 5  # because a version that knows nothing of holds would trim what is on hold
+FORMATS = (FORMAT, FORMAT_SWITCHING, FORMAT_RESIZED, FORMAT_RENAMING, FORMAT_HOLDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Durable:
         cursors: incarnation and position that each other member confirmed; only these release journal.
         resizes: the RESIZE records up to `reached`.
         is_resized: the log holds some, there or above.
+        holds: checkpoints on hold; names are unique.
         dirty_generations: generation and store number of each dirty set, so that a lost one is noticed;
             a member without was never marked.
     """
@@ -74,13 +77,14 @@ class Durable:
     dirty_generations: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     resizes: tuple[Resize, ...] = ()
     is_resized: bool = False
+    holds: tuple[Hold, ...] = ()
 
     def encode(self) -> bytes:
         """Canonical JSON."""
         body: dict[str, object] = {
             name: getattr(self, name)
             for name in self.__slots__
-            if name not in ("history", "charter", "switch", "switched")
+            if name not in ("history", "charter", "switch", "switched", "holds")
         }
         if self.switch is not None and self.switch.is_renamed:
             body["format"] = FORMAT_RENAMING
@@ -89,6 +93,9 @@ class Durable:
         else:
             body["format"] = FORMAT if self.switch is None else FORMAT_SWITCHING
             del body["is_resized"], body["resizes"]
+        if self.holds:
+            body["format"] = FORMAT_HOLDING  # whatever else there is: who knows of holds knows of that
+            body["holds"] = [hold.fields() for hold in self.holds]
         body["switch"] = self.switch.to_json() if self.switch is not None else None
         body["switched"] = asdict(self.switched) if self.switched is not None else None
         body["history"] = [control.to_json(start) for start in self.history]
@@ -103,8 +110,9 @@ class Durable:
             raise FailedCopyError("the superblock has a format this version does not know", code="version")
         history, charter = body.pop("history"), body.pop("charter")
         switch, switched = body.pop("switch", None), body.pop("switched", None)
-        resizes = body.pop("resizes", [])
+        resizes, holds = body.pop("resizes", []), body.pop("holds", [])
         assert isinstance(resizes, list)
+        assert isinstance(holds, list)
         for name in ("cursors", "dirty_generations"):
             pairs = body.get(name, {})
             assert isinstance(pairs, dict)
@@ -117,6 +125,7 @@ class Durable:
             switch=Switch.from_json(switch) if isinstance(switch, dict) else None,
             switched=EndWord(**switched) if isinstance(switched, dict) else None,
             resizes=tuple(Resize(*one) for one in resizes),
+            holds=tuple(Hold.read(one) for one in holds),
         )
 
     def after_switch(self) -> "Durable":
@@ -143,6 +152,7 @@ class Durable:
             cursors=clamped_cursors(self.cursors, switch.fork),
             resizes=switch.resizes,
             is_resized=bool(switch.resizes),
+            holds=(),
         )
 
 

@@ -341,6 +341,7 @@ class Member:
         )
         self.folder.term = self.term
         self.term.start_epoch()
+        self.keeper.count_room(self.term)
         self._opened.set()
         self._events.log_member(
             self, "opened", f"epoch {epochs.show(charter.epoch)} at record {self.copy.journal.tip.seq}"
@@ -446,6 +447,7 @@ class Member:
             self.copy.require_settled()
             self.copy.require_sound()
             self._resync_host.require_no_role(self._require_plan(asked.epoch, asked.version))
+            self._resync_host.require_no_holds()
             self._retire_receiver()
             self.copy.space.require()
             return await self.resyncs.ask(asked)

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from drsync.engine.member import Member
 from drsync.engine.term import OwnerTerm
 from drsync.model.copy import CopyState
+from drsync.model.hold import Hold
 from drsync.model.opening import Json
 
 OPENING, DRILL, SELF_DRILL, VIEW = "opening", "drill", "self-drill", "view"
 _VIEWS = (("open-", OPENING), ("drill-", DRILL), ("self-", SELF_DRILL))
-MEMBER, WINDOW = "member", "window"
+MEMBER, WINDOW, HOLD = "member", "window", "hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,9 @@ class PinWord:
     """One pin.
 
     Attributes:
-        kind: an opening, the view of a drill, a self-drill or another, a member, or the window of points.
-        name: of the view or the center.
+        kind: an opening, the view of a drill, a self-drill or another, a checkpoint on hold, a member, or
+            the window of points.
+        name: of the view, the hold or the center.
         view: id of the view; empty for other kinds.
         seq: images (of a view) or trimming (of a member) do not pass this record.
         since_us: wall clock label; 0: not known.
@@ -47,6 +49,7 @@ def pins_of(member: Member) -> list[PinWord]:
     """All of a copy, the one that holds most first."""
     copy, journal = member.copy, member.copy.journal
     found = [_of_view(member, view_id) for view_id in member.views.ids()]
+    found += [_of_hold(member, hold) for hold in copy.durable.holds]
     if member.term is not None:
         found += _of_members(member, member.term)
     elif copy.state is not CopyState.BLANK:
@@ -64,6 +67,13 @@ def _of_view(member: Member, view_id: str) -> PinWord:
     held = member.copy.journal.held_bytes_after(view.base_seq)
     text = f"images stay at or before record {view.seq}, the journal from {view.base_seq + 1} on"
     return PinWord(kind, view_id, view.seq, held, text, view_id, view.since_us)
+
+
+def _of_hold(member: Member, hold: Hold) -> PinWord:
+    held = member.copy.journal.held_bytes_after(hold.seq)
+    said = f" ({hold.actor}: {hold.reason})" if hold.actor else f" ({hold.reason})"
+    text = f"images stay at or before record {hold.seq}, the journal after it{said}"
+    return PinWord(HOLD, hold.name, hold.seq, held, text, since_us=hold.since_us)
 
 
 def _of_holders(member: Member) -> list[PinWord]:

@@ -137,6 +137,7 @@ class Receiver:
         self.received_bytes += len(view)
         copy = self.copy
         try:
+            copy.space.require_quota()
             for at, header in split(view):
                 position = self._checked(view, at, header)
                 self._received = header.last_seq

@@ -14,6 +14,7 @@ from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, RefusedError
+from drsync.model.group import WhenFull
 
 
 class Hosted(Protocol):
@@ -72,6 +73,7 @@ class ResyncHost:
         """See TargetEvents."""
         member = self._member
         async with member.folder.lock:
+            member.copy.holds.switched(self._say)
             for view_id in member.views.ids():
                 member.views.release(view_id)
                 self._give_up_view(view_id, "the images below it change (resync)")
@@ -90,7 +92,24 @@ class ResyncHost:
             return f"it promised epoch {epochs.show(copy.durable.promised)}"
         if copy.me.center in charter.in_sync:
             return "it is in the in-sync set"
-        return ""
+        return self._on_hold()
+
+    def _on_hold(self) -> str:
+        """By policy a checkpoint on hold does not go for a resync, which would replace what is below it."""
+        copy = self._member.copy
+        names = ", ".join(hold.name for hold in copy.holds.all)
+        is_kept = bool(names) and copy.spec.policy.when_full is WhenFull.STALL
+        return f"checkpoints are on hold ({names})" if is_kept else ""
+
+    def require_no_holds(self) -> None:
+        """Raises RefusedError: by policy what is on hold here stays (`when_full`)."""
+        if why := self._on_hold():
+            here, group = self._member.copy.me.center, self._member.copy.spec.name
+            raise RefusedError(
+                f"{here} cannot be resynced: {why}",
+                code="on_hold",
+                remedy=f"drsync hold release {group} NAME --at {here}",
+            )
 
     def require_no_role(self, charter: Charter) -> None:
         """Raises RefusedError: this center owns the group, or its acknowledgments are waited for."""

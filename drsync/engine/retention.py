@@ -37,6 +37,7 @@ from drsync.engine.threads import in_thread
 from drsync.engine.views import Views
 from drsync.engine.volumes import LAYER_BLOCKS_MAX
 from drsync.model.errors import MalformedError, NoSpaceError
+from drsync.model.group import WhenFull
 from drsync.wire.stream import ToldCursor
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ class Keeper:
         """
         self._fresh.clear()
         self.retain = min(self.retain, fork)
+        await self._copy.holds.cut(fork, self._tell)
         for center in self.book.others():
             await self.book.change(center, lambda marked: marking.clamped(marked, fork))
         known = {center: (cursor.incarnation, cursor.seq) for center, cursor in self._cursors.items()}
@@ -249,7 +251,7 @@ class Keeper:
 
     async def round(self, term: "OwnerTerm | None") -> None:
         """Give up what has to be given up for space. While the fold lock is held. Raises FailedCopyError."""
-        self._give_up_heavy_views(term)
+        await self._give_up_heavy(term)
         if term is not None:
             await self._clear_reached()
             await self._count_sets(term)
@@ -264,13 +266,17 @@ class Keeper:
                 case GiveUp(kind=PinKind.VIEW, name=name):
                     self._views.release(name)
                     self._on_view_given_up(name, "the journal kept for it is more than a view may hold")
+                case GiveUp(name=name):
+                    why = "the journal is at its quota, and nothing else was left to go (when_full)"
+                    await self._copy.holds.give_up(name, why, self._tell)
                 case ShrinkWindow(to_s=to_s):
                     self._window_s = to_s
                 case Convert():
                     await self._convert(term, action)
-                case _:  # folding and trimming ask for their bounds; only checkpoints on hold, to come, stall
+                case _:  # folding and trimming ask for their bounds, and waiting asks for `room`
                     pass
         await self._convert_to_layer(term)
+        self.count_room(term)
         self._copy.journal.hold_reserve(is_tight=level is not None or bool(self._copy.space.reason))
         self._note_level(level)
 
@@ -309,7 +315,7 @@ class Keeper:
             segments=segments,
             open_bytes=journal.held_bytes - sum(segment.size for segment in segments),
             needs=tuple(self._need(center, is_owner=log is not None) for center in self.book.others()),
-            pins=tuple(self._view_pins()),
+            pins=(*self._view_pins(), *self._hold_pins()),
             # A replica's index is made when it opens, and its window is what forks are undone in.
             may_trail=log is not None and copy.volumes.held_blocks < LAYER_BLOCKS_MAX,
             window_seq=self._window_seq(),
@@ -325,6 +331,9 @@ class Keeper:
         quota = int(VIEW_QUOTA_SHARE * self._copy.spec.policy.journal_quota_bytes)
         found = (self._views.find(view_id) for view_id in self._views.ids())
         return [Pin(PinKind.VIEW, v.id, v.seq, quota, v.base_seq) for v in found if v is not None]
+
+    def _hold_pins(self) -> list[Pin]:
+        return [Pin(PinKind.CHECKPOINT, hold.name, hold.seq) for hold in self._copy.holds.all]
 
     def _window_seq(self) -> int | None:
         """The newest checkpoint older than the window, 0 if all are newer; None without any checkpoint."""
@@ -408,12 +417,44 @@ class Keeper:
             for run in extents.extent(volume, offset, length)
         )
 
-    def _give_up_heavy_views(self, term: "OwnerTerm | None") -> None:
-        """Images stop at views, and an owner's index of what is above them stays in memory."""
-        if term is not None and self._copy.volumes.held_blocks >= VIEW_BLOCKS_MAX:
-            for view_id in self._views.ids():
-                self._views.release(view_id)
-                self._on_view_given_up(view_id, "too much was written since it was opened")
+    async def _give_up_heavy(self, term: "OwnerTerm | None") -> None:
+        """Images stop at views and holds, and an owner's index of what is above them stays in memory."""
+        if term is None or not self._is_index_full():
+            return
+        open_views = self._views.ids()
+        for view_id in open_views:
+            self._views.release(view_id)
+            self._on_view_given_up(view_id, "too much was written since it was opened")
+        if open_views or self._limits().when_full is WhenFull.STALL or not self._copy.durable.holds:
+            return
+        if retention.fold_bound(self.kept(term), self._limits()) < self._copy.volumes.waiting:
+            why = "too much was written at the owner since, and the index of it fills the memory (when_full)"
+            await self._copy.holds.give_up(self._copy.holds.all[0].name, why, self._tell)
+
+    def _is_index_full(self) -> bool:
+        return self._copy.volumes.held_blocks >= VIEW_BLOCKS_MAX
+
+    def count_room(self, term: "OwnerTerm | None") -> None:
+        """How much may be written before checkpoints on hold leave no room: then writes wait, by policy.
+
+        A replica waits for itself alone: it takes no records and says so, as with a full disk, so that the
+        owner goes on without it (P36).
+        """
+        is_any = bool(self._copy.holds.all)
+        room = retention.room(self.kept(term), self._limits()) if is_any else None
+        self._copy.space.quota = ""
+        if term is None:
+            if room == 0:
+                self._copy.space.quota = self._stall_words()
+            return
+        if self._limits().when_full is WhenFull.STALL:
+            is_index_full = room is not None and self._is_index_full()
+            term.engine.set_room(0 if is_index_full else room)
+
+    def _stall_words(self) -> str:
+        copy = self._copy
+        names = ", ".join(hold.name for hold in copy.holds.all)
+        return f"what is on hold at {copy.me.center} ({names}) uses up the journal's quota; release one"
 
     def _note_level(self, level: Level | None) -> None:
         """Tell once of each level that is reached, and once when the journal is below all of them again."""

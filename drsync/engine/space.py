@@ -24,10 +24,13 @@ class Space:
     Attributes:
         journal: why no record can be appended; empty while it can.
         images: why the images cannot be brought forward; reads find what is newer in the journal meanwhile.
+        quota: why a replica may not append more although the disk would take it: checkpoints on hold use up
+            the quota, and the policy is to wait (decision 25).
     """
 
     journal: str = ""
     images: str = ""
+    quota: str = ""
 
     @property
     def reason(self) -> str:
@@ -38,6 +41,11 @@ class Space:
         """Nothing to be appended is taken now. Raises NoSpaceError."""
         if self.journal:
             raise NoSpaceError(self.journal)
+
+    def require_quota(self) -> None:
+        """Raises NoSpaceError: checkpoints on hold leave no room."""
+        if self.quota:
+            raise NoSpaceError(self.quota)
 
 
 class Pausable(Protocol):

@@ -64,6 +64,8 @@ class Centers(FakeMembers):
         self.openings: dict[str, dict[str, Json]] = {name: {} for name in NAMES}
         self.ended: dict[str, list[Json]] = {name: [] for name in NAMES}
         self.forks: dict[str, list[Json]] = {name: [] for name in NAMES}
+        self.holds: dict[str, dict[str, Json]] = {name: {} for name in NAMES}
+        self.holds_lost: dict[str, list[Json]] = {name: [] for name in NAMES}
         self.proofs: dict[str, list[Json]] = {name: [] for name in NAMES}
         self.courses: dict[str, Json] = {}
 
@@ -137,6 +139,19 @@ class Centers(FakeMembers):
 
     def _on_group_pins(self, _center: str, _body: Json) -> Json:
         return {"pins": [{"kind": "window", "name": "", "seq": 3, "bytes": 64, "text": "images"}]}
+
+    def _on_hold_list(self, center: str, _body: Json) -> Json:
+        return {"holds": list(self.holds[center].values())}
+
+    def _on_hold_add(self, center: str, body: Json) -> Json:
+        name = str(body["name"])
+        self.holds[center][name] = {"seq": 7, "time_us": 1, "point": body["point"], "bytes": 64, **body}
+        return {"hold": self.holds[center][name]}
+
+    def _on_hold_release(self, center: str, body: Json) -> Json:
+        if body["name"] not in self.holds[center]:
+            raise UsageError("there is none", code="unknown_hold")
+        return {"hold": self.holds[center].pop(str(body["name"]))}
 
     def _on_fork_list(self, center: str, _body: Json) -> Json:
         return {"forks": [dict(fork) for fork in self.forks[center]]}
@@ -300,6 +315,7 @@ class World:
                 "bound_s": 2.0 if name in self.bound else 0.0,
                 "openings": list(self.centers.openings[name].values()),
                 "ended": self.centers.ended[name],
+                "holds_lost": self.centers.holds_lost[name],
                 "self_drill": self.centers.courses.get(name),
             }
         handlers = self.office.desk.handlers(name, lambda: line)

@@ -192,6 +192,28 @@ def test_what_was_given_up_lets_a_member_be_marked_further() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("count", "pins", "when_full", "left"),
+    [
+        (5, (HELD,), WhenFull.STALL, 50),  # the oldest hold keeps all of it
+        (5, (replace(HELD, seq=30, name="later"),), WhenFull.STALL, 80),
+        (5, (HELD, replace(HELD, seq=30, name="later")), WhenFull.STALL, 50),
+        (15, (HELD,), WhenFull.STALL, 0),
+        (15, (LEGAL,), WhenFull.STALL, 0),
+        (15, (HELD,), WhenFull.DROP_HISTORY, None),  # it would go first
+        (15, (view(5),), WhenFull.STALL, None),  # and so would a view
+        (15, (), WhenFull.STALL, None),
+    ],
+)
+def test_room_is_what_holds_leave_of_the_quota(
+    count: int, pins: tuple[Pin, ...], when_full: WhenFull, left: int | None
+) -> None:
+    limits = replace(LIMITS, when_full=when_full)
+    for is_owner in (True, False):
+        kept = replace(owner(count, C_AWAY, pins=pins), is_owner=is_owner)
+        assert retention.room(kept, limits) == left
+
+
 # --- properties
 
 

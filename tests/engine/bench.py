@@ -95,6 +95,11 @@ class Log:
 @dataclass
 class Engine:
     log: Log
+    room: int | None = None
+    is_full: bool = False
+
+    def set_room(self, room: int | None) -> None:
+        self.room, self.is_full = room, room == 0
 
 
 class Level:

@@ -14,6 +14,7 @@ from drsync.agent.copy_store import FileCopyStore
 from drsync.agent.exports import Sockets
 from drsync.agent.file_store import FileStores
 from drsync.agent.front_end import NbdFrontEnd
+from drsync.agent.hold_requests import HoldRequests
 from drsync.agent.opening_desk import OpeningDesk
 from drsync.agent.point_requests import PointRequests
 from drsync.agent.requests import Requests, unknown_group
@@ -197,6 +198,7 @@ class Node:
         self.requests = Requests(GroupsOf(self), ViewDesk(self._sockets, self.store, town.clock))
         self.openings = OpeningDesk(front, self.store, town.clock, self._spawn, self.log_member)
         self.points = PointRequests(GroupsOf(self).member, self.openings)
+        self.holds = HoldRequests(GroupsOf(self).member, town.clock)
         self.peers = Peers(
             tuple(center.name for center in CENTERS if center.name != name),
             MemoryTransport(town, name),
@@ -395,7 +397,8 @@ class Town:
         if not self.is_connected(center):
             raise TransientError(f"{center} is not reached")
         node = self.nodes[center]
-        handler = {**node.requests.for_coordinator(), **node.points.for_coordinator()}[method]
+        parts = (node.requests, node.points, node.holds)
+        handler = {name: call for part in parts for name, call in part.for_coordinator().items()}[method]
         async with asyncio.timeout(timeout_s):
             return await handler(method, body)
 

@@ -50,6 +50,12 @@ IN_SYNC = _gauge(
 )
 COMMIT = _gauge("drsync_group_commit_record", "Last record known to be committed.", "group")
 POINTS = _gauge("drsync_group_recovery_points", "Recovery points that can be opened here.", "group")
+HOLDS = _gauge("drsync_group_holds", "Checkpoints on hold at this copy.", "group")
+WRITES_WAIT = _gauge(
+    "drsync_writes_wait",
+    "1 while new writes wait by policy: for room in the journal, or for a peer.",
+    "group",
+)
 POINT_RATIO = _gauge(
     "drsync_checkpoint_compression_ratio",
     "How far a sample of what was written before the newest checkpoint shrinks; absent if nothing was.",
@@ -258,7 +264,21 @@ QUIET: Final = (QUIET_AGE, QUIET_LATE, QUIET_ATTEMPTS, QUIET_FAILURES, QUIET_FRE
 """Only at an owner, of groups whose policy has hooks."""
 
 AGENT: Final = (
-    *(BUILD, STATE, ROLE, SERVING, GENERATION, ERA, TERM, IN_SYNC, COMMIT, POINTS, POINT_RATIO),
+    *(
+        BUILD,
+        STATE,
+        ROLE,
+        SERVING,
+        GENERATION,
+        ERA,
+        TERM,
+        IN_SYNC,
+        COMMIT,
+        POINTS,
+        HOLDS,
+        WRITES_WAIT,
+        POINT_RATIO,
+    ),
     *(JOURNAL_BYTES, JOURNAL_QUOTA, JOURNAL_HELD, JOURNAL_FIRST, JOURNAL_TIP, JOURNAL_DURABLE),
     *(APPLIED, BROKEN),
     *PROOFS,
