@@ -55,6 +55,7 @@ class Holds:
         self._copy = copy
         self._center = center
         self._coming: dict[str, Hold] = {}
+        self._leaving: set[str] = set()  # told, and perhaps not stored yet
         self._lost_count = 0
         self.lost: deque[LostHold] = deque(maxlen=LOST_KEPT)
 
@@ -131,12 +132,19 @@ class Holds:
         return hold
 
     async def give_up(self, name: str, why: str, tell: Callable[[str, str], None]) -> None:
-        """Something else comes first. Told before it is done: never silently."""
+        """Something else comes first. Told before it is done, and once: never silently.
+
+        Raises:
+            NoSpaceError, FailedCopyError: it is still on hold.
+        """
         hold = self.find(name)
         if hold is None:
             return
-        self._note(hold, why, tell)
+        if name not in self._leaving:
+            self._leaving.add(name)
+            self._note(hold, why, tell)
         await self._drop(name)
+        self._leaving.discard(name)
 
     async def cut(self, fork: int, tell: Callable[[str, str], None]) -> None:
         """Records above `fork` go from this log: what was on hold there is in a fork from now on."""
