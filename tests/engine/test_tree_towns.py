@@ -86,7 +86,8 @@ async def test_an_old_owner_with_changes_that_nobody_saw_becomes_a_replica_and_l
     roots = make_roots(tmp_path, *ALL)
     here, there = Path(roots[0][1]), Path(roots[1][1])
     build(here)
-    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, roots),))
+    policy = replace(GROUP.policy, lease_s=8.0, freeze_timeout_s=30.0)  # so that it cuts within its lease
+    group = replace(GROUP, filesets=(FileSetSpec("5e" * 16, "docs", 1, roots),), policy=policy)
     async with town(tmp_path, group) as place:
         await level(place, "production", "same_city", "remote")
         place.cut_off("production")

@@ -13,6 +13,7 @@ from drsync.adapters.segments.superblock import SuperblockFiles
 from drsync.engine.durable import Durable
 from drsync.lab.layout import GROUP, PRODUCTION, REMOTE, SAME_CITY
 from drsync.lab.status import group_of
+from tests.integration.proxy import Wire
 from tests.integration.site import Site, is_connected, is_level, is_served, site
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
@@ -71,8 +72,10 @@ async def test_a_torn_tail_is_cut_off_and_sent_again(home: Path, center: str) ->
         await place.require_equal_content(center)
 
 
-async def test_damage_below_the_durable_position_fails_that_copy_alone(home: Path) -> None:
-    async with site(home, seconds=STORY_S) as place:
+async def test_damage_below_the_durable_position_fails_that_copy_alone_until_others_are_reached(
+    home: Path,
+) -> None:
+    async with site(home, wired=True, seconds=STORY_S) as place:
         await place.protect()
         async with place.writing() as writer:
             await place.until("the application writes", lambda _status: writer.acknowledged > SOME)
@@ -82,6 +85,7 @@ async def test_damage_below_the_durable_position_fails_that_copy_alone(home: Pat
             files.garble(durable[len(durable) // 2])
             before = files.digests()
 
+            place.switch(Wire.REFUSE, SAME_CITY, [PRODUCTION, REMOTE])
             place.start(SAME_CITY)
             await place.until(
                 "the damage is shown",
@@ -100,6 +104,9 @@ async def test_damage_below_the_durable_position_fails_that_copy_alone(home: Pat
             assert refused.code == 3, refused
             assert is_served(await place.get("/v1/status"), PRODUCTION)
             await place.require_ledger(writer)
-        assert files.digests() == before, "nothing of a damaged copy is overwritten"
-        await place.stop(SAME_CITY)
-        assert files.digests() == before, "nothing of a damaged copy is overwritten"
+            assert files.digests() == before, "nothing of a damaged copy is overwritten"
+
+            place.switch(Wire.PASS, SAME_CITY)
+            await place.until("it is mended, and level", lambda s: is_level(s, PRODUCTION))
+            await place.require_ledger(writer)
+        await place.require_equal_content(SAME_CITY)

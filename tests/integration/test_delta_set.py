@@ -88,7 +88,7 @@ async def test_what_is_written_again_and_again_is_sent_once(home: Path) -> None:
         await writing
         await place.until("everything has arrived", lambda s: not remote(s).whole("lag_records"), SETTLE_S)
         written, carried = (load.number - began) * PIECE, line.carried - before
-        assert carried < 0.6 * written, (carried, written)
+        assert carried < 0.8 * written, (carried, written)
         await place.until("it streams", lambda status: remote(status).text("plan").startswith("stream"))
         line.rate = 0.0
         assert await require_one_moment(place) > seen
