@@ -79,6 +79,10 @@ class Lagging(Protocol):
         ...
 
 
+ANSWER_S: Final = 3.0
+"""Because who is well opens a line for a set in less; writes that wait by policy would wait with it."""
+
+
 @dataclass(slots=True)
 class _Pause:
     """After what was refused: not before `until`, and why."""
@@ -114,7 +118,8 @@ class ResyncDesk:
         self._lagging = lagging
         self._pressure = lagging.pressure
         self._troubled: tuple[str, ...] = ()
-        self._given: set[str] = set()  # centers that are sent a set instead of the stream, or are about to be
+        self._given: dict[str, float] = {}
+        """Since when centers are sent a set instead of the stream, or are about to be."""
         self._say = say
         self._sources: dict[str, ResyncSource] = {}
         self._pauses: dict[str, _Pause] = {}
@@ -140,13 +145,21 @@ class ResyncDesk:
         """Whether it is being sent a set, or about to be."""
         return center in self._given
 
+    def takes_set(self, center: str) -> bool:
+        """Whether the center takes a set: a line for it is open, or was asked for a moment ago.
+
+        A center that does not answer is lost, and nobody's writes wait for it (P36).
+        """
+        since = self._given.get(center)
+        return since is not None and (self.of(center).has_line or self._around.clock.now() - since < ANSWER_S)
+
     def give_set(self, center: str) -> None:
         """Its stream has ended for that."""
-        self._given.add(center)
+        self._given.setdefault(center, self._around.clock.now())
 
     def no_set(self, center: str) -> None:
         """It is streamed to, or not reached."""
-        self._given.discard(center)
+        self._given.pop(center, None)
 
     async def _is_set_due(self, center: str, met: Met) -> bool:
         """Counted anew, because much may have been written, or confirmed, since it was counted last."""
@@ -205,7 +218,7 @@ class ResyncDesk:
         if self._plan(center, met) is How.STREAM:
             if not await self._is_set_due(center, met):
                 return False
-            self._given.add(center)
+            self.give_set(center)
             return await self._session(center, met, is_kept=False)
         pause = self._patience(center)
         if pause is None:

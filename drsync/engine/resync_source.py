@@ -582,6 +582,11 @@ class ResyncSource:
     def _moved(self, at: float) -> None:
         self.source = resync_source.moved(self.source, at)
 
+    @property
+    def has_line(self) -> bool:
+        """Whether blocks can be sent now."""
+        return self._line is not None
+
     def _stop(self, event: SourceEvent) -> None:
         self.source = resync_source.stop(self.source, event)
 

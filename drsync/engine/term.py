@@ -317,7 +317,7 @@ class OwnerTerm:
                 self.engine.settle()
 
     def _tick_peers(self, now: float) -> None:
-        self.enforcer.tick(self.attachments, self.resyncs.gives_set)
+        self.enforcer.tick(self.attachments, self.resyncs.takes_set)
         self.resyncs.keep_free(self.enforcer.measures.troubled)
         if (news := self.engine.gate.news()) is not None:
             self._events.peer_told(*news)
