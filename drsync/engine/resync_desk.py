@@ -151,7 +151,9 @@ class ResyncDesk:
         A center that does not answer is lost, and nobody's writes wait for it (P36).
         """
         since = self._given.get(center)
-        return since is not None and (self.of(center).has_line or self._around.clock.now() - since < ANSWER_S)
+        return since is not None and (
+            self.of(center).line is not None or self._around.clock.now() - since < ANSWER_S
+        )
 
     def give_set(self, center: str) -> None:
         """Its stream has ended for that."""

@@ -75,7 +75,7 @@ class ResyncSource:
         self._reader = GranuleReader(around.copy.volumes)
         self._moment = Moment(f"resync-{center}", around)
         self._lock = asyncio.Lock()  # held while the session changes; never while the peer is waited for
-        self._line: Line | None = None
+        self.line: Line | None = None
         self._wanted: Wanted | None = None
         self._answer: Answer | None = None
         self._resizes: tuple[Resize, ...] = ()  # when the session began
@@ -206,12 +206,12 @@ class ResyncSource:
             else:
                 around.marks.pin(center, p0.seq)
                 self._tell_round()
-            if self._line is not None:
-                self._line.heard.set()
+            if self.line is not None:
+                self.line.heard.set()
             return True
 
     def _tell_round(self) -> None:
-        source, line = self.source, self._line
+        source, line = self.source, self.line
         if line is not None and not line.is_lost:
             word = resync.Round(self._around.engine.log.epoch, source.generation, source.rounds, self._p0)
             line.small(FrameType.RESYNC_ROUND, resync.encode_round(word))
@@ -228,7 +228,7 @@ class ResyncSource:
     @property
     def progress(self) -> Progress | None:
         """How far the session is; None without one."""
-        source, line = self.source, self._line
+        source, line = self.source, self.line
         if source.state is SourceState.IDLE:
             return None
         done = extents.size(source.whole) - extents.size(source.todo)
@@ -321,7 +321,7 @@ class ResyncSource:
         around, source = self._around, self.source
         channel = await around.peers.bulk(self._center)
         line = Line(channel, around.engine.log.epoch, around.clock, can_unpack=wanted.can_unpack)
-        self._line = line
+        self.line = line
         can_ask = wanted.can_page and not self._is_whole and self._mode is not Mode.EVERYTHING
         self._asker = PageAsker(line) if can_ask else None
         flags = resync.BeginFlags.RESUME if is_resumed else resync.BeginFlags.NONE
@@ -582,18 +582,13 @@ class ResyncSource:
     def _moved(self, at: float) -> None:
         self.source = resync_source.moved(self.source, at)
 
-    @property
-    def has_line(self) -> bool:
-        """Whether blocks can be sent now."""
-        return self._line is not None
-
     def _stop(self, event: SourceEvent) -> None:
         self.source = resync_source.stop(self.source, event)
 
     def _left(self) -> None:
         """Whatever happened: a session that goes on keeps its pin, and any other gives it back."""
         self._moment.let_go()
-        line, self._line = self._line, None
+        line, self.line = self.line, None
         if line is not None:
             self.wire_bytes += line.wire_bytes
         if self.source.state not in (SourceState.IDLE, SourceState.KEPT):
