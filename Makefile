@@ -16,8 +16,8 @@ STAMP := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-build-isolation
 LOCKED := $(PIP_INSTALL) --require-hashes
 
-# Four workers on two cores, because tests with real processes mostly wait; tests that share something run in one worker.
-TEST_OPTIONS ?= -n 4 --dist loadgroup
+# Two workers, because the suite is laid out for two cores; tests that share something run in one worker.
+TEST_OPTIONS ?= -n 2 --dist loadgroup
 ARGS ?=
 
 .PHONY: help setup lab test chaos proofs machines bundle lint format bench lock state-machines changelog clean machine
