@@ -114,13 +114,15 @@ def judge_all(disk: Twin, logged: Iterable[Batch], chosen: set[int], shown: dict
 
 def judge(home: Path, disk: Twin) -> int:
     """The kernel replays the journal of the file system on a copy, and nothing else has to be done to it."""
-    copy = home / "copy.img"
+    copy = home / f"copy-{disk.seq}.img"  # its own: the last loop device may still be there
     shutil.copyfile(disk.image, copy)
     try:
         with disks.mounted(copy, home / "copy") as tree:
+            assert tree.is_mount(), "nothing was mounted"
             number = repository.require_state(tree)
         disks.run("e2fsck", "-fn", copy)
     except AssertionError as error:
         error.add_note(f"in the prefix that ends with record {disk.seq}")
         raise
+    copy.unlink()
     return number
