@@ -185,27 +185,29 @@ def _ssh_strings(blob: bytes) -> Iterator[bytes | None]:
 
 def check_tree_root(value: object) -> str:
     """The directory of a file set: absolute, clean, and not the whole machine."""
-    text = _text(value)
-    if not text.startswith("/") or "\0" in text:
-        raise MistakeError(
-            f"{text!r} is no absolute path; it is a directory of the center, not of this machine"
-        )
-    clean = os.path.normpath(text)
-    if clean == "/":
-        raise MistakeError("the root of the machine cannot be a file set; name a directory below it")
-    return clean
+    return _place_at_center(
+        value,
+        "it is a directory of the center, not of this machine",
+        "the root of the machine cannot be a file set; name a directory below it",
+    )
 
 
 def check_mount_point(value: object) -> str:
     """Where a file system is mounted at the center: absolute, clean, and not the whole machine."""
+    return _place_at_center(
+        value,
+        "it is where a file system is mounted at the center",
+        "the root of the machine cannot be frozen; name what is mounted below it",
+    )
+
+
+def _place_at_center(value: object, meaning: str, why_no_root: str) -> str:
     text = _text(value)
     if not text.startswith("/") or "\0" in text:
-        raise MistakeError(
-            f"{text!r} is no absolute path; it is where a file system is mounted at the center"
-        )
+        raise MistakeError(f"{text!r} is no absolute path; {meaning}")
     clean = os.path.normpath(text)
     if clean == "/":
-        raise MistakeError("the root of the machine cannot be frozen; name what is mounted below it")
+        raise MistakeError(why_no_root)
     return clean
 
 

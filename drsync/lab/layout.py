@@ -28,7 +28,7 @@ LEDGER_BYTES = 16 << 20
 
 SOCKET_PATH_MAX = 107  # because sun_path of unix(7) holds 108 bytes and the last one is zero
 LONGEST_SOCKET = f"/{PRODUCTION}/nbd/{'g' * 32}.sock"
-SHORT_DIR = "/tmp"  # noqa: S108  because a long TMPDIR would defeat the purpose; its owner and mode are checked
+SHORT_DIR = "/tmp"  # noqa: S108  # a long TMPDIR would defeat the purpose; its owner and mode are checked
 
 
 @dataclass(frozen=True, slots=True)

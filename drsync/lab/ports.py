@@ -37,7 +37,7 @@ def choose(
 
 def _another(held: ExitStack) -> int:
     for _ in range(TRIES_MAX):
-        port = random.randint(FIRST, LAST)  # noqa: S311  because it is no secret, only unlikely to be taken
+        port = random.randint(FIRST, LAST)  # noqa: S311  # it is no secret, only unlikely to be taken
         if _hold(port, held):
             return port
     raise TransientError(f"found no free port between {FIRST} and {LAST} on {HOST}")

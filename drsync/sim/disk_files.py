@@ -358,7 +358,7 @@ class DiskFiles:
             for name, other in self._disk.files()
             if other is not file and other.size and faults.where in name
         ]
-        if others and faults.dice.random() < 0.5:  # noqa: PLR2004  a coin
+        if others and faults.dice.random() < 0.5:  # noqa: PLR2004  # a coin
             name, other = faults.dice.choice(others)
             at = min(offset, max(other.size - len(data), 0)) // SECTOR * SECTOR
         else:

@@ -43,7 +43,7 @@ _TRAILER_CRC_AT: Final = TRAILER_BYTES - _CRC.size
 RUN: Final = Struct("<QQQ16s")
 
 OFFSET_CODE: Final = "I"
-assert array(OFFSET_CODE).itemsize == 4  # noqa: PLR2004  the width of an offset in a footer
+assert array(OFFSET_CODE).itemsize == 4  # noqa: PLR2004  # the width of an offset in a footer
 assert sys.byteorder == "little", "footers are read as arrays in machine order"
 
 

@@ -75,7 +75,7 @@ class Situation:
         if self._since:
             self._since.pop(what, None)
 
-    def _is_due(self, what: int | str, seconds: float, condition: bool) -> bool:  # noqa: FBT001  it is one
+    def _is_due(self, what: int | str, seconds: float, condition: bool) -> bool:  # noqa: FBT001  # it is one
         if not condition:
             self._over(what)
             return False
