@@ -46,6 +46,22 @@ class StreamHandler(Protocol):
         ...
 
 
+class Listener:
+    """A `StreamHandler` that sends nothing after its question, as far as it is the same for all of them."""
+
+    def frames_ended(self) -> None:
+        """See StreamHandler."""
+
+    def still_arriving(self) -> None:
+        """See StreamHandler."""
+
+    def pause(self) -> None:
+        """See StreamHandler."""
+
+    def resume(self) -> None:
+        """See StreamHandler."""
+
+
 Accept = Callable[["BulkChannel", Frame], StreamHandler | None]
 """A peer opened a stream with this frame; None refuses it."""
 

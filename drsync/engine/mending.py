@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from drsync.delta.batch import peek, verify
+from drsync.engine.bulk import Listener
 from drsync.engine.copy import GroupCopy
 from drsync.engine.peers import Peers
 from drsync.engine.threads import in_thread
@@ -173,7 +174,7 @@ def _ends(journal: Journal, place: BatchPlace) -> tuple[Position, Position]:
     return before, journal.batch_end_at_or_below(place.last_seq)
 
 
-class _Wanted:
+class _Wanted(Listener):
     """The end of a fetch that wants one batch: `drsync.engine.bulk.StreamHandler`.
 
     Attributes:
@@ -206,18 +207,6 @@ class _Wanted:
                     self.reason = "it holds another batch there"
         if frame.type is FrameType.FETCHED or self.batch:
             self.ended.set()
-
-    def frames_ended(self) -> None:
-        """See StreamHandler."""
-
-    def still_arriving(self) -> None:
-        """See StreamHandler."""
-
-    def pause(self) -> None:
-        """See StreamHandler."""
-
-    def resume(self) -> None:
-        """See StreamHandler."""
 
     def lost(self, reason: str) -> None:
         """See StreamHandler."""

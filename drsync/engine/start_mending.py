@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from drsync.engine.bulk import Listener
 from drsync.engine.peers import Peers
 from drsync.engine.threads import in_thread
 from drsync.model.errors import DrsyncError, MalformedError, StartDamageError, TransientError
@@ -75,7 +76,7 @@ class StartMender:
         return bytes(wanted.batches)
 
 
-class _Wanted:
+class _Wanted(Listener):
     """The end of such a fetch: `drsync.engine.bulk.StreamHandler`.
 
     Attributes:
@@ -98,18 +99,6 @@ class _Wanted:
             self.batches += view
         if frame.type is FrameType.FETCHED:
             self.ended.set()
-
-    def frames_ended(self) -> None:
-        """See StreamHandler."""
-
-    def still_arriving(self) -> None:
-        """See StreamHandler."""
-
-    def pause(self) -> None:
-        """See StreamHandler."""
-
-    def resume(self) -> None:
-        """See StreamHandler."""
 
     def lost(self, reason: str) -> None:
         """See StreamHandler."""
