@@ -82,7 +82,7 @@ class Moment:
 @asynccontextmanager
 async def moment(tmp_path: Path, tree: Path | None, **changes: object) -> AsyncIterator[Moment]:
     freeze = () if tree is None else (require_freezable(str(tree), [tmp_path]),)
-    mark = "quiet-test."
+    mark = f"quiet-test-{os.getpid()}."  # because another worker plays these stories at the same time
     record = tmp_path / "records" / f"{mark}json"
     work = Work((), freeze, (), 10.0, 10.0, 10.0, 10.0, environment(mark, tmp_path), "/", str(record))
     work = replace(work, **changes)  # type: ignore[arg-type]
