@@ -80,7 +80,7 @@ async def test_what_fio_saw_acknowledged_verifies_at_the_new_owner(home: Path, h
         log = ["--write_lat_log=seen", "--log_offset=1"]
         save = ["--do_verify=0", "--verify_state_save=1", f"--iodepth={DEPTH}"]
         # Through nbdkit, which answers with errors for a disk that is gone: fio 3.33 by itself may wait for a
-        # dead connection for ever (its own limit of the rate makes that likely, so the limit is nbdkit's, too).
+        # dead connection for ever (a rate makes that likely, so the limit is nbdkit's, too).
         passing = ["nbdkit", "--unix=-", "--filter=rate", "nbd", await place.uri(DISK), f"rate={RATE}"]
         job = shlex.join(fio(home, "$uri", *save, *log)).replace("'--uri=$uri'", '--uri="$uri"')
         async with running(["env", "-C", str(home), *passing, "--run", job]) as writing:
