@@ -38,7 +38,6 @@ _LENGTH: Final = Struct(">I")
 _TAG_BYTES: Final = 16
 _FEWEST: Final = 4 + 16 + _TAG_BYTES
 _COUNT_MASK: Final = 0xFFFFFFFF
-_JOINED_BYTES_MAX: Final = 4 << 10  # because copying less than this is cheaper than another buffer
 _PADDING_BYTES: Final = 8 << 10  # because one system call then pads some 600 packets
 _PADDING_MAX: Final = 32
 HEARD_S: Final = 1.0
@@ -187,15 +186,18 @@ class Express:
             channel.write(data)
             return
         most = channel._send_pktsize
+        sealed: list[bytes] = []
         if size <= most:
-            self._send(data, size)
+            self._add_packet(sealed, data, size)
         else:
             view = memoryview(data)
             for at in range(0, size, most):
                 piece = view[at : at + most]
-                self._send(piece, len(piece))
+                self._add_packet(sealed, piece, len(piece))
+        # At once, because each part that is written alone is a system call, and the first wakes the peer.
+        connection._send(b"".join(sealed))
 
-    def _send(self, data: bytes | memoryview, size: int) -> None:
+    def _add_packet(self, sealed: list[bytes], data: bytes | memoryview, size: int) -> None:
         connection, channel, cipher = self._connection, self._channel, self._outgoing_cipher
         assert cipher is not None
         block = connection._send_blocksize
@@ -215,16 +217,11 @@ class Express:
             )
         )
         head = _LENGTH.pack(length)
-        sealed = self._seal(cipher._iv, packet, head)
+        sealed += head, self._seal(cipher._iv, packet, head)
         cipher._update_iv()
         channel._send_window -= size
         connection._send_seq = (connection._send_seq + 1) & _COUNT_MASK
         connection._rekey_bytes_sent += length
-        if length <= _JOINED_BYTES_MAX:
-            connection._send(head + sealed)
-        else:
-            connection._send(head)
-            connection._send(sealed)
 
     def _adopt_outgoing(self, encryption: object) -> None:
         """New keys, at most once an hour: one schedule for all packets under them."""

@@ -116,6 +116,27 @@ async def test_a_changed_byte_ends_the_link(pair: Pair, monkeypatch: pytest.Monk
     assert not theirs.received
 
 
+@pytest.mark.parametrize("size", [4096, 3 * policy.PACKET_BYTES])
+async def test_what_is_written_at_once_is_one_piece_for_the_socket(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    dialed, accepted = await pair.links()
+    theirs = Recorder()
+    accepted.set_handler(theirs)
+    pieces: list[int] = []
+    send = SSHConnection._send
+
+    def count(self: SSHConnection, data: bytes) -> None:
+        pieces.append(len(data))
+        send(self, data)
+
+    monkeypatch.setattr(SSHConnection, "_send", count)
+    dialed.write(b"x" * size)
+    assert len(pieces) == 1
+    assert pieces[0] > size
+    await theirs.until(lambda: len(theirs.received) == size)
+
+
 async def test_what_is_to_be_done_soon_is_done_after_everything_that_came_together(pair: Pair) -> None:
     dialed, accepted = await pair.links()
     done: list[int] = []
@@ -141,7 +162,7 @@ async def test_with_an_asyncssh_that_nobody_has_read_everything_goes_the_stock_w
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quirks, "ASYNCSSH_VERSION", "another")
-    monkeypatch.setattr(Express, "_send", None)  # whose nonces would be taken as the known version counts
+    monkeypatch.setattr(Express, "_add_packet", None)  # whose nonces count as the known version does
     monkeypatch.setattr(Express, "_take", None)
     dialed, accepted = await pair.links()
     await exchange(dialed, accepted, 3 * policy.CONTROL_WINDOW_BYTES)
