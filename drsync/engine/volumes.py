@@ -265,6 +265,7 @@ class GroupVolumes:
         assert job.last_seq == self._waiting
         for view in self.views.values():
             del view.layers[:-1]
+        self.payloads.forget(self._waiting_batches)
         self.applied, self._waiting = job.last_seq, None
 
     def forget_above_images(self) -> None:

@@ -343,6 +343,19 @@ def test_discard_and_zeroes_read_as_zeros_after_the_drain_too(bench: Bench) -> N
     assert bench.read(0, 8192) == b"x" * 4096 + bytes(4096)
 
 
+def test_what_the_images_hold_is_not_remembered_for_ever(bench: Bench) -> None:
+    for number in range(3):
+        bench.write(b"w%d" % number, 4096 * number, b"x" * 4096)
+        bench.sync()
+        job = bench.volumes.begin_drain(bench.engine.log.apply_bound())
+        assert job is not None
+        job.run()
+        bench.write(b"v%d" % number, 4096, b"y" * 4096)
+        bench.volumes.end_drain(job)
+        assert len(bench.volumes.payloads) == 1, "of the write that came meanwhile"
+        assert bench.read(4096, 4096) == b"y" * 4096
+
+
 def test_images_never_get_ahead_of_the_durable_journal(bench: Bench) -> None:
     bench.write(b"w1", 0, b"x" * 4096)
     assert bench.volumes.begin_drain(bench.engine.log.apply_bound()) is None
