@@ -22,6 +22,8 @@ SIZE_BITS_MAX: Final = 24  # because 2 MiB are enough for the largest segment of
 _WORD: Final = (1 << 64) - 1
 _FIRST: Final = 0x9E3779B97F4A7C15  # odd numbers whose products spread over all high bits (Knuth, TAOCP 6.4)
 _SECOND: Final = 0xC2B2AE3D27D4EB4F
+_NEXT_BLOCK: Final = LEVELS << 16  # between the keys of neighbours
+_ONE: Final = ord("1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,22 @@ def build(pieces: Iterable[tuple[int, Iterable[Piece]]]) -> BlockFilter:
                 level, blocks = level + 1, blocks >> LEVEL_BITS
             levels |= 1 << level
             shift = BLOCK_BITS + LEVEL_BITS * level
-            for block in range(offset >> shift, ((offset + length - 1) >> shift) + 1):
-                found.add(_key(volume, level, block))
+            first = _key(volume, level, offset >> shift)
+            last = _key(volume, level, (offset + length - 1) >> shift)
+            if first == last:
+                found.add(first)
+            else:
+                found.update(range(first, last + 1, _NEXT_BLOCK))
     size_bits = min(max((BITS_A_KEY * len(found) - 1).bit_length(), SIZE_BITS_MIN), SIZE_BITS_MAX)
-    bits = bytearray(1 << size_bits >> 3)
+    return BlockFilter(size_bits, levels, _bits(found, size_bits))
+
+
+def _bits(found: set[int], size_bits: int) -> bytes:
+    """Both bits of each key; the most of what an index costs, so `places` is written out."""
+    shift = 64 - size_bits
+    digits = bytearray(b"0") * (1 << size_bits)  # of a number in base 2: one digit is set quicker than one bit
     for key in found:  # in any order: the bits are the same
-        for place in places(key, size_bits):
-            bits[place >> 3] |= 1 << (place & 7)
-    return BlockFilter(size_bits, levels, bytes(bits))
+        digits[(key * _FIRST & _WORD) >> shift] = _ONE
+        digits[(key * _SECOND & _WORD) >> shift] = _ONE
+    digits.reverse()
+    return int(digits, 2).to_bytes(1 << size_bits >> 3, "little")

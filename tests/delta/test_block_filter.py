@@ -5,7 +5,17 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drsync.delta.block_filter import SIZE_BITS_MAX, BlockFilter, build
+from drsync.delta.block_filter import (
+    BLOCK_BITS,
+    KEYS_MAX,
+    LEVEL_BITS,
+    LEVELS,
+    SIZE_BITS_MAX,
+    BlockFilter,
+    build,
+    keys,
+    places,
+)
 
 PIECES = st.lists(
     st.tuples(
@@ -29,6 +39,18 @@ def test_no_piece_is_denied(pieces: list[tuple[int, int, int]], data: st.DataObj
         inside = data.draw(st.integers(offset, offset + length - 1))
         assert found.may_hold(volume, inside, inside + 1)
         assert found.may_hold(volume, max(inside - 5000, 0), inside + 5000)
+
+
+@given(PIECES)
+def test_its_bits_are_those_that_are_asked_for(pieces: list[tuple[int, int, int]]) -> None:
+    found = made(pieces)
+    expected = 0
+    for volume, offset, length in pieces:
+        level = next(n for n in range(LEVELS) if length >> (BLOCK_BITS + LEVEL_BITS * n) <= KEYS_MAX)
+        for key in keys(1 << level, volume, offset, offset + length):
+            for place in places(key, found.size_bits):
+                expected |= 1 << place
+    assert int.from_bytes(found.bits, "little") == expected
 
 
 def test_few_questions_are_asked_in_vain() -> None:
