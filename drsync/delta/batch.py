@@ -89,6 +89,8 @@ _CHAINED: Final = Struct("<4sHBxQQQIIIxxxx16s")
 RECORD: Final = Struct("<QQIIHBBI")
 """offset, payload hash, length, payload offset in the payload area, volume, kind, reserved, flags."""
 RECORD_BYTES: Final = 32
+FIRST_KIND_AT: Final = HEADER_BYTES + 26
+"""Of the kind of a batch's first record, one byte."""
 
 ALIGNMENT: Final = 8
 _PADDING: Final = tuple(bytes(-n % ALIGNMENT) for n in range(ALIGNMENT))
@@ -350,6 +352,21 @@ def verify(buffer: Buffer, at: int, header: Header, prev: Position) -> Position:
     """
     if len(buffer) - at < header.length:
         raise _malformed(at, f"{len(buffer) - at} bytes left, the batch has {header.length}")
+    end = verify_table(buffer, at, header, prev)
+    _verify_payload(buffer, at, header)
+    return end
+
+
+def verify_table(buffer: Buffer, at: int, header: Header, prev: Position) -> Position:
+    """Check that header and record table at `at` continue `prev` and were not changed; the end of the batch.
+
+    The payload need not be there: whoever reads it compares it with the hashes in the table.
+
+    Raises:
+        MalformedError: it does not follow `prev`, the table is incomplete, or the chain is another one.
+    """
+    if len(buffer) - at < header.payload_start:
+        raise _malformed(at, f"{len(buffer) - at} bytes left, header and table have {header.payload_start}")
     if header.first_seq != prev.seq + 1 or header.prev_chain != prev.chain or header.epoch < prev.epoch:
         raise _malformed(
             at,
@@ -360,7 +377,6 @@ def verify(buffer: Buffer, at: int, header: Header, prev: Position) -> Position:
         raise _malformed(
             at, f"chain {header.chain.hex()} (seq {header.first_seq}) does not match header and table"
         )
-    _verify_payload(buffer, at, header)
     return Position(header.epoch, header.last_seq, header.chain)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from drsync.core import lease
 from drsync.core.sizes import Resize, Sizes, at_least, first_sizes, sized
-from drsync.delta.batch import peek, split
+from drsync.delta.batch import FIRST_KIND_AT, KIND_ZERO, peek, split
 from drsync.delta.marks import Checkpoint, read_beat, read_checkpoint, resize_at
 from drsync.engine import switch as switching
 from drsync.engine.dirty_entries import through_switch
@@ -160,6 +160,8 @@ class GroupCopy:
 
     def note_marks(self, batch: bytes | memoryview) -> None:
         """Remember what a batch (or its first `MARK_BYTES_MAX` bytes) marks: a point, a beat, a size."""
+        if batch[FIRST_KIND_AT] <= KIND_ZERO:
+            return  # as nearly all of them
         header = peek(batch)
         resize = resize_at(batch, 0, header)
         if resize is not None:

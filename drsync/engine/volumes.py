@@ -15,14 +15,14 @@ written must not change the images too, which are all that is left when the jour
 import asyncio
 from dataclasses import dataclass
 
-from drsync.delta.batch import KIND_WRITE, KIND_ZERO, RECORD, peek, verify
+from drsync.delta.batch import HEADER_BYTES, KIND_WRITE, KIND_ZERO, RECORD, peek, verify, verify_table
 from drsync.engine.overlay import BLOCK_BITS, BLOCK_MASK, BlockIndex, VolumeView
 from drsync.engine.payloads import Payloads
 from drsync.engine.stretch import RegionCache, Stretch, StretchView
 from drsync.engine.threads import in_thread
 from drsync.model.errors import DamagedError, MalformedError
 from drsync.model.position import Position
-from drsync.ports.journal import Image, Journal, Locator
+from drsync.ports.journal import BatchPlace, Image, Journal, Locator
 
 LAYER_BLOCKS_MAX = 400_000
 """Blocks held above the images, because an entry costs about 150 bytes: 60 MB, 1.6 GB of writes."""
@@ -32,6 +32,10 @@ CATCH_UP_BLOCKS_MAX = LAYER_BLOCKS_MAX // 4
 
 SCAN_BYTES = 2 << 20
 """Journal bytes verified and indexed at a time, because the loop must not stand still for long (1 ms)."""
+
+HEAD_BYTES = 4 << 10  # because header and table of a batch with 123 records fit
+LARGE_BYTES = 4 * HEAD_BYTES  # of a batch: from here on it is cheaper to read the heads one by one
+HEADS_MAX = 64  # read at a time, for the same reason as `SCAN_BYTES`
 
 
 @dataclass(slots=True)
@@ -106,24 +110,28 @@ class GroupVolumes:
     def record_slice(self, through_seq: int) -> bool:
         """Take some more batches of the journal, up to the batch end `through_seq`; False when there.
 
+        Of large batches only headers and tables are read: payloads are verified when they are read.
+
         Raises:
             DamagedError: the journal has changed; nothing of the damaged batch was taken.
         """
         if self.recorded >= through_seq:
             return False
-        data, _ = self.journal.read_batches(self.recorded, SCAN_BYTES)
-        if not data:
+        first = next(self.journal.places(self.recorded), None)
+        if first is None:
             return False
         try:
-            return self._take(data, through_seq)
+            take = self._take_heads if first.length >= LARGE_BYTES else self._take
+            return take(through_seq)
         except MalformedError as error:
             place = next(self.journal.places(self.recorded))
             raise DamagedError(
                 f"the journal is damaged after record {self.recorded}: {error}", place.locator
             ) from error
 
-    def _take(self, data: bytes, through_seq: int) -> bool:
+    def _take(self, through_seq: int) -> bool:
         before = self.journal.position_at(self.recorded)
+        data, _ = self.journal.read_batches(self.recorded, SCAN_BYTES)
         at = 0
         for place in self.journal.places(self.recorded):
             if at == len(data):
@@ -138,6 +146,29 @@ class GroupVolumes:
             self.record(header.last_seq, table, place.locator + header.payload_start)
             at += place.length
         return self.recorded < through_seq
+
+    def _take_heads(self, through_seq: int) -> bool:
+        before = self.journal.position_at(self.recorded)
+        taken = 0
+        for place in self.journal.places(self.recorded):
+            if place.last_seq > through_seq:
+                return False
+            if taken == HEADS_MAX or place.length < LARGE_BYTES:
+                break
+            head = self._head(place)
+            header = peek(head)
+            start = before or Position(header.epoch, self.recorded, header.prev_chain)
+            before = verify_table(head, 0, header, start)
+            table = head[HEADER_BYTES : header.payload_start]
+            self.record(header.last_seq, table, place.locator + header.payload_start)
+            taken += 1
+        return self.recorded < through_seq
+
+    def _head(self, place: BatchPlace) -> bytes:
+        """Header and table of a large batch, and perhaps more."""
+        head = self.journal.read(place.locator, HEAD_BYTES)
+        need = peek(head).payload_start
+        return head if need <= len(head) else self.journal.read(place.locator, min(need, place.length))
 
     async def record_through(self, seq: int) -> None:
         """Take the journal up to the batch end `seq`, or as much as memory may hold.

@@ -22,7 +22,7 @@ class LinkHandler(Protocol):
     """Receives what happens on a link; called from the event loop, must not block."""
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes, in order."""
+        """Some bytes, in order; none to say that more are coming, on a line that takes long for them."""
         ...
 
     def pause_writing(self) -> None:

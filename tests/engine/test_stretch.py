@@ -22,9 +22,9 @@ from drsync.engine import volumes as volumes_module
 from drsync.engine.allocation import extents
 from drsync.engine.overlay import BLOCK
 from drsync.engine.stretch import RegionCache
-from drsync.engine.volumes import GroupVolumes
+from drsync.engine.volumes import HEADS_MAX, GroupVolumes
 from drsync.model.epoch import Epoch
-from drsync.model.errors import FailedCopyError
+from drsync.model.errors import DamagedError, FailedCopyError
 from drsync.ports.journal import Image, Journal
 from drsync.sim.disk import Disk
 from drsync.sim.disk_files import DiskFiles
@@ -393,7 +393,57 @@ async def test_a_payload_that_the_disk_has_changed_is_never_given_to_anybody(
     for number in range(1, 8):
         volumes.views[0].read_into(number * len(whole) + 1, memoryview(found))
         assert found == whole[1:101]
-    with pytest.raises(FailedCopyError, match="damaged"):
-        await volumes.catch_up(journal.tip.seq)
+    await volumes.catch_up(journal.tip.seq)  # which reads no payloads of batches as large as these
+    job = volumes.begin_drain(journal.tip.seq)
+    assert job is not None
+    with pytest.raises(DamagedError, match="damaged"):
+        job.run()
     assert volumes.applied == 0
+    rig.images[0].read_into(0, memoryview(found))
+    assert not any(found), "nothing that is damaged reached the image"
+    journal.close()
+
+
+def test_batches_of_all_sizes_are_taken_as_they_follow(tmp_path: Path) -> None:
+    """Large ones by their heads alone, which may be longer than what is read of them first."""
+    dice = random.Random(4)
+    journal = SegmentJournal(tmp_path, IDENTITY, 0, segment_bytes=4 << 20)
+    image, expected, builder = MemoryImage(SIZE), bytearray(SIZE), BatchBuilder()
+    for kind in [*("large", "many") * 4, *["large"] * HEADS_MAX, *("small", "large", "many", "small") * 4]:
+        size, count = {"small": (1000, 3), "large": (20_000, 1), "many": (512, 200)}[kind]
+        builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
+        for _ in range(count):
+            at, data = dice.randrange(SIZE - size), dice.randbytes(size)
+            expected[at : at + size] = data
+            builder.add_write(0, at, memoryview(data), 0)
+        batch = builder.finish(0)
+        journal.append(batch.parts, batch.first_seq, batch.end)
+    volumes = GroupVolumes({0: image}, journal, 0)
+    slices = 0
+    while volumes.record_slice(journal.tip.seq):
+        slices += 1
+    assert volumes.recorded == journal.tip.seq
+    assert slices == 2, "two of heads, and one of whole batches"
+    found = bytearray(SIZE)
+    volumes.views[0].read_into(0, memoryview(found))
+    assert found == expected
+    journal.close()
+
+
+def test_a_head_that_the_disk_has_changed_is_not_taken(tmp_path: Path) -> None:
+    journal = SegmentJournal(tmp_path, IDENTITY, 0, segment_bytes=SEGMENT_BYTES_MIN)
+    builder = BatchBuilder()
+    for number in range(2):
+        builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
+        builder.add_write(0, number * 20_000, memoryview(bytes(20_000)), 0)
+        batch = builder.finish(0)
+        where = journal.append(batch.parts, batch.first_seq, batch.end)
+    path = tmp_path / f"{1:016x}.seg"
+    content = bytearray(path.read_bytes())
+    content[(where & 0xFFFFFFFF) + 130] ^= 4
+    path.write_bytes(content)
+    volumes = GroupVolumes({0: MemoryImage(SIZE)}, journal, 0)
+    with pytest.raises(DamagedError) as raised:
+        volumes.record_slice(journal.tip.seq)
+    assert (raised.value.locator, volumes.recorded) == (where, 1)
     journal.close()

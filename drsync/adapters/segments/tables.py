@@ -13,7 +13,9 @@ from drsync.delta.pieces import Newest, PieceTable
 from drsync.model.errors import DamagedError, MalformedError
 from drsync.model.position import Position
 
-WINDOW: Final = 128 << 10  # because small batches are read many at once, payloads of large ones hardly at all
+WINDOW: Final = 128 << 10  # because small batches are read many at once
+HEAD_WINDOW: Final = 4 << 10  # because payloads of large batches need not be read; 123 records fit
+LARGE_BYTES: Final = 4 * HEAD_WINDOW  # of a batch: the next one is likely to be as large
 TABLE_BYTES_MAX: Final = HEADER_BYTES + RECORDS_MAX * RECORD_BYTES
 assert WINDOW < TABLE_BYTES_MAX < WHOLE_WINDOW
 
@@ -39,7 +41,7 @@ class TableReader:
         self._shelf = shelf
         self._segment = segment
         self._is_thorough = is_thorough
-        self._sizes = (WHOLE_WINDOW,) if is_thorough else (WINDOW, WHOLE_WINDOW)
+        self._is_large = False
         self._end = segment.end
         self._base = 0
         self._window = memoryview(b"")
@@ -53,7 +55,15 @@ class TableReader:
             header = self._header(at)
             start = at - self._base
             yield Table(at, header, self._window[start + header.table_start : start + header.payload_start])
+            self._is_large = header.length >= LARGE_BYTES
             at += header.length
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """Of windows to be tried."""
+        if self._is_thorough:
+            return (WHOLE_WINDOW,)
+        return (HEAD_WINDOW, WHOLE_WINDOW) if self._is_large else (WINDOW, WHOLE_WINDOW)
 
     def _header(self, at: int) -> Header:
         """The header of the batch at `at`, once all is checked, in a window that holds what was checked."""

@@ -129,7 +129,7 @@ class Dialer:
             subsystem=policy.SUBSYSTEM,
             encoding=None,
             window=policy.BULK_WINDOW_BYTES if is_bulk else policy.CONTROL_WINDOW_BYTES,
-            max_pktsize=policy.PACKET_BYTES,
+            max_pktsize=quirks.packet_bytes(),
         )
         assert isinstance(session, _Session)
         assert session.link is not None

@@ -116,6 +116,7 @@ class Plain:
     """
 
     is_reading = False
+    is_partial = False
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -161,6 +162,11 @@ class Express:
         # On the instance: other users of asyncssh in this process keep theirs.
         self._stock = partial(SSHConnection._recv_data, connection)
         vars(connection)["_recv_data"] = self._receive
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a part of a packet has come, and not all of it."""
+        return bool(self._connection._inpbuf)
 
     # --- sending
 

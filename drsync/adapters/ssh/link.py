@@ -21,6 +21,7 @@ class SshLink:
         self._is_lost = False
         self._reason = ""
         self._soon: list[Callable[[], None]] = []
+        self._has_received = False  # since the last read of the socket began
         self._express: Express | Plain = (
             Express(channel.get_connection(), channel, self.received, self._read_ended)
             if quirks.is_version_known()
@@ -73,6 +74,10 @@ class SshLink:
         asyncio.get_running_loop().call_later(policy.CLOSE_GRACE_S, connection.abort)
 
     def _read_ended(self) -> None:
+        if self._has_received:
+            self._has_received = False
+        elif self._handler is not None and self._express.is_partial and self._kind is not LinkKind.CONTROL:
+            self._handler.data_received(b"")  # on a slow line nothing else may come for long
         while self._soon:
             callbacks, self._soon = self._soon, []
             for callback in callbacks:
@@ -86,6 +91,7 @@ class SshLink:
 
     def received(self, data: bytes) -> None:
         """The channel has data."""
+        self._has_received = True
         if self._handler is not None:
             self._handler.data_received(data)
             return

@@ -14,8 +14,11 @@ KEY_TYPES: Final = ("ssh-ed25519",)
 MACS: Final = ("hmac-sha2-256-etm@openssh.com",)
 """Never used: AEAD ciphers bring their own. The list may not be empty."""
 
-PACKET_BYTES: Final = 32768
-"""Because larger ones are slower: what is received is cut out of one buffer (measured, 1 MiB: a third)."""
+PACKET_BYTES: Final = 128 << 10
+"""Because a write of 64 KiB with all that stands before it goes in one, and each packet costs as much as copying
+64 KiB does. Larger ones are slower: what has come of one is copied whenever more of it arrives."""
+PLAIN_PACKET_BYTES: Final = 32 << 10
+"""The same for an asyncssh that we have not read: it cuts them out of its buffer three times."""
 CONTROL_WINDOW_BYTES: Final = 2 << 20
 """Because control bodies have 256 KiB, and a window of several hides the round trip."""
 BULK_WINDOW_BYTES: Final = 16 << 20

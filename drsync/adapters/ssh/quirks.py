@@ -13,7 +13,7 @@ import asyncssh
 from asyncssh.constants import MSG_IGNORE
 from asyncssh.packet import String
 
-from drsync.adapters.ssh.policy import CIPHERS
+from drsync.adapters.ssh.policy import CIPHERS, PACKET_BYTES, PLAIN_PACKET_BYTES
 
 if TYPE_CHECKING:
     from asyncssh.connection import SSHConnection
@@ -27,6 +27,11 @@ _EMPTY: Final = (String(b""),)
 def is_version_known() -> bool:
     """Whether asyncssh is the version that was read; a package may have brought another one along."""
     return asyncssh.__version__ == ASYNCSSH_VERSION
+
+
+def packet_bytes() -> int:
+    """Of the largest packet that we take."""
+    return PACKET_BYTES if is_version_known() else PLAIN_PACKET_BYTES
 
 
 def is_sound(connection: "SSHConnection") -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncssh
 import structlog
 
-from drsync.adapters.ssh import keys, policy
+from drsync.adapters.ssh import keys, policy, quirks
 from drsync.adapters.ssh.dialing import Dialer
 from drsync.adapters.ssh.link import SshLink
 from drsync.adapters.ssh.listening import Door, Visitor
@@ -76,7 +76,7 @@ class SshTransport:
                 encoding=None,
                 # The kind is not known yet when the window is stated: a control link may have the larger one.
                 window=policy.BULK_WINDOW_BYTES,
-                max_pktsize=policy.PACKET_BYTES,
+                max_pktsize=quirks.packet_bytes(),
                 **policy.BOTH_WAYS,
             )
         except OSError as error:

@@ -1,6 +1,7 @@
 """Data packets built and read in one go: the peer cannot tell, whatever asyncssh sends in between."""
 
 import random
+from dataclasses import dataclass
 
 import pytest
 from asyncssh.connection import SSHConnection
@@ -168,3 +169,41 @@ async def test_with_an_asyncssh_that_nobody_has_read_everything_goes_the_stock_w
     await exchange(dialed, accepted, 3 * policy.CONTROL_WINDOW_BYTES)
     dialed.close("over")
     dialed.write(b"too late")
+
+
+@dataclass
+class Signs(Recorder):
+    """Counts those, too."""
+
+    signs: int = 0
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.signs += not data
+        super().data_received(data)
+
+
+async def test_a_part_of_a_packet_is_a_sign_of_life(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialed, accepted = await pair.links(LinkKind.BULK)
+    ours, theirs = Recorder(), Signs()
+    dialed.set_handler(ours)
+    accepted.set_handler(theirs)
+    dialed.write(b"x" * 64)
+    await theirs.until(lambda: len(theirs.received) == 64)
+    assert not theirs.signs
+    send = SSHConnection._send
+    rest: list[bytes] = []
+
+    def half(self: SSHConnection, data: bytes) -> None:
+        send(self, data[:40])
+        rest.append(data[40:])
+
+    monkeypatch.setattr(SSHConnection, "_send", half)
+    dialed.write(b"y" * 64)
+    monkeypatch.undo()
+    await theirs.until(lambda: theirs.signs == 1)
+    assert len(theirs.received) == 64
+    connection = next(iter(pair.production._dialed))
+    send(connection, rest[0])
+    await theirs.until(lambda: len(theirs.received) == 128)
+    assert theirs.signs == 1
