@@ -92,7 +92,7 @@ def build(pieces: Iterable[tuple[int, Iterable[Piece]]]) -> BlockFilter:
 def _bits(found: set[int], size_bits: int) -> bytes:
     """Both bits of each key; the most of what an index costs, so `places` is written out."""
     shift = 64 - size_bits
-    digits = bytearray(b"0") * (1 << size_bits)  # of a number in base 2: one digit is set quicker than one bit
+    digits = bytearray(b"0") * (1 << size_bits)  # in base 2: setting one is quicker than setting a bit
     for key in found:  # in any order: the bits are the same
         digits[(key * _FIRST & _WORD) >> shift] = _ONE
         digits[(key * _SECOND & _WORD) >> shift] = _ONE

@@ -149,8 +149,7 @@ class GroupVolumes:
 
     def _take_heads(self, through_seq: int) -> bool:
         before = self.journal.position_at(self.recorded)
-        taken = 0
-        for place in self.journal.places(self.recorded):
+        for taken, place in enumerate(self.journal.places(self.recorded)):
             if place.last_seq > through_seq:
                 return False
             if taken == HEADS_MAX or place.length < LARGE_BYTES:
@@ -161,7 +160,6 @@ class GroupVolumes:
             before = verify_table(head, 0, header, start)
             table = head[HEADER_BYTES : header.payload_start]
             self.record(header.last_seq, table, place.locator + header.payload_start)
-            taken += 1
         return self.recorded < through_seq
 
     def _head(self, place: BatchPlace) -> bytes:

@@ -433,17 +433,18 @@ def test_batches_of_all_sizes_are_taken_as_they_follow(tmp_path: Path) -> None:
 def test_a_head_that_the_disk_has_changed_is_not_taken(tmp_path: Path) -> None:
     journal = SegmentJournal(tmp_path, IDENTITY, 0, segment_bytes=SEGMENT_BYTES_MIN)
     builder = BatchBuilder()
+    places = []
     for number in range(2):
         builder.reset(Epoch(1), journal.tip.seq + 1, journal.tip.chain)
         builder.add_write(0, number * 20_000, memoryview(bytes(20_000)), 0)
         batch = builder.finish(0)
-        where = journal.append(batch.parts, batch.first_seq, batch.end)
+        places.append(journal.append(batch.parts, batch.first_seq, batch.end))
     path = tmp_path / f"{1:016x}.seg"
     content = bytearray(path.read_bytes())
-    content[(where & 0xFFFFFFFF) + 130] ^= 4
+    content[(places[1] & 0xFFFFFFFF) + 130] ^= 4
     path.write_bytes(content)
     volumes = GroupVolumes({0: MemoryImage(SIZE)}, journal, 0)
     with pytest.raises(DamagedError) as raised:
         volumes.record_slice(journal.tip.seq)
-    assert (raised.value.locator, volumes.recorded) == (where, 1)
+    assert (raised.value.locator, volumes.recorded) == (places[1], 1)
     journal.close()

@@ -15,8 +15,8 @@ MACS: Final = ("hmac-sha2-256-etm@openssh.com",)
 """Never used: AEAD ciphers bring their own. The list may not be empty."""
 
 PACKET_BYTES: Final = 128 << 10
-"""Because a write of 64 KiB with all that stands before it goes in one, and each packet costs as much as copying
-64 KiB does. Larger ones are slower: what has come of one is copied whenever more of it arrives."""
+"""Because a write of 64 KiB with all that stands before it goes in one, and each packet costs as much as
+copying 64 KiB does. Larger ones are slower: what has come of one is copied whenever more of it arrives."""
 PLAIN_PACKET_BYTES: Final = 32 << 10
 """The same for an asyncssh that we have not read: it cuts them out of its buffer three times."""
 CONTROL_WINDOW_BYTES: Final = 2 << 20
