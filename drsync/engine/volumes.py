@@ -35,7 +35,7 @@ SCAN_BYTES = 2 << 20
 
 HEAD_BYTES = 4 << 10  # because header and table of a batch with 123 records fit
 LARGE_BYTES = 4 * HEAD_BYTES  # of a batch: from here on it is cheaper to read the heads one by one
-HEADS_MAX = 64  # read at a time, for the same reason as `SCAN_BYTES`
+HEADS_MAX = 64  # because reading them takes the loop a millisecond, too
 
 
 @dataclass(slots=True)

@@ -13,9 +13,9 @@ from drsync.delta.pieces import Newest, PieceTable
 from drsync.model.errors import DamagedError, MalformedError
 from drsync.model.position import Position
 
-WINDOW: Final = 128 << 10  # because small batches are read many at once
 HEAD_WINDOW: Final = 4 << 10  # because payloads of large batches need not be read; 123 records fit
 LARGE_BYTES: Final = 4 * HEAD_WINDOW  # of a batch: the next one is likely to be as large
+WINDOW: Final = 128 << 10  # because small batches are read many at once
 TABLE_BYTES_MAX: Final = HEADER_BYTES + RECORDS_MAX * RECORD_BYTES
 assert WINDOW < TABLE_BYTES_MAX < WHOLE_WINDOW
 
