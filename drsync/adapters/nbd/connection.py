@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import socket
 from typing import Protocol, cast
 
 from typing_extensions import override
@@ -18,6 +19,11 @@ HANDSHAKE_INBOX_BYTES = 4096  # because a handshake is short, and 256 of them ma
 
 UNSENT_BYTES_HIGH = 1 << 20  # because a reader that is this far behind does not need more requests executed
 UNSENT_BYTES_LOW = 256 << 10  # because the socket must not run dry before requests are executed again
+
+SOCKET_SEND_BYTES = 2 << 20
+"""What the kernel may hold of replies on a UNIX socket, because one of 1 MiB then goes at once, and the next
+is read while the client takes it; with the default of 208 KiB both wait for each other five times. It is less
+where `net.core.wmem_max` says so. TCP finds its own size as long as it is given none."""
 
 
 class Conversation(Protocol):
@@ -119,6 +125,9 @@ class Connection(asyncio.BufferedProtocol):
         if not self._house.admit(self):
             self.drop("too many connections that have not chosen an export")
             return
+        end = stream.get_extra_info("socket")
+        if end is not None and end.family == socket.AF_UNIX:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_SEND_BYTES)
         stream.set_write_buffer_limits(high=UNSENT_BYTES_HIGH, low=UNSENT_BYTES_LOW)
         self._deadline = self._loop.call_later(self._house.handshake_seconds, self._handshake_is_late)
         stream.write(GREETING_BYTES)
