@@ -5,19 +5,24 @@ hold then. So it does not matter what happens to volume, lease or image meanwhil
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from drsync.model.errors import DrsyncError
-from drsync.ports.journal import Image
+from drsync.ports.journal import Arrived, Image
 
 THREADS: Final = 4  # because each waits for many reads at once, which are all under way before it begins
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
 
 
-def fetch(image: Image, places: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
-    """Have these (offset, length) read; `done` is called from the loop, also when that failed."""
+def fetch(image: Image, places: Sequence[tuple[int, int]], arrived: Arrived) -> None:
+    """Have these (offset, length) read; `arrived` is called from the loop, also when that failed.
+
+    By threads where the system has nothing better (`Image.fetch`): then all are told of together.
+    """
+    if image.fetch(places, arrived):
+        return
     for offset, length in places:
         image.will_need(offset, length)
 
@@ -30,4 +35,4 @@ def fetch(image: Image, places: Sequence[tuple[int, int]], done: Callable[[], No
                 return
 
     waiting = asyncio.get_running_loop().run_in_executor(_threads, wait)
-    waiting.add_done_callback(lambda _: done())
+    waiting.add_done_callback(lambda _: arrived(range(len(places))))

@@ -14,7 +14,7 @@ from drsync.engine.views import GroupView
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.errors import DamagedError, RefusedError
 from drsync.model.group import VolumeSpec
-from drsync.ports.journal import Buffer, Image, Journal
+from drsync.ports.journal import Arrived, Buffer, Image, Journal
 
 
 class LowerImage:
@@ -47,6 +47,11 @@ class LowerImage:
 
     def will_need(self, offset: int, length: int) -> None:
         """See Image."""
+
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> bool:
+        """See Image: nobody is told to."""
+        del places, arrived
+        return False
 
     def extent(self, offset: int) -> tuple[int, bool]:
         """See Image."""

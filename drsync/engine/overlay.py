@@ -191,17 +191,24 @@ class VolumeView:
             DamagedError: a record has changed since it was written; `target` is not to be given to anybody.
             FailedCopyError: the image or the journal cannot be read.
         """
-        if len(self.layers) == 1 and not self.layers[0]:
+        if not any(self.layers):
             self.below.read_into(offset, target)
             return
-        length = len(target)
-        first, last = offset >> BLOCK_BITS, (offset + length - 1) >> BLOCK_BITS
+        first, last = offset >> BLOCK_BITS, (offset + len(target) - 1) >> BLOCK_BITS
         if first == last:
             self._read_piece(first, offset & BLOCK_MASK, offset, target)
             return
-        found = [(b, c) for b in range(first, last + 1) if (c := self.find(b)) is not None]
+        found = self._above(first, last)
         if len(found) <= last - first:
             self.below.read_into(offset, target)
+        self._lay(found, offset, target)
+
+    def _above(self, first: int, last: int) -> list[tuple[int, Content]]:
+        """What layers hold of these blocks."""
+        return [(b, c) for b in range(first, last + 1) if (c := self.find(b)) is not None]
+
+    def _lay(self, found: list[tuple[int, Content]], offset: int, target: memoryview) -> None:
+        """Put blocks over what lies below them; `target` begins at `offset`."""
         for block, content in found:
             at = (block << BLOCK_BITS) - offset
             skip = max(0, -at)
@@ -212,17 +219,16 @@ class VolumeView:
 
         What lies above the image was written a moment ago, so that its journal is asked as ever.
         """
-        if self.below is self.image:
-            first, last = offset >> BLOCK_BITS, (offset + len(target) - 1) >> BLOCK_BITS
-            if first == last:
-                content = self.find(first) if self.layers[0] or len(self.layers) > 1 else None
-                if content is None:
-                    return self.image.read_cached(offset, target)
-            elif any(self.find(block) is None for block in range(first, last + 1)) and (
-                not self.image.read_cached(offset, target)
-            ):
-                return False
-        self.read_into(offset, target)
+        if self.below is not self.image:
+            self.read_into(offset, target)
+            return True
+        if not any(self.layers):
+            return self.image.read_cached(offset, target)
+        first, last = offset >> BLOCK_BITS, (offset + len(target) - 1) >> BLOCK_BITS
+        found = self._above(first, last)
+        if len(found) <= last - first and not self.image.read_cached(offset, target):
+            return False
+        self._lay(found, offset, target)
         return True
 
     def _read_piece(self, block: int, skip: int, offset: int, target: memoryview) -> None:

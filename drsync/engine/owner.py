@@ -25,7 +25,7 @@ from drsync.model.errors import DamagedError, DrsyncError, FailedCopyError, NoSp
 from drsync.model.group import Durability
 from drsync.model.position import Position
 from drsync.ports.clock import Clock
-from drsync.ports.journal import Journal
+from drsync.ports.journal import Arrived, Journal
 from drsync.ports.volume import COLD, COMPLETE_OK, Completion, Extent
 
 WRITE_PIECE = 1 << 20  # because a batch holds at most 1 MiB of payload
@@ -558,9 +558,9 @@ class OwnerDevice:
         """See FetchingDevice."""
         return self.engine.read_into(self.volume, offset, target, is_disk_asked=False)
 
-    def fetch(self, places: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> None:
         """See FetchingDevice."""
-        fetch(self.engine.volumes.views[self.volume].image, places, done)
+        fetch(self.engine.volumes.views[self.volume].image, places, arrived)
 
     def park(self, completion: Completion) -> None:
         """See BlockDevice."""

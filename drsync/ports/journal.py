@@ -8,7 +8,7 @@ retried into silence (P33). A full disk is no such error: a write that finds no 
 `NoSpaceError`, and may be tried again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -17,6 +17,9 @@ from drsync.delta.pieces import Piece
 from drsync.model.position import Position, Runs
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+Arrived: TypeAlias = Callable[[Sequence[int]], None]
+"""Hears which of the places that were asked for are in memory, by their numbers from 0."""
 
 Locator: TypeAlias = int
 """Where a payload byte lies in this journal: ``segment_number << 32 | byte offset in the segment file``.
@@ -361,6 +364,19 @@ class Image(Protocol):
 
     def will_need(self, offset: int, length: int) -> None:
         """This part will be read soon: the disk may begin. Changes nothing, and never fails."""
+        ...
+
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> bool:
+        """Have these (offset, length) where `read_cached` finds them, without waiting; changes nothing.
+
+        Args:
+            places: parts of the image, not empty.
+            arrived: called from the running loop with the numbers of places that are there, or cannot be
+                had; may be called several times, names each place once, and not before this returns.
+
+        Returns:
+            False where that cannot be done: nothing was begun, and `arrived` is not called.
+        """
         ...
 
     def extent(self, offset: int) -> tuple[int, bool]:

@@ -1,9 +1,11 @@
 """What a block front end (NBD) asks of a volume. Callback-driven: no task, no future per request."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from typing_extensions import override
+
+from drsync.ports.journal import Arrived
 
 Extent = tuple[int, bool]
 """A length in bytes, and whether it is a hole: nothing is stored there, and it reads as zeros."""
@@ -120,10 +122,11 @@ class FetchingDevice(Protocol):
         """Like `BlockDevice.read_into`, or `COLD`, and `target` holds anything."""
         ...
 
-    def fetch(self, places: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
-        """Have the disk read these (offset, length) into memory; returns before `done` is called.
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> None:
+        """Have the disk read these (offset, length) into memory; returns before `arrived` is called.
 
-        That comes from the loop. Then `read_into` waits for no disk, unless memory is short.
+        That comes from the loop, with the numbers of places that are there, or cannot be had; maybe several
+        times, and names each place once. Then `read_into` waits for no disk, unless memory is short.
         """
         ...
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from drsync.ports.journal import Buffer
+from drsync.ports.journal import Arrived, Buffer
 from drsync.sim.disk import Disk, Faults, refused
 from drsync.sim.disk_nodes import PAGE, SECTOR, Directory, File
 from drsync.sim.killed import Killed
@@ -184,6 +184,11 @@ class DiskFiles:
     def preadv_cached(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
         """See `Files`."""
         return self.preadv(fd, targets, offset)
+
+    def fetch(self, fd: int, places: Sequence[tuple[int, int]], arrived: Arrived, /) -> bool:
+        """See `Files`."""
+        del fd, places, arrived
+        return False
 
     def punch(self, fd: int, offset: int, length: int) -> None:
         """See `Files`."""

@@ -15,7 +15,7 @@ from drsync.engine.volumes import GroupVolumes
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError
 from drsync.model.group import Durability
-from drsync.ports.journal import Buffer
+from drsync.ports.journal import Arrived, Buffer
 
 SIZE = 1 << 20
 SEGMENT_BYTES = 4 << 20  # because a journal reserves two of them, and every test has one
@@ -75,6 +75,11 @@ class Image:
 
     def will_need(self, offset: int, length: int) -> None:
         """It is there."""
+
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> bool:
+        """It is there."""
+        del places, arrived
+        return False
 
     def extent(self, offset: int) -> tuple[int, bool]:
         del offset

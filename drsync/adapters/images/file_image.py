@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drsync.adapters.images.files import Files, OsFiles, is_full
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, PermanentError
-from drsync.ports.journal import Buffer
+from drsync.ports.journal import Arrived, Buffer
 
 IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
 ZEROS_BYTES = 1 << 20  # because larger writes gain nothing and this much is kept in memory for good
@@ -129,6 +129,10 @@ class FileImage:
         """See the port."""
         with suppress(OSError):
             self._files.will_need(self._fd, offset, length)
+
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> bool:
+        """See the port."""
+        return self._files.fetch(self._fd, places, arrived)
 
     def extent(self, offset: int) -> tuple[int, bool]:
         """See the port."""

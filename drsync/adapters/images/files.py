@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from drsync.ports.journal import Buffer
+from drsync.adapters.images.ring import ring
+from drsync.ports.journal import Arrived, Buffer
 
 FALLOC_FL_KEEP_SIZE = 0x01  # linux/falloc.h
 FALLOC_FL_PUNCH_HOLE = 0x02
+
+FETCHED_WHOLE_BYTES_MAX = 32 << 10  # because copying more only to hear that it is there costs too much
+PAGE_BYTES = 4096
 
 
 class Files(Protocol):
@@ -42,6 +46,20 @@ class Files(Protocol):
 
     def will_need(self, fd: int, offset: int, length: int, /) -> None:
         """Say that a part of a file will be read soon; changes nothing."""
+        ...
+
+    def fetch(self, fd: int, places: Sequence[tuple[int, int]], arrived: Arrived, /) -> bool:
+        """Have these (offset, length) read into memory, as far as `preadv_cached` needs, without waiting.
+
+        Args:
+            fd: of a file; may be closed meanwhile.
+            places: bytes of it.
+            arrived: called from the running loop with the numbers of places that are there, or cannot be had;
+                may be called several times, names each place once, and not before this returns.
+
+        Returns:
+            False where the system cannot do that: nothing was begun, and `arrived` is not called.
+        """
         ...
 
     def punch(self, fd: int, offset: int, length: int) -> None:
@@ -115,6 +133,21 @@ class OsFiles:
     def will_need(self, fd: int, offset: int, length: int, /) -> None:
         """See `Files`."""
         os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
+
+    def fetch(self, fd: int, places: Sequence[tuple[int, int]], arrived: Arrived, /) -> bool:
+        """See `Files`. A long part is waited for by its end: the disk is asked for all of it in order."""
+        found = ring()
+        if found is None:
+            return False
+        wanted: list[tuple[int, int]] = []
+        for offset, length in places:
+            if length > FETCHED_WHOLE_BYTES_MAX:
+                self.will_need(fd, offset, length)
+                wanted.append((offset + length - PAGE_BYTES, PAGE_BYTES))
+            else:
+                wanted.append((offset, length))
+        found.fetch(fd, wanted, arrived)
+        return True
 
     def seek(self, fd: int, offset: int, whence: int) -> int:
         """See `Files`. Nobody minds that it moves the file's position: all else states its own."""

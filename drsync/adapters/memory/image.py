@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from drsync.model.errors import FailedCopyError
-from drsync.ports.journal import Buffer
+from drsync.ports.journal import Arrived, Buffer
 
 BLOCK = 4096
 _ZEROS = bytes(BLOCK)
@@ -64,6 +64,11 @@ class MemoryImage:
 
     def will_need(self, offset: int, length: int) -> None:
         """See the port: it is there."""
+
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> bool:
+        """See the port: it is there already."""
+        del places, arrived
+        return False
 
     def extent(self, offset: int) -> tuple[int, bool]:
         """See the port."""

@@ -3,6 +3,7 @@
 KEPT_BYTES_MAX = (
     4 << 20
 )  # because about one large reply is unsent at a time, and idle connections keep this much
+STEP_BYTES = 128 << 10  # because replies of nearly one length should share memory, and 1 MiB has a header
 
 
 class ReplyPool:
@@ -28,7 +29,7 @@ class ReplyPool:
         for memory in self._kept:
             if len(memory) >= length and _is_free(memory):
                 return memoryview(memory)[:length]
-        memory = bytearray(1 << (length - 1).bit_length())
+        memory = bytearray(-(-length // STEP_BYTES) * STEP_BYTES)
         if len(memory) <= KEPT_BYTES_MAX:
             self._keep(memory)
         return memoryview(memory)[:length]

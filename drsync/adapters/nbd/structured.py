@@ -78,8 +78,10 @@ class StructuredTransmission(Transmission):
         self._submit()
         if not self._is_open:
             return
-        if length >= HOLES_FROM_BYTES:
-            self._read_now(word, cookie, offset, length, self._device.read_into)
+        if self._cold and length:
+            self._set_aside(word, cookie, offset, length)
+        elif length >= HOLES_FROM_BYTES:
+            self._read_now(word, cookie, offset, length, self._first(length))
         elif length:
             self._read_data(word, cookie, offset, length, length, self._first(length))
         else:

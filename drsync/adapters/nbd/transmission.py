@@ -98,6 +98,9 @@ class Transmission:
         self._is_leaving = False
         self._is_choked = False
         self._is_consuming = False
+        self._is_alone = False
+        """The client waits for each answer before it asks again, as far as can be seen."""
+        self._was_single = True
         self._is_waking = False
 
     @property
@@ -123,6 +126,9 @@ class Transmission:
     def consume(self, data: memoryview, at: int, end: int) -> int:
         """Execute the complete requests in ``data[at:end]``; returns where the rest starts."""
         self._is_consuming = True
+        is_single = end - at == _HEADER_BYTES
+        self._is_alone = is_single and self._was_single and not self._away
+        self._was_single = is_single
         while True:
             at, was_stopped = self._execute(data, at, end)
             self._submit()
@@ -162,14 +168,12 @@ class Transmission:
             self._outlet.wake()
 
     def _fetch(self) -> None:
-        """Have the disk asked for all of them at once; a single one is quicker without a thread."""
+        """Have the disk asked for all of them at once; each is answered when its data has come."""
         cold, self._cold = self._cold, []
-        if self._fetching is None or (len(cold) == 1 and not self._away):
-            self._read_again(cold)
-        else:
-            self._away.update(dict.fromkeys(cookie for _, cookie, _, _ in cold))
-            places = [(offset, length) for _, _, offset, length in cold]
-            self._fetching.fetch(places, lambda: self._fetched(cold))
+        assert self._fetching is not None, "no other device says COLD"
+        self._away.update(dict.fromkeys(cookie for _, cookie, _, _ in cold))
+        places = [(offset, length) for _, _, offset, length in cold]
+        self._fetching.fetch(places, lambda numbers: self._fetched([cold[number] for number in numbers]))
 
     def _fetched(self, cold: list[tuple[int, bytes, int, int]]) -> None:
         self._read_again([read for read in cold if read[1] in self._away])
@@ -282,12 +286,15 @@ class Transmission:
             self._answer(cookie, errno.EINVAL)
             return
         self._submit()
-        if self._is_open:
+        if self._cold:
+            self._set_aside(word, cookie, offset, length)
+        elif self._is_open:
             self._read_now(word, cookie, offset, length, self._first(length))
 
     def _first(self, length: int) -> ReadInto:
-        """How to read what was not tried yet: long reads profit from those that the kernel makes ahead."""
-        return self._read_first if length < JOINED_REPLY_BYTES_MAX else self._device.read_into
+        """How to read what was not tried yet: a short one, alone, is quicker when it waits for the disk."""
+        is_brief = self._is_alone and length < JOINED_REPLY_BYTES_MAX
+        return self._device.read_into if is_brief else self._read_first
 
     def _read_now(self, word: int, cookie: bytes, offset: int, length: int, read: ReadInto) -> None:
         if self._out_bytes + length > REPLY_CHUNK_BYTES:
@@ -323,7 +330,11 @@ class Transmission:
         self._device.park(self)
 
     def _set_aside(self, word: int, cookie: bytes, offset: int, length: int) -> None:
-        """The disk is to be asked, together with others of this run."""
+        """The disk is to be asked, together with others of this run.
+
+        Where one of a run must wait, those that follow it are not tried: each try would be a call into the
+        disk's driver of its own, which costs more than all else that a read needs.
+        """
         self._pending[cookie] = length + REQUEST_COST
         self._in_flight += length + REQUEST_COST
         self._cold.append((word, cookie, offset, length))

@@ -2,7 +2,7 @@
 
 import errno
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from typing_extensions import override
@@ -11,37 +11,41 @@ from drsync.adapters.memory.volume import MemoryDevice
 from drsync.adapters.nbd import chunks
 from drsync.adapters.nbd.structured import StructuredTransmission
 from drsync.adapters.nbd.transmission import Transmission
+from drsync.ports.journal import Arrived
 from drsync.ports.volume import COLD
 from tests.adapters.nbd.test_transmission import DISC, READ, SIZE, WRITE, Wire, ask
 
 COLD_FROM = SIZE // 2
+LONG = 64 << 10
 
 
 class ColdDevice(MemoryDevice):
     """Whose second half is on a slow disk until it was fetched."""
 
     fetched: list[tuple[int, int]]
-    waiting: list[tuple[list[tuple[int, int]], Callable[[], None]]]
+    tried: int
+    waiting: list[tuple[list[tuple[int, int]], Arrived]]
 
     def read_cached(self, offset: int, target: memoryview) -> int:
+        self.tried += 1
         if offset >= COLD_FROM and (offset, len(target)) not in self.fetched:
             return COLD
         return self.read_into(offset, target)
 
-    def fetch(self, places: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
-        self.waiting.append((list(places), done))
+    def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> None:
+        self.waiting.append((list(places), arrived))
 
     def arrive(self) -> None:
         """The disk has answered what it was asked first."""
-        places, done = self.waiting.pop(0)
+        places, arrived = self.waiting.pop(0)
         self.fetched += places
-        done()
+        arrived(range(len(places)))
 
 
 @pytest.fixture
 def device() -> ColdDevice:
     device = ColdDevice(SIZE)
-    device.fetched, device.waiting = [], []
+    device.fetched, device.waiting, device.tried = [], [], 0
     return device
 
 
@@ -55,7 +59,7 @@ def reads(*cookies: int) -> bytes:
 
 
 def test_reads_that_arrive_together_wait_for_the_disk_together(device: ColdDevice, wire: Wire) -> None:
-    wire.feed(reads(1000, 1001) + ask(READ, 1002, 0, 4096))
+    wire.feed(ask(READ, 1002, 0, 4096) + reads(1000, 1001))
     assert [cookie for cookie, _, _ in wire.replies(4096)] == [1002]
     ((places, _),) = device.waiting
     assert places == [(COLD_FROM, 4096), (COLD_FROM + 4096, 4096)]
@@ -63,6 +67,42 @@ def test_reads_that_arrive_together_wait_for_the_disk_together(device: ColdDevic
     wire.transmission.deliver()
     assert [cookie for cookie, _, _ in wire.replies(4096, 4096, 4096)] == [1002, 1000, 1001]
     assert wire.transmission.in_flight_bytes == 0
+
+
+def test_those_behind_one_that_must_wait_are_not_tried(device: ColdDevice, wire: Wire) -> None:
+    wire.feed(reads(1000, 1001, 1002))
+    assert device.tried == 1
+    assert len(device.waiting[0][0]) == 3
+
+
+def test_what_came_is_answered_before_the_rest(device: ColdDevice, wire: Wire) -> None:
+    wire.feed(reads(1000, 1001, 1002))
+    ((_, arrived),) = device.waiting
+    arrived([2])
+    wire.transmission.deliver()
+    assert [cookie for cookie, _, _ in wire.replies(4096)] == [1002]
+    arrived([0, 1])
+    wire.transmission.deliver()
+    assert [cookie for cookie, _, _ in wire.replies(4096, 4096, 4096)] == [1002, 1000, 1001]
+    assert wire.transmission.in_flight_bytes == 0
+
+
+def test_a_long_read_does_not_hold_up_others(device: ColdDevice, wire: Wire) -> None:
+    wire.feed(ask(READ, 1000, COLD_FROM, LONG))
+    wire.feed(ask(READ, 1001, 0, 4096))
+    assert [cookie for cookie, _, _ in wire.replies(4096)] == [1001]
+    device.arrive()
+    wire.transmission.deliver()
+    assert [cookie for cookie, _, _ in wire.replies(4096, LONG)] == [1001, 1000]
+
+
+def test_a_client_that_asks_for_one_at_a_time_waits_for_no_thread(device: ColdDevice, wire: Wire) -> None:
+    wire.feed(ask(READ, 1002, 0, 4096) + ask(READ, 1003, 0, 4096))
+    wire.feed(reads(1000))
+    assert len(device.waiting) == 1, "there may be more to come"
+    device.arrive()
+    wire.feed(reads(1001))
+    assert device.waiting == []
 
 
 def test_a_single_read_asks_the_disk_itself(device: ColdDevice, wire: Wire) -> None:

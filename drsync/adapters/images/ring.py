@@ -1,0 +1,188 @@
+"""Reads that the kernel makes while the event loop goes on: many at once, without a thread for any of them.
+
+Linux's io_uring (io_uring(7)), used for one thing: to have parts of files in the page cache, and to hear
+when. What is read goes into memory that nobody looks at; whoever waited reads again, and finds it in the page
+cache. A thread for each batch costs more: it must be woken, and takes turns with the loop at every step. And
+what is asked for together goes to the disk's driver in one call.
+
+The kernel finishes requests only inside calls that the loop makes (IORING_SETUP_DEFER_TASKRUN, Linux 6.1), so
+that both sides never touch the shared memory at once.
+"""
+
+import asyncio
+import ctypes
+import mmap
+import os
+from collections import deque
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from drsync.ports.journal import Arrived
+
+ENTRIES: Final = 256  # because a disk that has so many reads before it gains nothing from more
+PART_BYTES_MAX: Final = 64 << 10  # because all reads write into one piece of memory of this size
+
+# linux/io_uring.h; the numbers of these calls are the same on every architecture
+_SETUP, _ENTER, _REGISTER = 425, 426, 427
+_SINGLE_ISSUER, _DEFER_TASKRUN = 1 << 12, 1 << 13
+_SINGLE_MMAP = 1 << 0
+_GETEVENTS = 1 << 0
+_REGISTER_EVENTFD = 4
+_OFF_SQ_RING, _OFF_SQES = 0, 0x10000000
+_OP_READ = 22
+
+_PARAMS: Final = Struct("=30I")  # io_uring_params: 10 words, then 10 each for the offsets in both rings
+_FLAGS_WORD, _FEATURES_WORD = 2, 5
+_SQ_HEAD_WORD, _SQ_TAIL_WORD, _SQ_ARRAY_WORD = 10, 11, 16
+_CQ_HEAD_WORD, _CQ_TAIL_WORD, _CQES_WORD = 20, 21, 25
+_SQE: Final = Struct("=BBHiQQIIQ24x")  # opcode, flags, ioprio, fd, off, addr, len, rw_flags, user_data
+_CQE: Final = Struct("=QiI")  # user_data, res, flags
+_WORD: Final = Struct("=I")
+_WORD_MASK: Final = 0xFFFFFFFF
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+
+_scratch = mmap.mmap(-1, PART_BYTES_MAX)
+"""Never given back: rings go without a word, and the kernel may write here until one is gone."""
+_scratch_at: Final = ctypes.addressof(ctypes.c_char.from_buffer(_scratch))
+
+
+def _call(number: int, *arguments: object) -> int:
+    """A system call. Raises OSError."""
+    result: int = _syscall(ctypes.c_long(number), *arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+class Ring:
+    """The reads of one loop; `fetch` is called from it.
+
+    Raises:
+        OSError: the kernel has none, or none like this, or may not be asked.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._fd = self._event = -1
+        words = [0] * 30
+        words[_FLAGS_WORD] = _SINGLE_ISSUER | _DEFER_TASKRUN
+        params = ctypes.create_string_buffer(_PARAMS.pack(*words), _PARAMS.size)
+        self._fd = _call(_SETUP, ctypes.c_uint(ENTRIES), params)
+        words = list(_PARAMS.unpack(params.raw))
+        entries, completions = words[:2]
+        if not words[_FEATURES_WORD] & _SINGLE_MMAP:
+            raise OSError("older than the other things that are needed")
+        self._sq_head, self._sq_tail = words[_SQ_HEAD_WORD], words[_SQ_TAIL_WORD]
+        self._cq_head, self._cq_tail, self._cqes = (
+            words[n] for n in (_CQ_HEAD_WORD, _CQ_TAIL_WORD, _CQES_WORD)
+        )
+        self._sq_mask, self._cq_mask = entries - 1, completions - 1
+        array = words[_SQ_ARRAY_WORD]
+        length = max(array + entries * _WORD.size, self._cqes + completions * _CQE.size)
+        self._shared = mmap.mmap(self._fd, length, offset=_OFF_SQ_RING)
+        self._sqes = mmap.mmap(self._fd, entries * _SQE.size, offset=_OFF_SQES)
+        for index in range(entries):
+            _WORD.pack_into(self._shared, array + index * _WORD.size, index)
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        event = ctypes.c_int(self._event)
+        _call(_REGISTER, self._fd, _REGISTER_EVENTFD, ctypes.byref(event), 1)
+        self._waiting: deque[tuple[int, int, int, Arrived, int]] = deque()
+        self._under_way: dict[int, tuple[Arrived, int]] = {}
+        self._last_token = 0
+        loop.add_reader(self._event, self._on_event)
+
+    def fetch(self, fd: int, places: Sequence[tuple[int, int]], arrived: Arrived) -> None:
+        """Have these (offset, length up to `PART_BYTES_MAX`) of a file in the page cache.
+
+        Args:
+            fd: may be closed as soon as this returns, but what is not begun by then is not read.
+            places: not empty.
+            arrived: called from the loop with the numbers of places that are there, or cannot be had.
+        """
+        for number, (offset, length) in enumerate(places):
+            self._waiting.append((fd, offset, length, arrived, number))
+        self._submit()
+
+    def _submit(self) -> None:
+        """Ask for as much as may be asked for at once."""
+        under_way, waiting, sqes, mask = self._under_way, self._waiting, self._sqes, self._sq_mask
+        token = begin = self._last_token
+        tail = _WORD.unpack_from(self._shared, self._sq_tail)[0]
+        while waiting and len(under_way) < ENTRIES:
+            fd, offset, length, arrived, number = waiting.popleft()
+            token += 1
+            under_way[token] = arrived, number
+            at = (tail & mask) * _SQE.size
+            _SQE.pack_into(sqes, at, _OP_READ, 0, 0, fd, offset, _scratch_at, length, 0, token)
+            tail += 1
+        self._last_token = token
+        if token == begin:
+            return
+        _WORD.pack_into(self._shared, self._sq_tail, tail & _WORD_MASK)
+        try:
+            taken = _call(_ENTER, self._fd, token - begin, 0, 0, None, 0)
+        except OSError:
+            taken = 0
+        if taken < token - begin:  # for want of memory: whoever waits asks the disk himself
+            head = _WORD.unpack_from(self._shared, self._sq_head)[0]
+            _WORD.pack_into(self._shared, self._sq_tail, head)
+            refused = [under_way.pop(one) for one in range(begin + taken + 1, token + 1)]
+            asyncio.get_running_loop().call_soon(_tell, refused)
+
+    def _on_event(self) -> None:
+        os.eventfd_read(self._event)
+        under_way = self._under_way
+        try:
+            _call(_ENTER, self._fd, 0, 0, _GETEVENTS, None, 0)
+            came = [under_way.pop(token) for token in self._finished()]
+        except OSError:  # nobody may wait for what will not be told
+            came = list(under_way.values())
+            under_way.clear()
+        if self._waiting:
+            self._submit()
+        _tell(came)
+
+    def _finished(self) -> list[int]:
+        """Tokens of what has ended, with whatever result, since this was asked."""
+        shared, mask = self._shared, self._cq_mask
+        head, tail = (_WORD.unpack_from(shared, at)[0] for at in (self._cq_head, self._cq_tail))
+        tokens: list[int] = []
+        while head != tail:
+            token, _result, _flags = _CQE.unpack_from(shared, self._cqes + (head & mask) * _CQE.size)
+            if token in self._under_way:
+                tokens.append(token)
+            head = (head + 1) & _WORD_MASK
+        _WORD.pack_into(shared, self._cq_head, head)
+        return tokens
+
+    def __del__(self) -> None:
+        for fd in (self._event, self._fd):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _tell(came: list[tuple[Arrived, int]]) -> None:
+    """Call each once, with all that it waits for."""
+    found: dict[Arrived, list[int]] = {}
+    for arrived, number in came:
+        found.setdefault(arrived, []).append(number)
+    for arrived, numbers in found.items():
+        arrived(numbers)
+
+
+_rings: WeakKeyDictionary[asyncio.AbstractEventLoop, Ring | None] = WeakKeyDictionary()
+
+
+def ring() -> Ring | None:
+    """The ring of the running loop; None where the system gives none."""
+    loop = asyncio.get_running_loop()
+    if loop not in _rings:
+        try:
+            _rings[loop] = Ring(loop)
+        except (OSError, RuntimeError):  # the latter by loops that watch no descriptors
+            _rings[loop] = None
+    return _rings[loop]

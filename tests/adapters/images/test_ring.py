@@ -1,0 +1,157 @@
+"""Reads that go to the disk beside the loop: every one is told of once, whatever the system says to it."""
+
+import asyncio
+import errno
+import gc
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import uvloop
+from typing_extensions import override
+
+from drsync.adapters.images import ring as rings
+from drsync.adapters.images.file_image import FileImage
+from drsync.adapters.images.files import OsFiles
+from drsync.adapters.images.ring import ENTRIES, ring
+from drsync.engine.fetching import fetch
+from drsync.ports.journal import Arrived, Image
+
+SIZE = 8 << 20
+PLACES = [(at, 4096) for at in range(0, SIZE, 8192)]
+assert len(PLACES) > 2 * ENTRIES, "more than may be asked for at once"
+
+LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+class WithoutRing(OsFiles):
+    """An older system."""
+
+    @override
+    def fetch(self, fd: int, places: Sequence[tuple[int, int]], arrived: Arrived, /) -> bool:
+        return False
+
+
+def cold_image(path: Path, files: OsFiles | None = None) -> FileImage:
+    """An image that no part of is in memory, as far as the system follows."""
+    path.write_bytes(os.urandom(SIZE))
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return FileImage(path, SIZE, files)
+
+
+async def fetched(image: Image, places: Sequence[tuple[int, int]]) -> list[int]:
+    """The numbers that were told of, in order."""
+    numbers: list[int] = []
+    done = asyncio.Event()
+
+    def arrived(some: Sequence[int]) -> None:
+        numbers.extend(some)
+        if len(numbers) >= len(places):
+            done.set()
+
+    fetch(image, places, arrived)
+    assert not numbers, "not before it returns"
+    await done.wait()
+    await asyncio.sleep(0)
+    return sorted(numbers)
+
+
+def run(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], places: Sequence[tuple[int, int]], image: Image
+) -> None:
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        assert runner.run(fetched(image, places)) == list(range(len(places)))
+
+
+@pytest.mark.parametrize("make_loop", LOOPS)
+@pytest.mark.parametrize("files", [OsFiles(), WithoutRing()])
+def test_each_place_is_told_of_once_and_is_in_memory_then(
+    tmp_path: Path, make_loop: Callable[[], asyncio.AbstractEventLoop], files: OsFiles
+) -> None:
+    image = cold_image(tmp_path / "image", files)
+    run(make_loop, PLACES, image)
+    target = memoryview(bytearray(4096))
+    assert all(image.read_cached(offset, target) for offset, _ in PLACES)
+    image.close()
+
+
+@pytest.mark.parametrize("files", [OsFiles(), WithoutRing()])
+def test_a_long_place_is_in_memory_to_its_end(tmp_path: Path, files: OsFiles) -> None:
+    image = cold_image(tmp_path / "image", files)
+    run(asyncio.new_event_loop, [(1 << 20, 1 << 20)], image)
+    assert image.read_cached((2 << 20) - 4096, memoryview(bytearray(4096)))
+    image.close()
+
+
+def test_who_waits_is_told_also_of_what_cannot_be_read(tmp_path: Path) -> None:
+    image = cold_image(tmp_path / "image")
+    image.close()
+    run(asyncio.new_event_loop, PLACES[:3], image)
+
+
+async def test_a_system_that_takes_only_some_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ring()
+    if found is None:
+        pytest.skip("this system has no ring")
+    image = cold_image(tmp_path / "image")
+    call = rings._call
+    calls = []
+
+    def out_of_memory(number: int, fd: int, count: int, *rest: object) -> int:
+        calls.append(count)
+        if len(calls) == 1 and count:
+            raise OSError(errno.ENOMEM, "no memory")
+        return call(number, fd, min(count, 2), *rest)
+
+    monkeypatch.setattr(rings, "_call", out_of_memory)
+    for _ in range(3):
+        assert await fetched(image, PLACES[:5]) == [0, 1, 2, 3, 4]
+    assert calls[:2] == [5, 5], "what was refused is not asked for again"
+    image.close()
+
+
+async def test_a_ring_that_fails_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ring() is None:
+        pytest.skip("this system has no ring")
+    image = cold_image(tmp_path / "image")
+    call = rings._call
+
+    def broken(number: int, fd: int, count: int, *rest: object) -> int:
+        if not count:
+            raise OSError(errno.EIO, "broken")
+        return call(number, fd, count, *rest)
+
+    monkeypatch.setattr(rings, "_call", broken)
+    assert await fetched(image, PLACES[:5]) == [0, 1, 2, 3, 4]
+    monkeypatch.undo()
+    assert await fetched(image, PLACES[5:8]) == [0, 1, 2], "what the kernel tells of later is known already"
+    image.close()
+
+
+def test_a_loop_that_ends_takes_its_ring_along() -> None:
+    async def use() -> None:
+        ring()
+
+    gc.collect()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for make_loop in LOOPS * 3:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(use())
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+async def test_without_the_kernels_leave_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(number: int, *arguments: object) -> int:
+        raise OSError(errno.EPERM, "not here")
+
+    monkeypatch.setattr(rings, "_call", refused)
+    assert ring() is None
+    assert ring() is None
