@@ -95,7 +95,7 @@ class Receiving:
         self._tip: Position = ORIGIN
         link.set_handler(self)
 
-    def data_received(self, data_: bytes) -> None:
+    def data_received(self, data_: bytes | memoryview) -> None:
         for frame in self._decoder.feed(data_):
             self._missing -= 1
             if self._is_checked:
@@ -148,7 +148,7 @@ class Sending:
         while not self._is_paused and (batch := next(self._made, None)) is not None:
             self._link.write(encode_parts(FrameType.BATCHES, [head, batch], stream=STREAM))
 
-    def data_received(self, data_: bytes) -> None:
+    def data_received(self, data_: bytes | memoryview) -> None:
         self.acknowledged.set()
 
     def pause_writing(self) -> None:

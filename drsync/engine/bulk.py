@@ -130,7 +130,7 @@ class BulkChannel:
 
     # --- LinkHandler
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """See LinkHandler."""
         touched = self._touched
         was_untouched = not touched

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from drsync.ports.journal import Buffer, Image, Locator
+from drsync.ports.journal import Image, Locator
 
 BLOCK = 4096
 BLOCK_BITS = 12
@@ -264,25 +264,26 @@ class VolumeView:
             self.image.zero(
                 start << BLOCK_BITS, min((end - start) << BLOCK_BITS, self.size - (start << BLOCK_BITS))
             )
+        buffer = memoryview(bytearray(min(RUN_BLOCKS_MAX, len(layer.blocks)) * BLOCK))
         for start, contents in layer.runs():
-            buffer = bytearray(len(contents) * BLOCK)
-            self._gather(contents, memoryview(buffer), kept)
-            self.image.write(start << BLOCK_BITS, [_view(buffer)])
-            written += len(buffer)
+            target = buffer[: len(contents) * BLOCK]
+            self._gather(contents, target, kept)
+            self.image.write(start << BLOCK_BITS, [target])
+            written += len(target)
         return written
 
     def _gather(self, contents: list[Content], target: memoryview, kept: dict[Locator, memoryview]) -> None:
         """Fill `target` with neighbouring blocks, reading neighbouring payloads at once."""
-        index = 0
+        index, count = 0, 1
         while index < len(contents):
             content = contents[index]
-            count = 1
-            if not isinstance(content, bytes) and content != ZERO:
-                while index + count < len(contents) and contents[index + count] == content + count * BLOCK:
-                    count += 1
+            if isinstance(content, bytes) or content == ZERO:
+                count = 1
+            else:  # mostly as many as before, because records are of one size
+                end = content + count * BLOCK
+                if contents[index : index + count] != list(range(content, end, BLOCK)):
+                    count, end = 1, content + BLOCK
+                while index + count < len(contents) and contents[index + count] == end:
+                    count, end = count + 1, end + BLOCK
             self._fill(content, 0, target[index * BLOCK : (index + count) * BLOCK], kept)
             index += count
-
-
-def _view(buffer: bytearray) -> Buffer:
-    return memoryview(buffer)

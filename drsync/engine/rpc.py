@@ -184,7 +184,7 @@ class Endpoint:
 
     # --- LinkHandler
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """See LinkHandler."""
         self._heard_at = self._clock.now()
         try:

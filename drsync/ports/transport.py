@@ -21,8 +21,8 @@ class LinkKind(StrEnum):
 class LinkHandler(Protocol):
     """Receives what happens on a link; called from the event loop, must not block."""
 
-    def data_received(self, data: bytes) -> None:
-        """Some bytes, in order; none to say that more are coming, on a line that takes long for them."""
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Some bytes, in order, which never change; none: more are coming, on a line that takes long."""
         ...
 
     def pause_writing(self) -> None:

@@ -211,7 +211,7 @@ class Decoder:
         self._may_compress = may_compress
         self._fields: _Fields | None = None  # of the frame whose body is incomplete
         self._missing = 0  # bytes of that body
-        self._pieces: list[bytes | bytearray] = []  # of that body, or of an incomplete header
+        self._pieces: list[Buffer] = []  # of that body, or of an incomplete header
         self.skipped = 0
 
     @property
@@ -219,7 +219,7 @@ class Decoder:
         """Bytes kept of a header or body that is not complete."""
         return sum(map(len, self._pieces))
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes | memoryview) -> list[Frame]:
         """Frames completed by `data`.
 
         Raises:
@@ -242,7 +242,7 @@ class Decoder:
         self._cut(data, at, frames)
         return frames
 
-    def _cut(self, data: bytes, at: int, frames: list[Frame]) -> None:
+    def _cut(self, data: bytes | memoryview, at: int, frames: list[Frame]) -> None:
         end = len(data)
         while end - at >= HEADER_BYTES:
             fields = self._header(data, at)
@@ -251,7 +251,7 @@ class Decoder:
             if end - at < length:
                 self._fields, self._missing = fields, length - (end - at)
                 break
-            self._finish(fields, data[at : at + length], frames)
+            self._finish(fields, bytes(data[at : at + length]), frames)
             at += length
         if at < end:
             self._keep(data[at:])
@@ -267,7 +267,7 @@ class Decoder:
             body = decompress(body, min(self._limit, BODY_BYTES_MAX[number]))
         frames.append(Frame(FrameType(number), flags & ~COMPRESSED, stream, ident, body))
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, data: bytes | memoryview) -> None:
         if len(data) >= _PIECE_BYTES_SMALL:
             self._pieces.append(data)
             return
@@ -277,7 +277,7 @@ class Decoder:
         assert isinstance(last, bytearray)
         last += data
 
-    def _header(self, data: bytes, at: int) -> _Fields:
+    def _header(self, data: bytes | memoryview, at: int) -> _Fields:
         (crc,) = _CRC.unpack_from(data, at + HEADER.size)
         computed = crc32(data[at : at + HEADER.size])
         if crc != computed:

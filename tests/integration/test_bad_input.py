@@ -149,7 +149,7 @@ class _Deaf:
     def __init__(self) -> None:
         self.ended = asyncio.Event()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Not read."""
 
     def connection_lost(self, reason: str) -> None:

@@ -38,7 +38,7 @@ class Line:
         self.data = b""
         self.told: list[str] = []
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self.data += data
 
     def pause_writing(self) -> None:

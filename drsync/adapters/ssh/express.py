@@ -141,7 +141,7 @@ class Express:
         self,
         connection: SSHConnection,
         channel: Channel,
-        deliver: Callable[[bytes], None],
+        deliver: Callable[[bytes | memoryview], None],
         ended: Callable[[], None],
     ) -> None:
         self.is_reading = False
@@ -301,7 +301,6 @@ class Express:
         cipher._update_iv()
         connection._recv_seq = (connection._recv_seq + 1) & _COUNT_MASK
         connection._auth_final = True
-        data = packet[10 : 10 + size]
         left = channel._recv_window - size
         if (
             channel._recv_paused
@@ -309,10 +308,10 @@ class Express:
             or channel._send_state != "open"
             or left < channel._init_recv_window / 2
         ):
-            channel._accept_data(data)
+            channel._accept_data(packet[10 : 10 + size])
         else:
             channel._recv_window = left
-            self._deliver(data)
+            self._deliver(memoryview(packet)[10 : 10 + size])
         return True
 
     def _leave(self, packets: bytes) -> None:

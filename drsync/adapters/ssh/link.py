@@ -16,7 +16,7 @@ class SshLink:
         self._kind = kind
         self._channel = channel
         self._handler: LinkHandler | None = None
-        self._early: list[bytes] = []
+        self._early: list[bytes | memoryview] = []
         self._is_paused = False
         self._is_lost = False
         self._reason = ""
@@ -89,7 +89,7 @@ class SshLink:
 
     # --- for the session
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes | memoryview) -> None:
         """The channel has data."""
         self._has_received = True
         if self._handler is not None:

@@ -22,7 +22,7 @@ class Recorder:
     lost: str | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self.received += data
         self.changed.set()
 

@@ -144,7 +144,7 @@ async def test_what_is_to_be_done_soon_is_done_after_everything_that_came_togeth
 
     class Counting(Recorder):
         @override
-        def data_received(self, data: bytes) -> None:
+        def data_received(self, data: bytes | memoryview) -> None:
             super().data_received(data)
             accepted.soon(lambda: done.append(len(self.received)))
 
@@ -178,7 +178,7 @@ class Signs(Recorder):
     signs: int = 0
 
     @override
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self.signs += not data
         super().data_received(data)
 
