@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from drsync.ports.journal import Arrived
 
 ENTRIES: Final = 256  # because a disk that has so many reads before it gains nothing from more
+TOLD_AT_ONCE_MAX: Final = 8  # because clients and disk are at work again while the others are answered
 PART_BYTES_MAX: Final = 64 << 10  # because all reads write into one piece of memory of this size
 
 # linux/io_uring.h; the numbers of these calls are the same on every architecture
@@ -166,12 +167,14 @@ class Ring:
 
 
 def _tell(came: list[tuple[Arrived, int]]) -> None:
-    """Call each once, with all that it waits for."""
+    """Call each once, with all that it waits for; where many came, some of them now, then the loop turns."""
     found: dict[Arrived, list[int]] = {}
-    for arrived, number in came:
+    for arrived, number in came[:TOLD_AT_ONCE_MAX]:
         found.setdefault(arrived, []).append(number)
     for arrived, numbers in found.items():
         arrived(numbers)
+    if len(came) > TOLD_AT_ONCE_MAX:
+        asyncio.get_running_loop().call_soon(_tell, came[TOLD_AT_ONCE_MAX:])
 
 
 _rings: WeakKeyDictionary[asyncio.AbstractEventLoop, Ring | None] = WeakKeyDictionary()
