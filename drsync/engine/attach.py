@@ -141,6 +141,17 @@ class Attachment:
         self.sender.tick(self._engine.stats.log_bytes, is_waited_for=is_waited_for, pressure=pressure)
         self.feed.pump()
 
+    def is_level(self, appended: int, commit: int) -> bool:
+        """Whether it holds everything durably, has said so, and was told what is committed."""
+        feed, sender = self.feed, self.sender
+        is_sent = feed.is_live and not feed.unacknowledged_bytes and not sender.is_busy
+        return is_sent and feed.durable >= appended and self._told_commit >= commit
+
+    def rested(self) -> None:
+        """Nothing was sent since the last tick, until now: rates are reckoned from here."""
+        is_waited_for = self._center in self._engine.log.ack_set
+        self.sender.tick(self._engine.stats.log_bytes, is_waited_for=is_waited_for, pressure=0.0)
+
     def _send_batches(
         self, parts: list[Buffer], first_seq: int, last_seq: int, *, is_live: bool, sync_seq: int
     ) -> None:

@@ -59,6 +59,13 @@ class Enforcer:
         engine.pacer.rate = self.measures.rate if engine.pacer.max_s else 0.0
         engine.stall_for(self.measures.stalls)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether everybody was judged, and nothing is done for anybody."""
+        known = [verdict for center in self._far if (verdict := self.verdicts.get(center)) is not None]
+        is_quiet = all(v.rung is Rung.STREAM and not v.share and not v.gets_sets for v in known)
+        return is_quiet and len(known) == len(self._far)
+
     def to_count(self) -> list[str]:
         """Peers for which it is worth finding out now how large a delta set would be."""
         now, ack_set = self._engine.clock.now(), self._engine.log.ack_set

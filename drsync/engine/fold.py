@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from drsync.model.charter import Charter
 
 FOLD_INTERVAL_S = 0.5  # because images that trail by half a second keep an opening's index small
+REST_S = (
+    2.0  # because where only marks are written nothing is to be folded, and hints of marks may be this old
+)
+REST_BYTES = 16 << 10  # because marks are some 300 bytes, and so few writes may wait for the next round
+REST_RECORDS = 64  # because a round that moved more than marks may have more to move
 INDEXES_A_ROUND = 16  # because that is 2 GiB of journal a second, more than anybody writes
 MENDS_MAX = 8  # because an opening that finds more of them is not to wait for all
 STORE_INTERVAL_S = 1.0  # because the superblock's hints may be this old after a crash
@@ -56,6 +61,8 @@ class Folder:
         self._on_trouble = on_trouble
         self._is_index_stale = False
         self._fold_at = 0.0  # not before, because the disk was full
+        self._rest_until = 0.0
+        self._held = 0  # bytes of journal at the last round
 
     def term_ended(self) -> None:
         """The owner's index in memory is not kept up any more."""
@@ -95,6 +102,10 @@ class Folder:
             if self._copy.state is CopyState.FAILED:
                 await self._note_failure()
                 continue
+            if self._may_rest():
+                continue
+            before, self._rest_until = self._copy.volumes.applied, 0.0
+            is_little, self._held = self._is_little, self._copy.journal.held_bytes
             try:
                 async with self.lock:
                     await self._keeper.round(self.term)
@@ -104,12 +115,24 @@ class Folder:
                     store_at = clock.now() + STORE_INTERVAL_S
                 self._trim()
                 await self._index()
+                if is_little and self._copy.volumes.applied - before <= REST_RECORDS:
+                    self._rest_until = clock.now() + REST_S - FOLD_INTERVAL_S
             except NoSpaceError as error:
                 self._pause(error)
             except DamagedError as error:
                 self._copy.damaged(error)  # it is folded when it is mended
             except DrsyncError as error:
                 self._on_trouble(error)
+
+    @property
+    def _is_little(self) -> bool:
+        return abs(self._copy.journal.held_bytes - self._held) < REST_BYTES
+
+    def _may_rest(self) -> bool:
+        """Whether next to nothing came since the last round, which found next to nothing to do either."""
+        if self._clock.now() >= self._rest_until or not self._is_little:
+            return False
+        return self.term is None or self.term.enforcer.is_calm
 
     def _pause(self, error: NoSpaceError) -> None:
         """The disk is full: what is newer stays in the journal; trimming may give space back."""

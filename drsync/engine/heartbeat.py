@@ -36,6 +36,11 @@ class Pulse:
         """The present instant as a label."""
         return self._began_us + int((now - self._began) * 1e6)
 
+    @property
+    def due(self) -> float:
+        """When the next heartbeat is due."""
+        return self._due
+
     def next_number(self, now: float) -> int:
         """Which heartbeat is due, counted from 1; 0 while none is."""
         if now < self._due:

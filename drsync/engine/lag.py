@@ -58,6 +58,10 @@ class LagLedger:
             for notes in (self._seqs, self._instants, self._bytes):
                 del notes[1 : NOTES_MAX // 2 : 2]
 
+    def rested(self, now: float) -> None:
+        """Nothing was appended since the last note, until `now`."""
+        self._before = (now, self._before[1])
+
     def lag(self, confirmed: int, appended: int, total_bytes: int, now: float) -> Lag:
         """What a peer that confirmed everything up to `confirmed` lacks of `appended`."""
         if confirmed >= appended:

@@ -133,6 +133,7 @@ class OwnerEngine:
         self.wake_sync: Callable[[], None] = _nothing
         self.foresee_sync: Callable[[], None] = _nothing
         self.wake_pace: Callable[[], None] = _nothing
+        self.stir: Callable[[], None] = _nothing  # before something changes that the term's ticks look after
         self.pacer = Pacer(0.0)
         self.commit_time_us = 0
         self.last_time_us = 0
@@ -256,6 +257,7 @@ class OwnerEngine:
 
     def park(self, completion: Completion) -> None:
         """Remember whose reads wait for the lease; once is enough, and only while it lives."""
+        self.stir()
         self._parked[completion] = None
 
     def _unpark(self) -> None:
@@ -266,10 +268,21 @@ class OwnerEngine:
     # --- records the engine writes itself
 
     def mark(
-        self, kind: Kind, payload: bytes, flags: int = 0, *, volume: int = 0, offset: int = 0
+        self,
+        kind: Kind,
+        payload: bytes,
+        flags: int = 0,
+        *,
+        volume: int = 0,
+        offset: int = 0,
+        is_hasty: bool = False,
     ) -> Position:
-        """Append a record of our own (checkpoint, epoch start) as a batch; returns its position."""
+        """Append a record of our own (checkpoint, epoch start) as a batch; returns its position.
+
+        `is_hasty`: the members are asked at once to make it durable.
+        """
         assert not self._builder.count
+        self._fua = is_hasty
         self._builder.add_control(kind, payload, volume, offset, flags)
         position = self._close_batch()
         self._unsubmitted.clear()
@@ -286,6 +299,7 @@ class OwnerEngine:
         """Append the open batch to the journal and hand it to the feeds; nothing after one that failed."""
         if self.is_closed:
             return self._journal.tip
+        self.stir()
         self.last_time_us = time_us = max(self.clock.wall_us(), self.last_time_us)
         batch = self._builder.finish(time_us)
         try:
@@ -483,6 +497,7 @@ class OwnerEngine:
 
     def _stand(self, **facts: object) -> None:
         """Something has changed that the gate depends on; what waited is appended when it opens."""
+        self.stir()
         self.gate.judge(**facts)
         self.is_gated = not self.gate.is_open
         if self.is_gated:
@@ -501,13 +516,21 @@ class OwnerEngine:
         """Everything appended is committed."""
         return not self._pending and not self._builder.count and not self._held
 
+    @property
+    def is_level(self) -> bool:
+        """Everything is committed, durable here and answered; nobody waits for anything."""
+        log, waits = self.log, self._waiters or self._parked or self._flushes
+        return log.commit == log.appended == log.durable and self.is_drained and not waits
+
     def release(self) -> None:
         """Give the lease back: nothing is answered from now on."""
+        self.stir()
         self.is_released = True
         self._stand(is_frozen=True, is_ended=True)
 
     def close(self) -> None:
         """End of this epoch here. Unanswered requests stay unanswered: their connections are dropped."""
+        self.stir()
         self.is_closed = self.is_released = True
         self._stand(is_frozen=True, is_ended=True)
         self._waiters.clear()

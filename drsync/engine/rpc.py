@@ -52,6 +52,11 @@ class Limits:
     requests_max: int = 64  # because a coordinator of tens of groups has some tens under way
 
 
+LEADER_PINGS, FOLLOWER_PINGS = 0.1, 1.5
+"""Times `ping_s` of silence before a side pings: an answer of just now says the same as the next one, and the
+leader's PING may be late."""
+
+
 def _ignore_bug(where: str, error: Exception) -> None:
     """Nobody listens."""
 
@@ -362,11 +367,22 @@ class Endpoint:
             if trouble := self._trouble(now, started):
                 self._tell_and_end(TransientError(trouble, code="silent"))
                 return
-            if self.is_open and self._writable.is_set():
+            if self._is_ping_due(now):
                 self._ping_id, self._pinged_at = self._ping_id + 1, now
                 self._write(FrameType.PING, b"", ident=self._ping_id)
-            planned = now + self._limits.ping_s
+            planned = self._next_look(now)
             await self._clock.sleep_until(planned)
+
+    def _is_ping_due(self, now: float) -> bool:
+        """One side pings, and both hear each other: the first by name, the other when it hears nothing."""
+        leads = self._me.center < self.peer
+        silent = self._limits.ping_s * (LEADER_PINGS if leads else FOLLOWER_PINGS)
+        return now - self._heard_at >= silent and self.is_open and self._writable.is_set()
+
+    def _next_look(self, now: float) -> float:
+        """All links of a process are looked at in the same turn, because each turn costs an idle one."""
+        ping_s = self._limits.ping_s
+        return (now // ping_s + 1) * ping_s
 
     def _trouble(self, now: float, started: float) -> str:
         limits = self._limits

@@ -8,7 +8,7 @@ going on needs a new epoch.
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from drsync.core import lease, ownership
 from drsync.core.group_log import GroupLog
@@ -22,6 +22,7 @@ from drsync.delta.marks import (
     epoch_payload,
 )
 from drsync.engine.attach import Attachment, follow, meet
+from drsync.engine.company import CONFIRM_TIMEOUT_S, keep_company
 from drsync.engine.copy import GroupCopy
 from drsync.engine.enforcement import Enforcer
 from drsync.engine.growth import grow
@@ -29,6 +30,7 @@ from drsync.engine.heartbeat import STALL_S, Pulse
 from drsync.engine.lag import Lag, LagLedger
 from drsync.engine.owner import OwnerEngine
 from drsync.engine.peers import Peers
+from drsync.engine.rest import REST_S, TICK_S, Rest, Watched, is_news
 from drsync.engine.resync_desk import ResyncDesk, ResyncMeans
 from drsync.engine.resync_source import Surroundings
 from drsync.model.charter import Charter
@@ -47,12 +49,13 @@ from drsync.ports.charter_store import CasOutcome, CharterStore
 from drsync.ports.clock import Clock, Random
 from drsync.wire import stream
 
-TICK_S = 0.05  # because commit hints ride on it when nothing is written, and 50 ms add little to a drain
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 KEPT_WORD_S = 0.5  # because journal is given back twice a second
+KEPT_REST_S = 5.0  # because marks are some 300 bytes, and may be given back later
 BACKGROUND_SYNC_S = 0.25  # because the durable position bounds what an unclean host restart can lose
 RETRY_LOW_S, RETRY_HIGH_S = 0.2, 3.0  # because a returning peer should be met soon, a dead one seldom
-CONFIRM_TIMEOUT_S = 1.0  # because failsafe confirmations must come well within a lease
-FAILSAFE_AFTER = 0.4  # fraction of the lease left when company is asked, because the store comes first
 
 
 class TermEvents(Protocol):
@@ -106,10 +109,12 @@ class OwnerTerm:
         self.enforcer = Enforcer(charter.group, copy.me.center, self.engine, self.lag)
         self.insync = ownership.begin(charter)
         self.attachments: dict[str, Attachment] = {}
+        self._watched = Watched(self.engine, self.enforcer, self.attachments, copy.me.center, self.lag)
         self.plans: dict[str, str] = {}
         self.trees: dict[int, TreeMark] = {}
         self.waiting = ""
         self.rounds = 0  # of the tick loop, which waits for nothing but the clock
+        self._rest = Rest(clock, self._stirred)
         self._store = store
         self._peers = peers
         self._clock = clock
@@ -120,11 +125,14 @@ class OwnerTerm:
         self._ticked = asyncio.Event()
         self._pace_wanted = asyncio.Event()
         self.engine.wake_pace = self._pace_wanted.set
+        self.engine.stir = self._rest.stir
         self._ended = asyncio.Event()
         self._next_checkpoint = clock.now()
         self.pulse = Pulse(clock.now(), clock.wall_us(), copy.beats.newest.time_us)
         self._keeper = means.marks
         self._next_word = clock.now()
+        self._told: Mapping[str, stream.ToldCursor] = {}
+        self._told_at = clock.now()
         self._met_durable: dict[str, int] = {}
         self._lapsed: set[str] = set()
         self._ledger = LagLedger(charter.history[-1].fork_seq, clock.now())
@@ -154,7 +162,11 @@ class OwnerTerm:
                     tasks.create_task(self._sync_loop()),
                     tasks.create_task(self._tick_loop()),
                     tasks.create_task(self._insync_loop()),
-                    tasks.create_task(self._failsafe_loop()),
+                    tasks.create_task(
+                        keep_company(
+                            self.copy.me.center, self.engine, self._peers, lambda: self.insync, self.renew
+                        )
+                    ),
                     tasks.create_task(self._pace_loop()),
                 ]
                 loops += [
@@ -208,6 +220,7 @@ class OwnerTerm:
 
     def learn(self, charter: Charter) -> None:
         """A charter was read. Another epoch or owner ends the term."""
+        self._rest.stir()
         self.insync = ownership.learned(self.insync, charter)
         if self.insync.is_deposed:
             self.waiting = "deposed"
@@ -216,35 +229,6 @@ class OwnerTerm:
         self.charter = self.insync.charter
         self.engine.log.set_ack_set(self.insync.ack_set)
         self.engine.settle()
-
-    async def _failsafe_loop(self) -> None:
-        """Without the store, go on only in company (F.A 3): ask every same-city member to bind itself."""
-        lease_s = self._policy.lease_s
-        while True:
-            await self._clock.sleep_until(self._clock.now() + lease_s * FAILSAFE_AFTER / 2)
-            left = self.engine.lease_until - self._clock.now()
-            if left > lease_s * FAILSAFE_AFTER or self.engine.is_released or self.engine.is_frozen:
-                continue
-            sent_at = self._clock.now()
-            mates = self.charter.group.mates(self.copy.me.center)
-            in_sync = self.insync.ack_set
-            others = {m.name for m in self.charter.group.members} - {self.copy.me.center}
-            asked = sorted((set(mates) | in_sync) & others or others)
-            confirmed = [center for center in asked if await self._is_confirmed(center)]
-            if lease.may_go_on_without_store(self.copy.me.center, mates, confirmed, in_sync):
-                self.renew(sent_at, lease_s)
-
-    async def _is_confirmed(self, center: str) -> bool:
-        body: dict[str, object] = {
-            "group": self.charter.group.id,
-            "epoch": self.charter.epoch,
-            "seconds": self._policy.lease_s,
-        }
-        try:
-            answer = await self._peers.call(center, "group.confirm", body, CONFIRM_TIMEOUT_S)
-        except DrsyncError:
-            return False
-        return answer.get("confirmed") is True
 
     # --- durability
 
@@ -284,28 +268,48 @@ class OwnerTerm:
     async def _tick_loop(self) -> None:
         background = self._clock.now()
         while True:
-            await self._clock.sleep_until(self._clock.now() + TICK_S)
+            await self._rest.until(self._next_tick(self._clock.now()))
             self.rounds += 1
             self._ticked.set()
             now = self._clock.now()
             self.engine.settle()
+            if self.engine.is_leased and not self.engine.is_frozen:
+                self._grow()
+            self._checkpoint_if_due(now)
+            self._beat_if_due(now, is_hasty=now >= background)
             self.copy.commit = max(self.copy.commit, self.engine.log.commit)
-            if now >= background:
+            if now >= background:  # after the marks, so that they are durable at once while nothing else is
                 background = now + BACKGROUND_SYNC_S
                 if self.engine.log.durable < self.engine.log.appended:
                     self._wake_sync()
                 for feed in self.engine.feeds:
                     if feed.durable < self.engine.log.appended:  # also when our own log was synced by others
                         feed.want_durable(self.engine.log.appended)
-            if self.engine.is_leased and not self.engine.is_frozen:
-                self._grow()
-            self._checkpoint_if_due(now)
-            self._beat_if_due(now)
             self._ledger.note(self.engine.log.appended, self.engine.stats.write_bytes, now)
             self._tick_peers(now)
             if self._is_frozen_too_long():
                 self._trouble(TransientError("frozen for longer than freeze_timeout", code="freeze_timeout"))
                 return
+
+    def _next_tick(self, now: float) -> float:
+        if not self._is_set_settled or not self._watched.is_calm(self.charter.group, now):
+            return now + TICK_S
+        return min(now + REST_S, self.pulse.due, self._next_checkpoint, self._watched.lease_due)
+
+    def _stirred(self, now: float) -> None:
+        """The rest is over before something is appended or changes: until now all was as at the last tick."""
+        self._ledger.rested(now)
+        is_serving = self.engine.is_leased and not self.engine.is_frozen and not self.engine.is_full
+        self.pulse.watch(now, is_serving=is_serving)
+        for attachment in self.attachments.values():
+            if not attachment.is_lost:
+                attachment.rested()
+
+    @property
+    def _is_set_settled(self) -> bool:
+        """Nothing is to be changed about the in-sync set, and nothing was asked for."""
+        state = self.insync
+        return state.pending is None and not self._lapsed & state.charter.in_sync
 
     async def _pace_loop(self) -> None:
         """Give the answers that were held back for the sake of a peer."""
@@ -333,14 +337,15 @@ class OwnerTerm:
             attachment.tick(self.engine.log.commit, now, self.enforcer.pressure(center))
         if now >= self._next_word:
             self._next_word = now + KEPT_WORD_S
-            self._tell_kept()
+            self._tell_kept(now)
         self._ledger.forget(self.retain_seq)
 
-    def _tell_kept(self) -> None:
-        """Tell the peers for whom journal is kept."""
+    def _tell_kept(self, now: float) -> None:
+        """Tell the peers for whom journal is kept; that only marks were added can wait."""
         told = self._keeper.to_tell(self.engine.log.durable)
-        cursors = stream.Cursors(self.engine.log.epoch, told)
-        body = stream.encode_cursors(cursors)
+        if now >= self._told_at + KEPT_REST_S or is_news(self._told, told):
+            self._told, self._told_at = told, now
+        body = stream.encode_cursors(stream.Cursors(self.engine.log.epoch, self._told))
         for attachment in self.attachments.values():
             if not attachment.is_lost:
                 attachment.tell_kept(self.retain_seq, body)
@@ -364,11 +369,12 @@ class OwnerTerm:
         engine = self.engine
         if now < self._next_checkpoint or engine.is_frozen or engine.is_full or not engine.is_leased:
             return
-        self._next_checkpoint = now + self._policy.checkpoint_s
+        is_late = now - self._next_checkpoint >= REST_S  # else in step with the heartbeats, for one tick
+        self._next_checkpoint = (now if is_late else self._next_checkpoint) + self._policy.checkpoint_s
         with suppress(FailedCopyError):  # the term has ended by it, and says why
             self.checkpoint("", is_app_consistent=False)
 
-    def _beat_if_due(self, now: float) -> None:
+    def _beat_if_due(self, now: float, *, is_hasty: bool = False) -> None:
         """Mark the log, so that every copy can show how old it is."""
         engine = self.engine
         is_serving = engine.is_leased and not engine.is_frozen and not engine.is_full
@@ -378,7 +384,7 @@ class OwnerTerm:
         if not number:
             return
         label = self.pulse.label(now)
-        position = engine.mark(Kind.HEARTBEAT, beat_payload(label, number))
+        position = engine.mark(Kind.HEARTBEAT, beat_payload(label, number), is_hasty=is_hasty)
         if not engine.is_closed:
             self.copy.beats.note(Beat(position.seq, label, position.epoch))
             self._ledger.mark(position.seq)
@@ -522,6 +528,7 @@ class OwnerTerm:
     async def _attach_once(self, center: str) -> None:
         met = await meet(center, self.charter, self.copy, self.engine, self._peers)
         if center in self.insync.charter.in_sync and met.statement.tip.seq < self.engine.log.commit:
+            self._rest.stir()
             self._lapsed.add(center)  # a wiped or restored store: it must not count while it is refilled
         if await self.resyncs.catch_up(center, met):
             self._met_durable[center] = max(self.confirmed(center), self.resyncs.level(center))
@@ -541,6 +548,7 @@ class OwnerTerm:
             on_trouble=self._trouble,
         )
         self.plans[center] = plan.words
+        self._rest.stir()
         self.attachments[center] = attachment
         attachment.start(
             self.charter.group.id, is_near=center in self.charter.group.mates(self.copy.me.center)
@@ -564,6 +572,7 @@ class OwnerTerm:
                 remedy="switch the group to mode sync until it is level, or move it to another center",
             )
         while center in self.insync.ack_set:
+            self._rest.stir()
             self._lapsed.add(center)
             await self._clock.sleep_until(self._clock.now() + TICK_S)
 

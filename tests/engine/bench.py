@@ -103,7 +103,9 @@ class Engine:
 
 
 class Level:
-    """No peer is behind."""
+    """No peer is behind; rounds are not to rest."""
+
+    is_calm = False
 
     def to_count(self) -> list[str]:
         return []

@@ -15,7 +15,7 @@ from drsync.model.errors import FailedCopyError
 from drsync.ports.journal import Buffer
 from drsync.wire import data
 from drsync.wire.frames import Frame, FrameType
-from tests.engine.town import town
+from tests.engine.town import Town, town
 
 
 class Line(BulkChannel):
@@ -45,6 +45,11 @@ def batches(copy: GroupCopy, *, is_flushed: bool) -> Frame:
     return Frame(FrameType.BATCHES, 0, 1, 0, data.batches_header(head) + b"".join(batch.parts))
 
 
+async def settle(place: Town, copy: GroupCopy) -> None:
+    """Until it follows, and nobody syncs what is there."""
+    await place.until(lambda: copy.durable.follow == copy.durable.promised > 0 and not copy._syncing.locked())
+
+
 @pytest.mark.parametrize("is_brief", [True, False])
 async def test_records_that_are_to_be_durable_are_synced_before_they_are_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_brief: bool
@@ -52,7 +57,7 @@ async def test_records_that_are_to_be_durable_are_synced_before_they_are_acknowl
     async with town(tmp_path) as place:
         member = place.member("remote")
         copy, line = member.copy, Line()
-        await place.until(lambda: copy.durable.follow == copy.durable.promised > 0)
+        await settle(place, copy)
         receiver = Receiver(copy, copy.durable.follow, line, 1, member)
         journal = copy.journal
         if is_brief:
@@ -80,7 +85,7 @@ async def test_a_replica_whose_sync_fails_at_once_has_failed_and_acknowledges_no
     async with town(tmp_path) as place:
         member = place.member("remote")
         copy, line = member.copy, Line()
-        await place.until(lambda: copy.durable.follow == copy.durable.promised > 0)
+        await settle(place, copy)
         receiver = Receiver(copy, copy.durable.follow, line, 1, member)
         monkeypatch.setattr(copy.journal, "sync_at_once", fail)
         receiver.frame_received(batches(copy, is_flushed=True))
@@ -112,6 +117,7 @@ async def test_an_owner_whose_sync_fails_at_once_answers_no_flush_and_its_copy_h
     async with town(tmp_path) as place:
         member, client = place.member("production"), Client()
         await place.until(lambda: member.term is not None and member.term.engine.is_leased)
+        await place.until(lambda: not member.copy._syncing.locked())
         device = member.device(member.copy.spec.volumes[0].name)
         assert device is not None
         monkeypatch.setattr(member.copy.journal, "sync_at_once", fail)
