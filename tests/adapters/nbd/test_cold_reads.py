@@ -24,6 +24,7 @@ class ColdDevice(MemoryDevice):
 
     fetched: list[tuple[int, int]]
     tried: int
+    trouble = 0
     waiting: list[tuple[list[tuple[int, int]], Arrived]]
 
     def read_cached(self, offset: int, target: memoryview) -> int:
@@ -31,6 +32,10 @@ class ColdDevice(MemoryDevice):
         if offset >= COLD_FROM and (offset, len(target)) not in self.fetched:
             return COLD
         return self.read_into(offset, target)
+
+    @override
+    def read_into(self, offset: int, target: memoryview) -> int:
+        return self.trouble or super().read_into(offset, target)
 
     def fetch(self, places: Sequence[tuple[int, int]], arrived: Arrived) -> None:
         self.waiting.append((list(places), arrived))
@@ -127,6 +132,14 @@ def test_what_was_written_meanwhile_is_what_is_read(device: ColdDevice, wire: Wi
     device.arrive()
     wire.transmission.deliver()
     assert (1000, 0, b"n" * 4096) in wire.replies(4096, 4096)
+
+
+def test_a_disk_that_cannot_read_is_an_error_for_each_that_waited(device: ColdDevice, wire: Wire) -> None:
+    wire.feed(reads(1000, 1001))
+    device.trouble = errno.EIO
+    device.arrive()
+    wire.transmission.deliver()
+    assert [(cookie, error) for cookie, error, _ in wire.replies()] == [(1000, errno.EIO), (1001, errno.EIO)]
 
 
 def test_disc_waits_for_the_disk(device: ColdDevice, wire: Wire) -> None:
