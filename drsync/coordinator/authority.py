@@ -18,12 +18,25 @@ from drsync.core.observation import LastKnown, TreeKnown
 from drsync.core.store_trust import Heard, TokenWord
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState, Statement
-from drsync.model.epoch import Epoch, generation
+from drsync.model.epoch import NEVER, Epoch, generation
 from drsync.model.errors import TransientError
 from drsync.ports.charter_store import LeaseGrant
 from drsync.ports.clock import Clock
 
 MARK = "mark"  # of the store; the run directory has the same if the store was recognised or proven since
+
+
+@dataclass(frozen=True, slots=True)
+class _GoneBack:
+    """A member that is younger than it was.
+
+    Attributes:
+        follow: the epoch that it followed then.
+        is_measured: what is remembered of its positions shows what it lacks; else a token alone told.
+    """
+
+    follow: Epoch
+    is_measured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +72,7 @@ class Authority:
         self._clock = clock
         self._told = told
         self._heard: dict[str, dict[str, Heard]] = {}
-        self._went_back: set[tuple[str, str]] = set()
+        self._went_back: dict[tuple[str, str], _GoneBack] = {}
         self._remembered: dict[str, dict[str, SeenCharter]] = {}
         self._newer_tokens: dict[str, int] = {}
         now = clock.now()
@@ -169,9 +182,9 @@ class Authority:
         """
         key = (group_id, statement.center)
         is_failed = statement.state is CopyState.FAILED
-        went_back = not is_failed and (not self._memory.hear(group_id, statement) or is_back)
-        if went_back and not statement.amnesic:
-            self._went_back.add(key)
+        is_measured = not is_failed and not self._memory.hear(group_id, statement)
+        if (is_measured or (is_back and not is_failed)) and not statement.amnesic:
+            self._went_back[key] = _GoneBack(statement.follow, is_measured)
             text = f"{statement.center} has gone back in time: it stated a higher position before"
             self._told("member_went_back", text, group_id, statement.center)
         self._sessions.hear(group_id, self._better(group_id, statement), self._clock.now())
@@ -181,7 +194,7 @@ class Authority:
         """A member came without a copy it had: its store was lost. Whether it is younger than it was."""
         if not self._memory.has(group_id, center):
             return False
-        self._went_back.add((group_id, center))
+        self._went_back[group_id, center] = _GoneBack(NEVER, is_measured=True)
         text = f"{center} has no copy any more: it stated one before"
         self._told("member_went_back", text, group_id, center)
         return True
@@ -196,19 +209,26 @@ class Authority:
 
     def _better(self, group_id: str, statement: Statement) -> Statement:
         key = (group_id, statement.center)
-        if key not in self._went_back:
+        gone = self._went_back.get(key)
+        if gone is None:
             return statement
         charter = self._store.get(group_id)
-        # Being in the set is not enough: it was there when it went back, and the owner may be dead since.
-        is_level = (
-            charter is not None
-            and (statement.center in charter.in_sync or self._has_caught_up(charter, statement))
-            and not self._memory.is_behind(group_id, statement)
-        )
-        if statement.amnesic or (is_level and charter is not None and statement.follow == charter.epoch):
-            self._went_back.discard(key)  # it knows it itself, or the owner has caught it up
+        if statement.amnesic or (charter is not None and self._is_level(charter, statement, gone)):
+            del self._went_back[key]  # it knows it itself, or the owner has caught it up
             return statement
         return replace(statement, amnesic=True)
+
+    def _is_level(self, charter: Charter, statement: Statement, gone: _GoneBack) -> bool:
+        """Whether a member that went back is in the present epoch, and lacks nothing that it had before.
+
+        Being in the set is not enough: it was there when it went back, and the owner may be dead since.
+        """
+        if statement.follow != charter.epoch or self._memory.is_behind(charter.group.id, statement):
+            return False
+        if statement.center == charter.owner and charter.epoch > gone.follow:
+            return True  # it was opened since: what that lost was admitted
+        is_in_set = gone.is_measured and statement.center in charter.in_sync
+        return is_in_set or self._has_caught_up(charter, statement)
 
     def _has_caught_up(self, charter: Charter, statement: Statement) -> bool:
         """Whether a member that is in no set holds all that the present owner had committed."""

@@ -75,6 +75,12 @@ class Network:
                 if link.other is not None:
                     link.other.broken("connection reset")
 
+    def forget_streams(self, one: str, other: str, kind: LinkKind) -> None:
+        """Whatever stands between two places forgets streams of a kind: nothing passes, nobody is told."""
+        for link in self._streams.values():
+            if {link.me, link.peer} == {one, other} and link.kind is kind:
+                link.is_forgotten = True
+
     # --- streams
 
     def listen(self, place: str, process: Process, accept: Accept) -> None:

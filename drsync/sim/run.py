@@ -135,6 +135,7 @@ class Run:
             self._disturb_founding(founding.uniform(*FOUNDING_S))
         elif not self._pass_until(BEGIN_S, self._is_in_sync):
             raise ViolationError("INV-18", "a group that nobody disturbed is not served")
+        world.is_founded = True
         self.watch.limits.remember()
 
     def _disturb_founding(self, seconds: float) -> None:

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING
 
 from drsync.model.copy import CopyState
 from drsync.sim.character import COORDINATOR, NAMES
-from drsync.sim.disk import MOST, Faults
+from drsync.sim.disk import Faults
 from drsync.sim.faults import WALL_JUMP_S
 from drsync.sim.scene_parts import (
     Scene,
     is_dropped,
     lease_of,
     lines_between,
+    lose_most,
     of_a_pair,
     pair_in_sync,
     serves_at,
     settled,
     sever,
     take_over,
+    unsynced,
     until,
     wait,
     while_apart,
@@ -121,23 +123,6 @@ def lagging_heir(world: "World", dice: random.Random, owner: str, mate: str) -> 
     yield dice.uniform(*ALONE_S)
 
 
-def unsynced(world: "World", name: str) -> int:
-    """Records that a power cut may take from a member."""
-    members = world.agents[name].members()
-    if not members or members[0].copy.is_switching or members[0].copy.state is CopyState.FAILED:
-        return 0
-    journal = members[0].copy.journal
-    return journal.tip.seq - journal.durable_seq
-
-
-def lose_most(world: "World", name: str) -> None:
-    """A machine loses power, and as much as can be lost of what was not synced."""
-    disk = world.hosts[name].disk
-    before, disk.loss = disk.loss, MOST
-    world.crash(name)
-    disk.loss = before
-
-
 @of_a_pair
 def dark_city(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
     """Both city members lose what they had not flushed, at once; one of them opens again."""
@@ -225,7 +210,10 @@ def forgotten_promise(world: "World", dice: random.Random, owner: str, mate: str
         yield from while_apart(world, [owner], take_over(world, heir, what="switchover"))
     if not serves_at(world, heir):
         return
-    world.restore(mate)
+    if dice.random() < BRANCH_RATE:
+        world.roll_back(mate)
+    else:
+        world.restore(mate)
     both = lease_of(world) * 2 + dice.uniform(*ALONE_S)
     yield from while_apart(world, [owner, mate], wait(both))
 

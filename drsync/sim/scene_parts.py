@@ -5,6 +5,9 @@ from collections.abc import Callable, Generator, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING
 
+from drsync.model.copy import CopyState
+from drsync.sim.disk import MOST
+
 if TYPE_CHECKING:
     from drsync.sim.world import World
 
@@ -21,8 +24,10 @@ Lines = list[tuple[str, str]]
 """One-way lines."""
 
 
-def opening(scene: Scene, world: "World", dice: random.Random) -> Scene:
-    """The scene, once the group has settled."""
+def opening(scene: Scene, world: "World", dice: random.Random, *, awaits_founding: bool = False) -> Scene:
+    """The scene, once the group has settled; on demand also once nobody disturbs its founding any more."""
+    while awaits_founding and not world.is_founded:
+        yield LOOK_S
     yield from settled(world)
     yield dice.uniform(*BEGIN_S)
     yield from scene
@@ -67,6 +72,23 @@ def sever(world: "World", lines: Lines) -> None:
     world.cut(lines)
     for one, other in lines:
         world.network.reset(one, other)
+
+
+def lose_most(world: "World", name: str) -> None:
+    """A machine loses power, and as much as can be lost of what was not synced."""
+    disk = world.hosts[name].disk
+    before, disk.loss = disk.loss, MOST
+    world.crash(name)
+    disk.loss = before
+
+
+def unsynced(world: "World", name: str) -> int:
+    """Records that a power cut may take from a member."""
+    members = world.agents[name].members()
+    if not members or members[0].copy.is_switching or members[0].copy.state is CopyState.FAILED:
+        return 0
+    journal = members[0].copy.journal
+    return journal.tip.seq - journal.durable_seq
 
 
 def who_owns(world: "World") -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from drsync.model.group import Failover, Mode, OnBreach
+from drsync.model.group import Durability, Failover, Mode, OnBreach
 from drsync.sim import scene_acts as acts
 from drsync.sim import scene_lag as lag
 from drsync.sim import scene_memory as memories
@@ -55,8 +55,9 @@ class Play:
         """Let it happen."""
         if self.name:
             self._world.trace.say("world", f"scene {self.name}")
+            scene = (SCENES | AWAY | LAGGING | NEWER)[self.name](self._world, self._dice)
             self._scene = opening(
-                (SCENES | AWAY | LAGGING)[self.name](self._world, self._dice), self._world, self._dice
+                scene, self._world, self._dice, awaits_founding=self.name in {*NEWER, *LAZY}
             )
             self._world.later(LOOK_S, self._go_on)
 
@@ -78,9 +79,7 @@ def scene_of(seed: int) -> str:
     turn, place = divmod(seed, len(names))
     random.Random(f"{turn} scenes").shuffle(names)
     bare = [at for at, name in enumerate(names) if not name]
-    for at, name in zip(
-        bare, sorted(LAGGING), strict=False
-    ):  # in their places, so that no other seed changes
+    for at, name in zip(bare, [*sorted(LAGGING), *NEWER], strict=False):  # so that no other seed changes
         names[at] = name
     return names[place]
 
@@ -103,6 +102,11 @@ def _suit(world: "World", name: str, *, is_alone: bool) -> None:
     policy = replace(policy, window_s=window_s, checkpoint_s=checkpoint_s)
     if name in AWAY:
         policy = replace(policy, journal_quota_bytes=LEAST_QUOTA)
+    if name in LAZY:
+        policy = replace(policy, durability=Durability.APPEND)
+        world.application.is_fsync = False
+        for host in world.hosts.values():
+            host.disk.is_brief = False
     group = replace(group, policy=policy)
     if name in LAGGING:
         on_breach = OnBreach.STALL if world.new_dice("breach").getrandbits(1) else OnBreach.ALERT
@@ -148,7 +152,7 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
     "two_generations": memories.two_generations,
     "dropped_and_forgotten": memories.dropped_and_forgotten,
 }
-"""Every scene by its name, but for those of `AWAY` and `LAGGING`."""
+"""Every scene by its name, but for those of `AWAY`, `LAGGING` and `NEWER`."""
 
 AWAY: dict[str, Callable[["World", random.Random], Scene]] = {
     "remote_away": resyncs.remote_away,
@@ -168,6 +172,13 @@ LAGGING: dict[str, Callable[["World", random.Random], Scene]] = {
 }
 """Scenes for which the RPO target is soon missed."""
 
+NEWER: dict[str, Callable[["World", random.Random], Scene]] = {
+    "rolled_back": memories.rolled_back,
+    "forgotten_streams": memories.forgotten_streams,
+    "left_behind": memories.left_behind,
+}
+"""Scenes that came last, in their order: they take places without one, so that no other seed changes."""
+
 FOLDING = frozenset({"deaths_in_folds", "hasty_return", "loose_plug"})
 """These need images that follow soon."""
 
@@ -177,13 +188,18 @@ STRICT = frozenset({"split_strict", "tail_of_three"})
 AUTOMATIC = frozenset({"flapping", "twice_lost"})
 """These need a coordinator that acts by itself."""
 
+LAZY = frozenset({"tail_of_three"})
+"""These need records that are acknowledged for a while before they are durable."""
+
 LONG_LEASE = frozenset({"forgetful_store"})
 """These need a lease that outlasts the start of a coordinator."""
 
 LATER = ("slower_than_writes",)
 """Scenes that came later take places without one, so that every other seed keeps its scene."""
 
-ALONE = frozenset({"outrun", "slower_than_writes", "tail_of_three", "twice_lost", "two_generations"})
+ALONE = frozenset(
+    {"forgotten_streams", "outrun", "slower_than_writes", "tail_of_three", "twice_lost", "two_generations"}
+)
 """These show nothing when anything else happens meanwhile."""
 
 ANY_MODE = frozenset({"out_of_sight", "dark_city"})

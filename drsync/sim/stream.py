@@ -71,12 +71,18 @@ class _Piece:
 
 
 class SimLink:
-    """One end of a stream: `ports.transport.Link`."""
+    """One end of a stream: `ports.transport.Link`.
+
+    Attributes:
+        other: the other end.
+        is_forgotten: a firewall on the way knows the stream no more, and drops what belongs to it.
+    """
 
     def __init__(self, network: Carrier, process: Process, me: str, peer: str, kind: LinkKind) -> None:
         self.me = me
         self.number = network.timeline.number()
         self.other: SimLink | None = None
+        self.is_forgotten = False
         self._peer, self._kind = peer, kind
         self._network = network
         self._process = process
@@ -157,7 +163,7 @@ class SimLink:
     def _set_off(self, piece: _Piece) -> None:
         network = self._network
         line, timeline = network.line(self.me, self._peer), network.timeline
-        if line.is_cut:
+        if line.is_cut or self.is_forgotten:
             self._lose(piece)
             return
         start = max(timeline.now, self._free_at)
@@ -177,7 +183,7 @@ class SimLink:
         """At the other end's machine; handed over when all that was sent before it is there, too."""
         if piece.fate is not Fate.UNDER_WAY:
             return  # it never left a machine that lost power
-        if self._network.line(self.me, self._peer).is_cut:
+        if self._network.line(self.me, self._peer).is_cut or self.is_forgotten:
             self._lose(piece)
             return
         piece.fate = Fate.THERE

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from drsync.model.charter import Charter
 from drsync.model.copy import CopyState
+from drsync.model.epoch import NEVER, Epoch
 from drsync.model.group import Durability
 from drsync.ports.volume import BlockDevice
 from drsync.sim import character
@@ -36,6 +37,7 @@ SMALL_RATE = 3.0  # because a small journal must outlast two resync sessions ove
 OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
 
 
+NEVER_BACK = (NEVER, 0)
 BRIEF_PLACE, BRIEF_EVERY = "same_city", 3
 """In every third world that was not made for a story one center syncs on the spot, the others in threads."""
 
@@ -52,7 +54,9 @@ class World:
         backups: of the store, the newest last.
         gone: machines that were lost for ever.
         doomed: disks that somebody is going to replace, by member.
+        rolled_back: members that were, and the epoch and the last record that they had reached.
         harmed: members whose data was damaged and that have not caught up since.
+        is_founded: the group serves, and nobody disturbs that it comes to be.
         is_calm: nothing breaks any more.
     """
 
@@ -99,8 +103,10 @@ class World:
         self.backups: list[bytes] = []
         self.gone: set[str] = set()
         self.doomed: dict[str, Disk] = {}
+        self.rolled_back: dict[str, tuple[Epoch, int]] = {}
         self.harmed: set[str] = set()
         self._newest = (0, 0)  # generation and version of the newest charter that anybody has seen
+        self.is_founded = False
         self.is_calm = False
         self._found_at = 0.0
         self.lay_lines()
@@ -252,6 +258,8 @@ class World:
             return False
         word = members[0].statement()
         newest = self.ledger.last_promised()
+        if self.rolled_back.get(name, NEVER_BACK) > (word.follow, word.durable):
+            return False  # nobody may have noticed it yet: that of marks alone tells nothing of writes
         return word.follow == charter.epoch and (newest is None or word.durable >= newest.seq)
 
     # --- what breaks and is mended
@@ -331,6 +339,22 @@ class World:
         host.disk.power_cut(self.dice)  # because a snapshot has what was on the disk
         self._changed(name)
         self.boot(name)
+
+    def roll_back(self, name: str) -> None:
+        """The directory of an agent is put back to its snapshot while the machine goes on, as a volume is.
+
+        Nothing in it tells of that: the boot is the one in which the snapshot was taken.
+        """
+        host = self.hosts[name]
+        self.harmed.add(name)
+        for member in self.agents[name].members():
+            self.rolled_back[name] = (member.copy.durable.follow, member.copy.journal.tip.seq)
+        self.agents[name].kill()
+        host.disk.restore(self.snapshots[name])
+        host.disk.power_cut(self.dice)
+        self._changed(name)
+        self.trace.say(name, "is put back to its snapshot")
+        self.agents[name].start()
 
     def _changed(self, name: str) -> None:
         for tell in self.disk_changed:

@@ -39,6 +39,20 @@ async def test_an_in_sync_member_restored_from_a_snapshot_counts_only_when_it_ha
     assert not authority.heard(GROUP.id, level).amnesic
 
 
+async def test_a_start_token_that_went_back_is_believed_whatever_was_kept_of_positions(
+    tmp_path: Path,
+) -> None:
+    """The coordinator died, and keeps no position for each record: what it has left does not show the gap."""
+    authority = await _authority(tmp_path)
+    word = Statement("same_city", "s1", "i", CopyState.REPLICA, Epoch(1), Epoch(1), appended=400, durable=400)
+    assert authority.register(GROUP.id, word, is_back=True), "it has to be told, so that it knows itself"
+    assert authority.heard(GROUP.id, word).amnesic
+    opened = replace(word, promised=Epoch(2), follow=Epoch(2))
+    charter = Charter(GROUP, 2, 0, "same_city", "s1", Epoch(2), frozenset(("same_city",)))
+    await authority._store.compare_and_set(1, charter)
+    assert not authority.heard(GROUP.id, opened).amnesic, "whoever opens had its loss admitted"
+
+
 async def test_a_member_with_an_emptied_store_is_no_good_copy_until_it_is_refilled(tmp_path: Path) -> None:
     """It is still in the set, its new store is blank, and the owner may be dead."""
     authority = await _authority(tmp_path)

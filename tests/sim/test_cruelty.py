@@ -99,6 +99,24 @@ def test_a_machine_that_is_suspended_twice_wakes_up_when_both_are_over(world: Wo
 # --- disks
 
 
+def test_a_member_that_is_put_back_while_its_machine_goes_on_is_noticed_and_caught_up(world: World) -> None:
+    world.snapshots["same_city"] = world.hosts["same_city"].disk.snapshot()
+    boot = world.hosts["same_city"].boot_id
+    world.timeline.run(world.timeline.now + 3)
+    world.roll_back("same_city")
+    reached = world.rolled_back["same_city"][1]
+    world.timeline.run(world.timeline.now + 0.02)
+    [member] = world.agents["same_city"].members()
+    assert member.copy.journal.tip.seq < reached
+    assert world.hosts["same_city"].boot_id == boot
+    assert not member.statement().unclean, "nothing on the disk tells of it"
+    world.timeline.run(world.timeline.now + 10)
+    assert any(event.kind == "member_went_back" for event in world.coordinator.events())
+    assert world.agents["same_city"].members()[0].copy.journal.tip.seq > reached
+    world.forget_harm()
+    assert not world.harmed
+
+
 def test_work_in_a_thread_hangs_while_the_process_goes_on() -> None:
     timeline, disk = Timeline(), Disk()
     host = Host(timeline, "one", random.Random(1), disk)

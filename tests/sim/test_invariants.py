@@ -322,6 +322,16 @@ def test_inv_05_an_answer_before_the_whole_set_has_it(scene: Scene, *, is_durabl
     assert scene.broken() == "INV-05"
 
 
+def test_inv_05_an_answer_by_what_a_power_cut_took_before_the_member_was_met_again(scene: Scene) -> None:
+    """Until then the owner has counted it in good faith."""
+    held, tip = scene.watch.holdings, scene.member("same_city").copy.journal.tip.seq
+    known = held.of("same_city")
+    known.ever, known.is_cut_short = tip + 5, False
+    assert held.ever("same_city") == tip + 5
+    known.is_cut_short = True
+    assert held.ever("same_city") == tip
+
+
 def test_inv_06_a_dead_member_in_sync_that_lacks_what_somebody_relies_on(scene: Scene) -> None:
     scene.world.agents["same_city"].kill()
     scene.watch.look()

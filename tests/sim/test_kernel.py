@@ -191,6 +191,23 @@ def test_a_cut_line_is_silent_and_delivers_after_it_is_mended(wires: Wires) -> N
     assert wires.there.data == b"late"
 
 
+def test_a_stream_that_a_firewall_forgot_is_silent_for_good_and_a_new_one_is_not(wires: Wires) -> None:
+    forgotten = wires.near
+    assert forgotten is not None
+    wires.network.forget_streams("other", "one", LinkKind.CONTROL)
+    forgotten.write(b"another kind, ")
+    wires.timeline.run(2)
+    wires.network.forget_streams("other", "one", LinkKind.BULK)
+    forgotten.write(b"never")
+    wires.dial()
+    wires.timeline.run(60)
+    assert (wires.here.told, wires.there.told) == ([], [])
+    assert wires.near is not None
+    wires.near.write(b"heard")
+    wires.timeline.run(70)
+    assert wires.there.data == b"another kind, heard"
+
+
 def test_a_dead_process_is_noticed_unless_its_machine_is_dark(wires: Wires) -> None:
     assert wires.near is not None
     wires.other.kill()

@@ -24,13 +24,7 @@ SECOND_GUARD: dict[str, str] = {
 miniature show each."""
 
 NOT_SHOWN = {
-    "ack_old_session",
     "resync_marks_cleared_at_start",
-    "unchecked_confirms",
-    "promised_confirms",
-    "history_next",
-    "amnesia_trusted",
-    "memory_members_only",
     "resync_base_believed",
     "resync_third_forgotten",
     "cursors_kept_over_fork",

@@ -66,7 +66,7 @@ class MemberMemory:
         return word, token
 
     def hear(self, group_id: str, statement: Statement) -> bool:
-        """Remember a statement; False when it shows that the member went back in time (then it is not).
+        """Remember a first statement, durably; False when it shows that it went back: then it is not.
 
         A new store (another incarnation) that is behind the old one is the same case: the center may still
         be in the in-sync set, and does not hold what it acknowledged.
@@ -75,9 +75,8 @@ class MemberMemory:
         before, _ = self._heard.get(key, (Remembered(), ""))
         if regressed(statement, before):
             return False
-        now = remember(statement, before)
-        self._heard[key] = (now, statement.incarnation)
-        if self._is_worth_keeping(key):
+        self._heard[key] = found = (remember(statement, before), statement.incarnation)
+        if found != self._kept.get(key):
             self._keep([key])
         return True
 

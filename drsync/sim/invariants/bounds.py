@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from drsync.engine.member import Member
 from drsync.model.charter import Charter
 from drsync.model.epoch import generation
-from drsync.model.group import Durability
 from drsync.model.position import Loss
 from drsync.sim.character import NAMES
 from drsync.sim.client import Export
@@ -24,7 +23,6 @@ class Bounds:
         self._world = world
         self._charters = charters
         self._holdings = holdings
-        self._is_fsync = world.character.group.policy.durability is Durability.FSYNC
 
     def look_at_member(self, name: str, member: Member) -> None:
         """INV-05: images hold nothing that is not committed and durable. Raises ViolationError."""
@@ -131,7 +129,7 @@ class Bounds:
             start.loss is Loss.FORCED and start.epoch > export.epoch for start in now.history
         ):
             return  # whom a forced opening left alone goes on for its lease (F.A 3); the loss is stated
-        must_be_durable = is_durable or self._is_fsync
+        must_be_durable = is_durable or self._world.application.is_fsync
         for name in NAMES:
             if name not in charter.in_sync or name in self._world.harmed:
                 continue

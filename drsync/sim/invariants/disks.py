@@ -101,7 +101,9 @@ class Disks:
         copy = GroupCopy.open(me, before.charter.group, store, before.incarnation, 0.0)
         if copy.state is CopyState.FAILED:
             raise FailedCopyError(copy.failure)
-        history = self._world.ledger.lineage(copy.durable.follow, before.charter.history)
+        # A candidate may have been given records of a later epoch than the one that it follows.
+        newest = max(copy.durable.follow, copy.journal.tip.epoch)
+        history = self._world.ledger.lineage(newest, before.charter.history)
         content = self._content(copy)
         wrong = first_wrong(self._world, content, history, copy.journal.tip.seq)
         if wrong:

@@ -28,12 +28,14 @@ class Holding:
         copy: of the process that has it open, or had it open last; None while there is nothing.
         boot: which boot of the machine that was.
         ever: the highest record it ever held of its present log: a power cut may have taken it since.
+        is_cut_short: one has perhaps, and no owner can know yet what is left.
         cutting_to: where a cut that is under way will end; a process may die in it.
     """
 
     copy: GroupCopy | None = None
     boot: int = 0
     ever: int = 0
+    is_cut_short: bool = False
     cutting_to: int | None = None
 
 
@@ -61,6 +63,7 @@ class Holdings:
         holding, host = self._all[name], self._world.hosts[name]
         if holding.copy is not None and name not in self._world.harmed:
             self._compare(name, holding.copy, copy, has_lost_power=holding.boot != host.boots)
+        holding.is_cut_short = holding.is_cut_short or holding.boot != host.boots
         holding.copy, holding.boot, holding.cutting_to = copy, host.boots, None
         holding.ever = max(holding.ever, copy.journal.tip.seq)
         self._attend(name, copy)
@@ -149,9 +152,15 @@ class Holdings:
         return copy.journal.durable_seq if copy is not None else 0
 
     def ever(self, name: str) -> int:
-        """The highest record of its present log that it held at some time."""
+        """The highest record of its present log that it held since an owner last asked where it stands.
+
+        After a power cut, that is: until then the owner counts what was acknowledged before in good faith.
+        """
         holding = self._all[name]
         if holding.copy is not None:
+            members = self._world.agents[name].members() if holding.is_cut_short else []
+            if any(member.copy is holding.copy and member.receiver is not None for member in members):
+                holding.ever, holding.is_cut_short = 0, False
             holding.ever = max(holding.ever, holding.copy.journal.tip.seq)
         return holding.ever
 

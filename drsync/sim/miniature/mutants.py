@@ -205,7 +205,11 @@ def _unnormalised(plan: Callable[[Observation], Plan]) -> Callable[[Observation]
 
 
 class _AnySession(GroupLog):
-    """What an earlier session acknowledged still counts."""
+    """What an earlier session acknowledged still counts, also when its stream has ended."""
+
+    @override
+    def forget(self, center: str) -> None:
+        pass
 
     @override
     def greet(self, center: str, session: str) -> None:

@@ -253,6 +253,20 @@ def test_a_younger_copy_is_noticed_across_a_restart_of_the_store(tmp_path: Path)
     database.close()
 
 
+def test_what_a_member_states_when_it_registers_outlives_a_coordinator_that_dies(tmp_path: Path) -> None:
+    """Its start token may be one behind, as if an answer had got lost: then positions must tell."""
+    _, members = served()
+    word = replace(members[A].word, durable=50)
+    database = Database(tmp_path / "c.db")
+    memory = MemberMemory(database, FakeClock())
+    assert memory.hear(GROUP, word)
+    assert memory.hear(GROUP, replace(word, durable=90, appended=90)), "the same process, on a new link"
+    database.close()
+    database = Database(tmp_path / "c.db")
+    assert not MemberMemory(database, FakeClock()).hear(GROUP, replace(word, session="restored"))
+    database.close()
+
+
 # --- evidence
 
 texts = st.text(max_size=20)
