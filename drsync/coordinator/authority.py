@@ -32,11 +32,11 @@ class _GoneBack:
 
     Attributes:
         follow: the epoch that it followed then.
-        is_measured: what is remembered of its positions shows what it lacks; else a token alone told.
+        at: when it registered so: what owners report from then on covers all that it acknowledged before.
     """
 
     follow: Epoch
-    is_measured: bool
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +182,9 @@ class Authority:
         """
         key = (group_id, statement.center)
         is_failed = statement.state is CopyState.FAILED
-        is_measured = not is_failed and not self._memory.hear(group_id, statement)
-        if (is_measured or (is_back and not is_failed)) and not statement.amnesic:
-            self._went_back[key] = _GoneBack(statement.follow, is_measured)
+        went_back = not is_failed and (not self._memory.hear(group_id, statement) or is_back)
+        if went_back and not statement.amnesic:
+            self._went_back[key] = _GoneBack(statement.follow, self._clock.now())
             text = f"{statement.center} has gone back in time: it stated a higher position before"
             self._told("member_went_back", text, group_id, statement.center)
         self._sessions.hear(group_id, self._better(group_id, statement), self._clock.now())
@@ -194,7 +194,7 @@ class Authority:
         """A member came without a copy it had: its store was lost. Whether it is younger than it was."""
         if not self._memory.has(group_id, center):
             return False
-        self._went_back[group_id, center] = _GoneBack(NEVER, is_measured=True)
+        self._went_back[group_id, center] = _GoneBack(NEVER, self._clock.now())
         text = f"{center} has no copy any more: it stated one before"
         self._told("member_went_back", text, group_id, center)
         return True
@@ -221,22 +221,17 @@ class Authority:
     def _is_level(self, charter: Charter, statement: Statement, gone: _GoneBack) -> bool:
         """Whether a member that went back is in the present epoch, and lacks nothing that it had before.
 
-        Being in the set is not enough: it was there when it went back, and the owner may be dead since.
+        Being in the set is not enough: it was there when it went back, and the owner may be dead since. Nor
+        are remembered positions, which are those of some heartbeat, or older.
         """
         if statement.follow != charter.epoch or self._memory.is_behind(charter.group.id, statement):
             return False
-        if statement.center == charter.owner and charter.epoch > gone.follow:
-            return True  # it was opened since: what that lost was admitted
-        is_in_set = gone.is_measured and statement.center in charter.in_sync
-        return is_in_set or self._has_caught_up(charter, statement)
-
-    def _has_caught_up(self, charter: Charter, statement: Statement) -> bool:
-        """Whether a member that is in no set holds all that the present owner had committed."""
+        if statement.center == charter.owner:
+            return charter.epoch > gone.follow  # it was opened since: what that lost was admitted
         word = self._sessions.report(charter.group.id)
-        is_current = (
-            word is not None and word.report.epoch == charter.epoch and word.center != statement.center
-        )
-        return is_current and word is not None and statement.durable >= word.report.commit
+        if word is None or word.report.epoch != charter.epoch or word.center != charter.owner:
+            return False
+        return word.made_at > gone.at and statement.durable >= word.report.commit
 
     # --- leases
 

@@ -27,16 +27,21 @@ async def test_an_in_sync_member_restored_from_a_snapshot_counts_only_when_it_ha
     clock = SystemClock()
     database = Database(tmp_path / "c.db")
     store = SqliteCharterStore(database, FileMarkNote(tmp_path / "run", "boot"), clock, SystemRandom())
-    authority = Authority(store, MemberMemory(database, clock), SessionTable(), clock, _untold)
+    sessions = SessionTable()
+    authority = Authority(store, MemberMemory(database, clock), sessions, clock, _untold)
     charter = Charter(GROUP, 1, 0, "production", "s", Epoch(1), frozenset(("production", "same_city")))
     await store.compare_and_set(0, charter)
     word = Statement("same_city", "s1", "i", CopyState.REPLICA, Epoch(1), Epoch(1), appended=900, durable=900)
     assert not authority.register(GROUP.id, word, is_back=False)
+    sessions.hear_report(GROUP.id, "production", OwnerReport(epoch=1, commit=400, tip=400), clock.now())
     restored = replace(word, session="s2", appended=400, durable=400)
     assert authority.register(GROUP.id, restored, is_back=False)
     assert authority.heard(GROUP.id, restored).amnesic, "it was in the set before it went back"
     level = replace(restored, appended=900, durable=900)
-    assert not authority.heard(GROUP.id, level).amnesic
+    assert authority.heard(GROUP.id, level).amnesic, "it may have acknowledged more than it ever stated"
+    sessions.hear_report(GROUP.id, "production", OwnerReport(epoch=1, commit=950, tip=990), clock.now())
+    assert authority.heard(GROUP.id, level).amnesic
+    assert not authority.heard(GROUP.id, replace(level, appended=960, durable=950)).amnesic
 
 
 async def test_a_start_token_that_went_back_is_believed_whatever_was_kept_of_positions(
@@ -62,6 +67,7 @@ async def test_a_member_with_an_emptied_store_is_no_good_copy_until_it_is_refill
     assert authority.register_missing(GROUP.id, "same_city")
     refilling = replace(word, session="s2", incarnation="j", appended=400, durable=400)
     assert authority.heard(GROUP.id, refilling).amnesic
+    assert authority.heard(GROUP.id, replace(refilling, amnesic=True)).amnesic, "it knows it itself"
     assert not authority.heard(GROUP.id, replace(refilling, appended=900, durable=900)).amnesic
 
 
