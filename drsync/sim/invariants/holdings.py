@@ -63,6 +63,8 @@ class Holdings:
         holding, host = self._all[name], self._world.hosts[name]
         if holding.copy is not None and name not in self._world.harmed:
             self._compare(name, holding.copy, copy, has_lost_power=holding.boot != host.boots)
+        if holding.copy is not None and holding.cutting_to is None:
+            holding.ever = max(holding.ever, holding.copy.journal.tip.seq)  # nobody may have asked since
         holding.is_cut_short = holding.is_cut_short or holding.boot != host.boots
         holding.copy, holding.boot, holding.cutting_to = copy, host.boots, None
         holding.ever = max(holding.ever, copy.journal.tip.seq)
