@@ -69,6 +69,7 @@ class Ring:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._fd = self._event = -1
+        self._waiting: deque[tuple[int, int, int, Arrived, int, bool]] = deque()
         words = [0] * 30
         words[_FLAGS_WORD] = _SINGLE_ISSUER | _DEFER_TASKRUN
         params = ctypes.create_string_buffer(_PARAMS.pack(*words), _PARAMS.size)
@@ -91,7 +92,6 @@ class Ring:
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         event = ctypes.c_int(self._event)
         _call(_REGISTER, self._fd, _REGISTER_EVENTFD, ctypes.byref(event), 1)
-        self._waiting: deque[tuple[int, int, int, Arrived, int]] = deque()
         self._under_way: dict[int, tuple[Arrived, int]] = {}
         self._last_token = 0
         loop.add_reader(self._event, self._on_event)
@@ -100,21 +100,33 @@ class Ring:
         """Have these (offset, length up to `PART_BYTES_MAX`) of a file in the page cache.
 
         Args:
-            fd: may be closed as soon as this returns, but what is not begun by then is not read.
+            fd: may be closed as soon as this returns, and its number be given to another file.
             places: not empty.
             arrived: called from the loop with the numbers of places that are there, or cannot be had.
         """
+        waiting, last = self._waiting, -1
+        if len(self._under_way) + len(waiting) + len(places) > ENTRIES:
+            # Some must wait. By then the number may be that of a pipe or socket, which loses what is read.
+            try:
+                fd, last = os.dup(fd), len(places) - 1
+            except OSError:
+                refused = [(arrived, number) for number in range(len(places))]
+                asyncio.get_running_loop().call_soon(_tell, refused)
+                return
         for number, (offset, length) in enumerate(places):
-            self._waiting.append((fd, offset, length, arrived, number))
+            waiting.append((fd, offset, length, arrived, number, number == last))
         self._submit()
 
     def _submit(self) -> None:
         """Ask for as much as may be asked for at once."""
+        over: list[int] = []  # descriptors of our own that nothing waits for any more
         under_way, waiting, sqes, mask = self._under_way, self._waiting, self._sqes, self._sq_mask
         token = begin = self._last_token
         tail = _WORD.unpack_from(self._shared, self._sq_tail)[0]
         while waiting and len(under_way) < ENTRIES:
-            fd, offset, length, arrived, number = waiting.popleft()
+            fd, offset, length, arrived, number, is_last = waiting.popleft()
+            if is_last:
+                over.append(fd)
             token += 1
             under_way[token] = arrived, number
             at = (tail & mask) * _SQE.size
@@ -132,7 +144,18 @@ class Ring:
             head = _WORD.unpack_from(self._shared, self._sq_head)[0]
             _WORD.pack_into(self._shared, self._sq_tail, head)
             refused = [under_way.pop(one) for one in range(begin + taken + 1, token + 1)]
+            if not under_way:  # nothing will come that would make it the turn of those behind
+                refused += [(one[3], one[4]) for one in waiting]
+                over += self._drop_waiting()
             asyncio.get_running_loop().call_soon(_tell, refused)
+        for fd in over:
+            os.close(fd)
+
+    def _drop_waiting(self) -> list[int]:
+        """Nobody's turn will come; descriptors of our own to be closed."""
+        over = [fd for fd, _, _, _, _, is_last in self._waiting if is_last]
+        self._waiting.clear()
+        return over
 
     def _on_event(self) -> None:
         os.eventfd_read(self._event)
@@ -161,7 +184,7 @@ class Ring:
         return tokens
 
     def __del__(self) -> None:
-        for fd in (self._event, self._fd):
+        for fd in (self._event, self._fd, *self._drop_waiting()):
             if fd >= 0:
                 os.close(fd)
 
@@ -171,10 +194,15 @@ def _tell(came: list[tuple[Arrived, int]]) -> None:
     found: dict[Arrived, list[int]] = {}
     for arrived, number in came[:TOLD_AT_ONCE_MAX]:
         found.setdefault(arrived, []).append(number)
-    for arrived, numbers in found.items():
-        arrived(numbers)
-    if len(came) > TOLD_AT_ONCE_MAX:
-        asyncio.get_running_loop().call_soon(_tell, came[TOLD_AT_ONCE_MAX:])
+    try:
+        while found:
+            arrived = next(iter(found))
+            arrived(found.pop(arrived))
+    finally:  # also where one of them failed, so that all others are told
+        later = [(arrived, number) for arrived, numbers in found.items() for number in numbers]
+        later += came[TOLD_AT_ONCE_MAX:]
+        if later:
+            asyncio.get_running_loop().call_soon(_tell, later)
 
 
 _rings: WeakKeyDictionary[asyncio.AbstractEventLoop, Ring | None] = WeakKeyDictionary()

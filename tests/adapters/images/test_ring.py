@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,10 @@ PLACES = [(at, 4096) for at in range(0, SIZE, 8192)]
 assert len(PLACES) > 2 * ENTRIES, "more than may be asked for at once"
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class WithoutRing(OsFiles):
@@ -140,12 +145,12 @@ def test_a_loop_that_ends_takes_its_ring_along() -> None:
         ring()
 
     gc.collect()
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     for make_loop in LOOPS * 3:
         with asyncio.Runner(loop_factory=make_loop) as runner:
             runner.run(use())
     gc.collect()
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert open_files() <= before
 
 
 async def test_without_the_kernels_leave_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +160,66 @@ async def test_without_the_kernels_leave_there_is_none(monkeypatch: pytest.Monke
     monkeypatch.setattr(rings, "_call", refused)
     assert ring() is None
     assert ring() is None
+
+
+async def test_a_system_that_takes_nothing_leaves_nobody_waiting_behind_those_it_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ring() is None:
+        pytest.skip("this system has no ring")
+    image = cold_image(tmp_path / "image")
+
+    def out_of_memory(number: int, fd: int, count: int, *rest: object) -> int:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(rings, "_call", out_of_memory)
+    async with asyncio.timeout(10):
+        assert await fetched(image, PLACES) == list(range(len(PLACES)))
+    image.close()
+
+
+async def test_what_waits_for_its_turn_never_reads_another_file_under_the_same_number(tmp_path: Path) -> None:
+    """A socket would lose what its peer sent: the kernel reads it as well, where byte 0 was asked for."""
+    if ring() is None:
+        pytest.skip("this system has no ring")
+    image = cold_image(tmp_path / "image")
+    number = image._fd
+    told: list[int] = []
+    ours, theirs = socket.socketpair()
+    image.fetch(PLACES[::-1], told.extend)
+    image.close()
+    os.dup2(ours.fileno(), number)
+    theirs.sendall(b"a request")
+    async with asyncio.timeout(10):
+        while len(told) < len(PLACES):
+            await asyncio.sleep(0)
+    with socket.socket(fileno=number) as reused:
+        reused.setblocking(False)
+        assert reused.recv(100) == b"a request"
+    ours.close()
+    theirs.close()
+
+
+async def test_who_fails_when_told_keeps_nobody_else_from_being_told() -> None:
+    told: list[int] = []
+
+    def fails(numbers: Sequence[int]) -> None:
+        raise ValueError(numbers)
+
+    with pytest.raises(ValueError, match="0"):
+        rings._tell([*((fails, 0), (told.extend, 1), (told.extend, 2)), *[(told.extend, 3)] * 8])
+    assert not told
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert told == [1, 2, *[3] * 8]
+
+
+async def test_waiting_for_ones_turn_leaves_no_file_open(tmp_path: Path) -> None:
+    if ring() is None:
+        pytest.skip("this system has no ring")
+    image = cold_image(tmp_path / "image")
+    before = open_files()
+    for _ in range(3):
+        assert await fetched(image, PLACES) == list(range(len(PLACES)))
+    image.close()
+    assert open_files() == before - 1
