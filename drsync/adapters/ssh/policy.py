@@ -16,8 +16,8 @@ MACS: Final = ("hmac-sha2-256-etm@openssh.com",)
 
 PACKET_BYTES: Final = 68 << 10
 """Because a write of 64 KiB with all that stands before it goes in one: each packet costs as much as copying
-64 KiB does. Larger ones cost the receiver more: what is left of one is copied when the rest arrives (measured,
-128 KiB: a seventh more)."""
+64 KiB does. Larger ones cost the receiver more: what is left of one is copied when the rest arrives
+(measured, 128 KiB: a seventh more)."""
 PLAIN_PACKET_BYTES: Final = 32 << 10
 """The same for an asyncssh that we have not read: it cuts them out of its buffer three times."""
 CONTROL_WINDOW_BYTES: Final = 2 << 20
