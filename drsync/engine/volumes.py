@@ -110,7 +110,8 @@ class GroupVolumes:
     def record_slice(self, through_seq: int) -> bool:
         """Take some more batches of the journal, up to the batch end `through_seq`; False when there.
 
-        Of large batches only headers and tables are read: payloads are verified when they are read.
+        Of large batches that change whole blocks only headers and tables are read: payloads are verified when
+        they are read.
 
         Raises:
             DamagedError: the journal has changed; nothing of the damaged batch was taken.
@@ -159,6 +160,8 @@ class GroupVolumes:
             start = before or Position(header.epoch, self.recorded, header.prev_chain)
             before = verify_table(head, 0, header, start)
             table = head[HEADER_BYTES : header.payload_start]
+            if _has_parts(table):  # whose payloads `record` reads, and it must not end half way
+                verify(self.journal.read(place.locator, place.length), 0, header, start)
             self.record(header.last_seq, table, place.locator + header.payload_start)
         return self.recorded < through_seq
 
@@ -316,3 +319,8 @@ class GroupVolumes:
         """Release the images."""
         for view in self.views.values():
             view.image.close()
+
+
+def _has_parts(table: bytes) -> bool:
+    """Whether a record begins or ends within a block."""
+    return any((offset | length) & BLOCK_MASK for offset, _, length, *_ in RECORD.iter_unpack(table))

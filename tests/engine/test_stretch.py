@@ -448,3 +448,31 @@ def test_a_head_that_the_disk_has_changed_is_not_taken(tmp_path: Path) -> None:
         volumes.record_slice(journal.tip.seq)
     assert (raised.value.locator, volumes.recorded) == (places[1], 1)
     journal.close()
+
+
+def test_of_a_large_batch_with_a_damaged_payload_nothing_is_taken(tmp_path: Path) -> None:
+    """Also where a record that begins within a block makes the payload be read at once."""
+    journal = SegmentJournal(tmp_path, IDENTITY, 0, segment_bytes=SEGMENT_BYTES_MIN)
+    builder = BatchBuilder()
+    builder.reset(Epoch(1), 1, journal.tip.chain)
+    builder.add_write(0, 0, memoryview(b"a" * 5 * BLOCK), 0)
+    builder.add_write(0, 8 * BLOCK + 1, memoryview(b"b" * 100), 0)
+    batch = builder.finish(0)
+    place = journal.append(batch.parts, batch.first_seq, batch.end)
+    path = tmp_path / f"{1:016x}.seg"
+    content = bytearray(path.read_bytes())
+    content[(place & 0xFFFFFFFF) + batch.payload_start + 5 * BLOCK + 3] ^= 1
+    path.write_bytes(content)
+    image = MemoryImage(SIZE)
+    volumes = GroupVolumes({0: image}, journal, 0)
+    for _ in range(2):
+        with pytest.raises(DamagedError, match="damaged"):
+            volumes.record_slice(journal.tip.seq)
+        assert (volumes.recorded, volumes.held_blocks, len(volumes.payloads)) == (0, 0, 0)
+    assert volumes.begin_drain(journal.tip.seq) is None
+    journal.mend(b"".join(batch.parts))
+    assert not volumes.record_slice(journal.tip.seq)
+    found = bytearray(100)
+    volumes.views[0].read_into(8 * BLOCK + 1, memoryview(found))
+    assert found == b"b" * 100
+    journal.close()
