@@ -33,10 +33,12 @@ class _GoneBack:
     Attributes:
         follow: the epoch that it followed then.
         at: when it registered so: what owners report from then on covers all that it acknowledged before.
+        was_in_set: it was in the in-sync set then, and was never seen outside since.
     """
 
     follow: Epoch
     at: float
+    was_in_set: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +186,21 @@ class Authority:
         is_failed = statement.state is CopyState.FAILED
         went_back = not is_failed and (not self._memory.hear(group_id, statement) or is_back)
         if went_back and not statement.amnesic:
-            self._went_back[key] = _GoneBack(statement.follow, self._clock.now())
+            self._went_back[key] = self._gone_back(key, statement.follow)
             text = f"{statement.center} has gone back in time: it stated a higher position before"
             self._told("member_went_back", text, group_id, statement.center)
         self._sessions.hear(group_id, self._better(group_id, statement), self._clock.now())
         return key in self._went_back
 
+    def _gone_back(self, key: tuple[str, str], follow: Epoch) -> _GoneBack:
+        charter = self._store.get(key[0])
+        return _GoneBack(follow, self._clock.now(), charter is not None and key[1] in charter.in_sync)
+
     def register_missing(self, group_id: str, center: str) -> bool:
         """A member came without a copy it had: its store was lost. Whether it is younger than it was."""
         if not self._memory.has(group_id, center):
             return False
-        self._went_back[group_id, center] = _GoneBack(NEVER, self._clock.now())
+        self._went_back[group_id, center] = self._gone_back((group_id, center), NEVER)
         text = f"{center} has no copy any more: it stated one before"
         self._told("member_went_back", text, group_id, center)
         return True
@@ -216,6 +222,8 @@ class Authority:
         if statement.amnesic or (charter is not None and self._is_level(charter, statement, gone)):
             del self._went_back[key]  # it knows it itself, or the owner has caught it up
             return statement
+        if charter is not None and statement.center not in charter.in_sync:
+            self._went_back[key] = replace(gone, was_in_set=False)
         return replace(statement, amnesic=True)
 
     def _is_level(self, charter: Charter, statement: Statement, gone: _GoneBack) -> bool:
@@ -228,6 +236,8 @@ class Authority:
             return False
         if statement.center == charter.owner:
             return charter.epoch > gone.follow  # it was opened since: what that lost was admitted
+        if not gone.was_in_set and statement.center in charter.in_sync:
+            return True  # its owner has let it in since
         word = self._sessions.report(charter.group.id)
         if word is None or word.report.epoch != charter.epoch or word.center != charter.owner:
             return False

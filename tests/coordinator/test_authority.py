@@ -71,6 +71,19 @@ async def test_a_member_with_an_emptied_store_is_no_good_copy_until_it_is_refill
     assert not authority.heard(GROUP.id, replace(refilling, appended=900, durable=900)).amnesic
 
 
+async def test_a_member_that_was_let_in_after_it_had_gone_back_counts(tmp_path: Path) -> None:
+    """Its owner may die before it reports that."""
+    authority = await _authority(tmp_path)
+    alone = Charter(GROUP, 2, 0, "production", "s", Epoch(1), frozenset(("production",)))
+    await authority._store.compare_and_set(1, alone)
+    word = Statement("same_city", "s1", "i", CopyState.REPLICA, Epoch(1), Epoch(1), appended=400, durable=400)
+    assert authority.register(GROUP.id, word, is_back=True)
+    assert authority.heard(GROUP.id, word).amnesic
+    pair = replace(alone, version=3, in_sync=frozenset(("production", "same_city")))
+    await authority._store.compare_and_set(2, pair)
+    assert not authority.heard(GROUP.id, word).amnesic
+
+
 async def test_another_incarnation_that_is_behind_has_gone_back(tmp_path: Path) -> None:
     authority = await _authority(tmp_path)
     word = Statement("same_city", "s1", "i", CopyState.REPLICA, Epoch(1), Epoch(1), appended=900, durable=900)
