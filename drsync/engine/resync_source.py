@@ -156,12 +156,12 @@ class ResyncSource:
             switched = answer.switched
             if switched is not None and switched.session == source.session:
                 return await self._confirm(switched, wanted)
-            kept, epoch = answer.stage, self._around.engine.log.epoch
-            theirs = None if kept is None else (kept.session, kept.generation, kept.rounds, kept.epoch)
-            is_held = self._around.copy.journal.first_seq <= source.p0 + 1
+            kept, epoch, journal = answer.stage, self._around.engine.log.epoch, self._around.copy.journal
+            theirs = kept and (kept.session, kept.generation, kept.rounds, kept.epoch)
+            is_held = self.source.state is SourceState.KEPT and journal.first_seq <= source.p0 + 1  # still
             if theirs != (source.session, source.generation, source.rounds, epoch) or not is_held:
                 self._stop(SourceEvent.DROPPED)
-                self._around.tell("resync_dropped", f"{self._center} has not kept what was put aside")
+                self._around.tell("resync_dropped", f"what was put aside at {self._center} is of no use now")
                 return False
             self._wanted, self._answer = wanted, answer
             self._moved(self._around.clock.now())

@@ -74,7 +74,8 @@ class Application:
         exports: where the volume is served, as far as it knows.
         failed: answers with an error.
         places: numbers of the slots that it writes to, over all volumes.
-        hot: so many of the first places are written to; 0: all of them.
+        hot: so many places are written to; 0: all of them.
+        cold: so many of the first places are left alone meanwhile.
         is_fsync: whether each answer promises that the write is durable.
         at_answer: who looks at the moment of each answer. Must not raise: it runs inside the owner's process.
     """
@@ -86,12 +87,14 @@ class Application:
         self.is_resting = False
         self.is_fsync = False
         self.hot = 0
+        self.cold = 0
         self.at_answer: list[AtAnswer] = []
         self._timeline = timeline
         self._dice = dice
         self._ledger = ledger
         self.places = places(slots)
         self._numbers = 0
+        self._to_clear: list[int] = []
         self._asked: dict[bytes, _Asked] = {}
         self._late: dict[OwnerEngine, list[list[Write]]] = {}  # what waits for its owner to take writes
         self._cookies = 0
@@ -100,6 +103,15 @@ class Application:
     def waiting(self) -> int:
         """Requests without an answer."""
         return len(self._asked)
+
+    @property
+    def is_clearing(self) -> bool:
+        """Whether some of what was to be cleared is not yet."""
+        return bool(self._to_clear)
+
+    def clear(self, first: int, count: int) -> None:
+        """Trim these places next, as whoever deletes files does: zeros in all of them."""
+        self._to_clear += self.places[first : first + count]
 
     def start(self) -> None:
         """Begin, and go on for ever."""
@@ -157,9 +169,7 @@ class Application:
         cookies: list[bytes] = []
         for _ in range(dice.randint(1, BATCH_MAX)):
             self._numbers += 1
-            count = min(self.hot or len(self.places), len(self.places))
-            slot = self.places[_often_low(dice.randrange(count), count)]
-            is_zero = dice.random() < ZERO_RATE
+            is_zero, slot = self._next_place()
             content = 0 if is_zero else self._numbers
             now = self._timeline.now
             write = Write(self._numbers, content, slot, export.center, export.epoch, 0, now)
@@ -194,6 +204,14 @@ class Application:
             before += 1
             write.seq = before
             self._ledger.appended(write)
+
+    def _next_place(self) -> tuple[bool, int]:
+        """Whether zeros are written next, and where."""
+        if self._to_clear:
+            return True, self._to_clear.pop()
+        count = min(self.hot or len(self.places), len(self.places) - self.cold)
+        slot = self.places[self.cold + _often_low(self._dice.randrange(count), count)]
+        return self._dice.random() < ZERO_RATE, slot
 
     def _flush(self, export: Export) -> None:
         upto = export.device.engine.log.commit

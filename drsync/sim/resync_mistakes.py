@@ -5,9 +5,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from drsync.core import dirty, resync_source
+from drsync.core.extents import GRANULE
 from drsync.core.resync_tables import SourceState
 from drsync.engine.resync_reader import GranuleReader
+from drsync.sim.character import VOLUMES
 from drsync.sim.engine_mistakes import Mistake, Shipped
+from drsync.wire.resync import BeginFlags
 
 if TYPE_CHECKING:
     from drsync.adapters.segments.superblock import SuperblockFiles
@@ -15,18 +18,21 @@ if TYPE_CHECKING:
     from drsync.engine.copy import GroupCopy
     from drsync.engine.dirty_book import DirtyBook
     from drsync.engine.durable import Durable
+    from drsync.engine.resync_intake import Intake
     from drsync.engine.resync_moment import Moment
     from drsync.engine.resync_source import ResyncSource
     from drsync.engine.resync_target import ResyncTarget
     from drsync.engine.retention import Keeper
     from drsync.engine.switch import Switch
     from drsync.model.position import Position
+    from drsync.ports.stage import Stage
+    from drsync.wire.resync import Block
 
 
 def _clears_at_once(start: Shipped) -> Shipped:
     def mistaken(*args: object, **named: object) -> object:
         source, marked = start(*args, **named)
-        return source, replace(marked, older=dirty.EMPTY)
+        return source, replace(marked, older=dirty.Marks(through=marked.older.through))
 
     return mistaken
 
@@ -42,8 +48,8 @@ def _does_nothing(_: Shipped) -> Shipped:
     return lambda *_args, **_named: None
 
 
-def _knows_no_holes(_: Shipped) -> Shipped:
-    return lambda _stage: False
+def _finds_nothing(_: Shipped) -> Shipped:
+    return lambda *_args: ()
 
 
 def _awaits_nothing(_: Shipped) -> Shipped:
@@ -106,6 +112,14 @@ def _forgets_who_stood_between(mark: Shipped) -> Shipped:
     return mistaken
 
 
+def _takes_what_was_sent_for_all(end: Shipped) -> Shipped:
+    async def mistaken(target: "ResyncTarget", intake: "Intake", word: object) -> None:
+        intake.begin = intake.begin._replace(flags=BeginFlags.NONE)
+        await end(target, intake, word)
+
+    return mistaken
+
+
 def _believes_the_base(ask: Shipped) -> Shipped:
     async def mistaken(target: "ResyncTarget", asked: object) -> object:
         await target._read_kept()
@@ -127,6 +141,18 @@ def _believes_memory(confirmed: Shipped) -> Shipped:
 
 def _same_for_all(_: Shipped) -> Shipped:
     return lambda _runs: bytes(16)
+
+
+def _puts_too_far(put: Shipped) -> Shipped:
+    def mistaken(stage: "Stage", blocks: "list[Block]", sizes: list[int], own: object) -> None:
+        ends = {volume.index: -(-volume.size // GRANULE) for volume in VOLUMES}
+        moved = [
+            block._replace(first=block.first + (block.first + block.granules < ends[block.volume]))
+            for block in blocks
+        ]
+        put(stage, moved, sizes, own)
+
+    return mistaken
 
 
 def _marks_what_was_not_sent(ground: Shipped) -> Shipped:
@@ -183,7 +209,10 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "resync_third_forgotten": Mistake(
         "who stood between fork and p0 is not marked for what a session changed (amendment 14)",
-        {"drsync.engine.retention:Keeper.mark_switch": _forgets_who_stood_between},
+        {
+            "drsync.engine.resync_target:ResyncTarget._end": _takes_what_was_sent_for_all,
+            "drsync.engine.retention:Keeper.mark_switch": _forgets_who_stood_between,
+        },
     ),
     "cursors_kept_over_fork": Mistake(
         "what was confirmed of another log counts for this one (amendment 15)",
@@ -196,7 +225,7 @@ MISTAKES: dict[str, Mistake] = {
     "resync_no_zeroing": Mistake(
         "a session for everything leaves what was there where nothing is sent (amendment 17)",
         {
-            "drsync.adapters.stage.file_stage:FileStage.shape": _knows_no_holes,
+            "drsync.adapters.stage.entries:without_data": _finds_nothing,
             "drsync.engine.switch:_zero_the_rest": _does_nothing,
         },
     ),
@@ -206,3 +235,11 @@ MISTAKES: dict[str, Mistake] = {
     ),
 }
 """Every wrong way by its name."""
+
+GUARDS: dict[str, Mistake] = {
+    "resync_one_too_far": Mistake(
+        "what is put aside is put one granule too far, where there is one more",
+        {"drsync.engine.resync_target:put": _puts_too_far},
+    ),
+}
+"""What stops a mistake that shows nothing alone, spoiled as well: to be made together with it."""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from drsync.model.group import Durability, Failover, Mode, OnBreach
 from drsync.sim import scene_acts as acts
+from drsync.sim import scene_blocks as blocks
 from drsync.sim import scene_lag as lag
 from drsync.sim import scene_memory as memories
 from drsync.sim import scene_resync as resyncs
 from drsync.sim.character import LEAST_QUOTA
+from drsync.sim.client import places
 from drsync.sim.scene_parts import Scene, opening
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ ANTI_FLAP_S = 20.0
 WINDOW_S = 20.0  # because what a forced opening leaves behind must not be in any image yet
 SHORT_S = 0.2  # because images that follow at once show what they must not hold yet
 WRITE_RATE = 12.0  # a second at least, because what nobody reads or writes cannot be seen to be wrong
+SPREAD_SLOTS = 24  # because work cannot move to other blocks where only half of them are written
 OPERATOR_EVERY_S = 60.0  # between other orders
 LOOK_S = 0.05  # between looks at what a scene waits for
 
@@ -74,9 +77,11 @@ class Play:
 
 def scene_of(seed: int) -> str:
     """The scene of a seed, most often one: of so many seeds in a row each scene is that of exactly one."""
-    first = sorted(set(SCENES | AWAY) - set(LATER))
+    first = sorted(set(SCENES | AWAY) - {*LATER, *LAST})
     names = [*first, *[""] * (BARE - len(LATER)), *LATER]
-    turn, place = divmod(seed, len(names))
+    turn, place = divmod(seed, len(names) + len(LAST))
+    if place >= len(names):
+        return LAST[place - len(names)]
     random.Random(f"{turn} scenes").shuffle(names)
     bare = [at for at, name in enumerate(names) if not name]
     for at, name in zip(bare, [*sorted(LAGGING), *NEWER], strict=False):  # so that no other seed changes
@@ -101,7 +106,7 @@ def _suit(world: "World", name: str, *, is_alone: bool) -> None:
     window_s, checkpoint_s = (SHORT_S, SHORT_S) if is_folding else (WINDOW_S, policy.checkpoint_s)
     policy = replace(policy, window_s=window_s, checkpoint_s=checkpoint_s)
     if name in AWAY:
-        policy = replace(policy, journal_quota_bytes=LEAST_QUOTA)
+        policy = replace(policy, journal_quota_bytes=LEAST_QUOTA, compress=name not in PLAIN)
     if name in LAZY:
         policy = replace(policy, durability=Durability.APPEND)
         world.application.is_fsync = False
@@ -120,6 +125,8 @@ def _suit(world: "World", name: str, *, is_alone: bool) -> None:
         boot_s=(found.boot_s[0], min(found.boot_s[1], BOOT_MAX_S)),
     )
     world.application.rate = max(world.application.rate, WRITE_RATE)
+    if name in LAST:
+        world.application.places = places(max(found.slots, SPREAD_SLOTS))
 
 
 SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
@@ -151,6 +158,7 @@ SCENES: dict[str, Callable[["World", random.Random], Scene]] = {
     "tail_of_three": memories.tail_of_three,
     "two_generations": memories.two_generations,
     "dropped_and_forgotten": memories.dropped_and_forgotten,
+    "same_fork": blocks.same_fork,
 }
 """Every scene by its name, but for those of `AWAY`, `LAGGING` and `NEWER`."""
 
@@ -163,6 +171,9 @@ AWAY: dict[str, Callable[["World", random.Random], Scene]] = {
     "late_disk": resyncs.late_disk,
     "fork_beyond_images": resyncs.fork_beyond_images,
     "stood_between": resyncs.stood_between,
+    "moved_on": blocks.moved_on,
+    "back_in_between": blocks.back_in_between,
+    "cleared_meanwhile": blocks.cleared_meanwhile,
 }
 """Scenes for which journals are soon too small."""
 
@@ -185,6 +196,9 @@ FOLDING = frozenset({"deaths_in_folds", "hasty_return", "loose_plug"})
 STRICT = frozenset({"split_strict", "tail_of_three"})
 """These need a strict group."""
 
+PLAIN = frozenset({"cleared_meanwhile"})
+"""These need sessions that take their time: nothing is compressed."""
+
 AUTOMATIC = frozenset({"flapping", "twice_lost"})
 """These need a coordinator that acts by itself."""
 
@@ -196,6 +210,10 @@ LONG_LEASE = frozenset({"forgetful_store"})
 
 LATER = ("slower_than_writes",)
 """Scenes that came later take places without one, so that every other seed keeps its scene."""
+
+LAST = ("moved_on", "back_in_between", "cleared_meanwhile", "same_fork")
+"""Scenes that are played after each turn of the others, in this order, so that none of the others moves
+within its turn."""
 
 ALONE = frozenset(
     {"forgotten_streams", "outrun", "slower_than_writes", "tail_of_three", "twice_lost", "two_generations"}

@@ -1,5 +1,6 @@
 """An owner brings a center level by blocks: what it sends, and what becomes of it when the line is lost."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,6 +199,41 @@ async def test_a_center_that_dropped_its_stage_is_planned_anew(tmp_path: Path) -
         assert not await made.source.resume(made.wanted(Mode.EVERYTHING))
         assert made.marks.pins == {}
         assert not made.marks.of(PEER).is_known
+        await made.source.begin(made.wanted(Mode.EVERYTHING))
+        assert level(made)
+
+
+@pytest.mark.parametrize("moment", ["call", "bulk"])
+async def test_a_session_that_outgrew_its_room_while_its_center_came_back_begins_anew(
+    tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal let go what the session kept, just when the center was asked about it."""
+    async with rig(tmp_path) as made:
+        made.scribble(60)
+
+        def cutting(frame: Frame) -> bool:
+            if frame.type.name == "BLOCKS":
+                made.cut()
+            return False
+
+        made.target.on_frame = cutting
+        with pytest.raises(TransientError):
+            await made.source.begin(made.wanted(Mode.EVERYTHING))
+        assert made.source.source.state is SourceState.KEPT
+        made.target.on_frame = lambda _: False
+        made.scribble(5)
+        made._sync()
+        real = getattr(made, moment)
+
+        async def outgrowing(*args: object) -> object:
+            assert await made.source.outgrow(made.copy.journal.tip.seq)
+            return await real(*args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(made, moment, outgrowing)
+            with suppress(TransientError):
+                assert not await made.source.resume(made.wanted(Mode.EVERYTHING))
+        assert made.marks.pins == {}
         await made.source.begin(made.wanted(Mode.EVERYTHING))
         assert level(made)
 

@@ -175,7 +175,7 @@ class Disks:
         if marks is None:
             return  # everything may differ: digests will tell
         if fork < one.trimmed and not one.since[other] <= fork <= one.trimmed <= one.through[other]:
-            if is_same_log and fork >= cursor:
+            if (is_same_log or fork == two.tip) and fork >= cursor:
                 raise ViolationError(
                     "INV-11",
                     f"{name} holds records after {one.trimmed} and marks of {one.since[other]} to "
