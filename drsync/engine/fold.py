@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from drsync.core.fold_pace import FoldPace
 from drsync.engine.copy import GroupCopy
 from drsync.engine.durable import Durable
 from drsync.engine.retention import Keeper
@@ -63,6 +64,7 @@ class Folder:
         self._fold_at = 0.0  # not before, because the disk was full
         self._rest_until = 0.0
         self._held = 0  # bytes of journal at the last round
+        self._pace = FoldPace()
 
     def term_ended(self) -> None:
         """The owner's index in memory is not kept up any more."""
@@ -109,13 +111,14 @@ class Folder:
             try:
                 async with self.lock:
                     await self._keeper.round(self.term)
-                has_moved = clock.now() >= self._fold_at and await self._fold()
+                is_due = clock.now() >= self._fold_at and self._is_due()
+                has_moved = is_due and await self._fold()
                 if has_moved or (clock.now() >= store_at and self._is_store_due()):
                     await self._copy.store(self._with_newest)
                     store_at = clock.now() + STORE_INTERVAL_S
                 self._trim()
                 await self._index()
-                if is_little and self._copy.volumes.applied - before <= REST_RECORDS:
+                if is_due and is_little and self._copy.volumes.applied - before <= REST_RECORDS:
                     self._rest_until = clock.now() + REST_S - FOLD_INTERVAL_S
             except NoSpaceError as error:
                 self._pause(error)
@@ -133,6 +136,16 @@ class Folder:
         if self._clock.now() >= self._rest_until or not self._is_little:
             return False
         return self.term is None or self.term.enforcer.is_calm
+
+    def _is_due(self) -> bool:
+        """Whether there is something to be folded that should not wait for a quieter moment."""
+        copy, volumes = self._copy, self._copy.volumes
+        if volumes.is_catching_up or copy.space.images:
+            return True
+        held, bound = copy.journal.held_bytes_after, self._fold_bound()
+        quota = copy.spec.policy.journal_quota_bytes
+        tip = copy.journal.tip.seq
+        return self._pace.is_due(self._clock.now(), tip, lambda: held(volumes.applied) - held(bound), quota)
 
     def _pause(self, error: NoSpaceError) -> None:
         """The disk is full: what is newer stays in the journal; trimming may give space back."""

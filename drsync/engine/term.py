@@ -254,6 +254,8 @@ class OwnerTerm:
         while True:
             await self._sync_wanted.wait()
             self._sync_wanted.clear()
+            if log.durable == log.appended:
+                continue  # because who asked while the last one was under way mostly got what he asked for
             try:
                 log.sync(min(await self.copy.sync(), log.appended))
             except DrsyncError as error:

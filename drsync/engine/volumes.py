@@ -255,6 +255,11 @@ class GroupVolumes:
         return self.applied if self._stretch is None else self._stretch_begin
 
     @property
+    def is_catching_up(self) -> bool:
+        """A stretch that was reached is on its way into the images."""
+        return self._behind is not None
+
+    @property
     def waiting(self) -> int:
         """The next drain brings the images to this record and not to one before; 0 when none is prepared."""
         return self._behind.waiting if self._behind is not None else self._waiting or 0

@@ -1,5 +1,6 @@
 """What a replica says after records that are to be durable: one word where its disk is brief, else two."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -129,3 +130,34 @@ async def test_an_owner_whose_sync_fails_at_once_answers_no_flush_and_its_copy_h
         assert member.copy.state is CopyState.FAILED
         assert member.copy.is_failure_lasting
         assert b"flush" not in client.answered
+
+
+async def test_a_flush_that_comes_while_a_sync_is_under_way_asks_for_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        member, client = place.member("production"), Client()
+        await place.until(lambda: member.term is not None and member.term.engine.is_leased)
+        device, journal = member.device(member.copy.spec.volumes[0].name), member.copy.journal
+        assert device is not None
+        began, may_end, in_vain, sync = threading.Event(), threading.Event(), list[bool](), journal.sync
+
+        def slowly() -> int:
+            in_vain.append(journal.tip.seq == journal.durable_seq)
+            began.set()
+            assert may_end.wait(10)
+            return sync()
+
+        monkeypatch.setattr(journal, "sync_at_once", lambda: None)
+        monkeypatch.setattr(journal, "sync", slowly)
+        device.write(0, memoryview(b"x" * 4096), b"write", fua=False)
+        device.flush(b"flush")
+        device.submit(client)
+        await place.until(began.is_set)
+        device.flush(b"another")
+        device.submit(client)
+        may_end.set()
+        await place.until(lambda: {b"flush", b"another"} <= set(client.answered))
+        later = journal.tip.seq + 1
+        await place.until(lambda: journal.tip.seq > later)  # marks of the group itself
+        assert not any(in_vain)
