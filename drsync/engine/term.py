@@ -245,9 +245,14 @@ class OwnerTerm:
             self.engine.log.sync(min(durable, self.engine.log.appended))
 
     def _foresee_sync(self) -> None:
-        """A flush will come: begin now what takes long. What is brief would only delay the batch."""
+        """A flush will come: begin now what takes long, and make what is brief while others append.
+
+        Alone, what is brief would only delay the batch.
+        """
         if not self.copy.journal.is_sync_brief:
             self._sync_wanted.set()
+        elif len(self.engine.log.ack_set) > 1:
+            self._wake_sync()
 
     async def _sync_loop(self) -> None:
         log = self.engine.log

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from drsync.core.flush_habit import FORGOTTEN
 from drsync.delta.batch import BatchBuilder
 from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
@@ -161,3 +162,25 @@ async def test_a_flush_that_comes_while_a_sync_is_under_way_asks_for_no_other(
         later = journal.tip.seq + 1
         await place.until(lambda: journal.tip.seq > later)  # marks of the group itself
         assert not any(in_vain)
+
+
+async def test_while_others_append_what_will_be_flushed_a_brief_disk_syncs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path) as place:
+        member, client = place.member("production"), Client()
+        await place.until(lambda: member.term is not None and len(member.term.engine.log.ack_set) > 1)
+        device, journal = member.device(member.copy.spec.volumes[0].name), member.copy.journal
+        assert device is not None
+        monkeypatch.setattr(type(journal), "is_sync_brief", property(lambda _: True))
+        monkeypatch.setattr(journal, "sync_at_once", journal.sync)
+        log = device.engine.log
+        for number in range(FORGOTTEN + 1):
+            device.write(0, memoryview(b"x" * 4096), b"write", fua=False)
+            device.submit(client)
+            assert log.commit < log.appended, "nobody else has it yet"
+            assert (log.durable == log.appended) is (number == FORGOTTEN)
+            device.flush(b"flush")
+            device.submit(client)
+            await place.until(lambda: b"flush" in client.answered)
+            client.answered.clear()
