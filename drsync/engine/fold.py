@@ -139,13 +139,16 @@ class Folder:
 
     def _is_due(self) -> bool:
         """Whether there is something to be folded that should not wait for a quieter moment."""
-        copy, volumes = self._copy, self._copy.volumes
-        if volumes.is_catching_up or copy.space.images:
+        copy = self._copy
+        if copy.volumes.is_catching_up or copy.space.images:
             return True
-        held, bound = copy.journal.held_bytes_after, self._fold_bound()
         quota = copy.spec.policy.journal_quota_bytes
-        tip = copy.journal.tip.seq
-        return self._pace.is_due(self._clock.now(), tip, lambda: held(volumes.applied) - held(bound), quota)
+        return self._pace.is_due(self._clock.now(), copy.journal.tip.seq, self._ahead, quota)
+
+    def _ahead(self) -> int:
+        """Bytes of journal that could go into the images now."""
+        held = self._copy.journal.held_bytes_after
+        return held(self._copy.volumes.applied) - held(self._fold_bound())
 
     def _pause(self, error: NoSpaceError) -> None:
         """The disk is full: what is newer stays in the journal; trimming may give space back."""

@@ -245,13 +245,8 @@ class OwnerTerm:
             self.engine.log.sync(min(durable, self.engine.log.appended))
 
     def _foresee_sync(self) -> None:
-        """A flush will come: begin now what takes long, and make what is brief while others append.
-
-        Alone, what is brief would only delay the batch.
-        """
-        if not self.copy.journal.is_sync_brief:
-            self._sync_wanted.set()
-        elif len(self.engine.log.ack_set) > 1:
+        """A flush will come: begin what takes long; what is brief delays an answer unless others append."""
+        if len(self.engine.log.ack_set) > 1 or not self.copy.journal.is_sync_brief:
             self._wake_sync()
 
     async def _sync_loop(self) -> None:
@@ -259,10 +254,9 @@ class OwnerTerm:
         while True:
             await self._sync_wanted.wait()
             self._sync_wanted.clear()
-            if log.durable == log.appended:
-                continue  # because who asked while the last one was under way mostly got what he asked for
             try:
-                log.sync(min(await self.copy.sync(), log.appended))
+                if log.durable < log.appended:  # else the last one brought what was asked for meanwhile
+                    log.sync(min(await self.copy.sync(), log.appended))
             except DrsyncError as error:
                 self._trouble(error)
                 return
