@@ -148,7 +148,10 @@ class Attachment:
         return is_sent and feed.durable >= appended and self._told_commit >= commit
 
     def rested(self) -> None:
-        """Nothing was sent since the last tick, until now: rates are reckoned from here."""
+        """Nothing was sent since the last tick, until now: rates and silence are reckoned from here."""
+        if self.is_lost:
+            return
+        self._heard_at = self._engine.clock.now()
         is_waited_for = self._center in self._engine.log.ack_set
         self.sender.tick(self._engine.stats.log_bytes, is_waited_for=is_waited_for, pressure=0.0)
 

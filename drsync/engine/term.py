@@ -215,6 +215,8 @@ class OwnerTerm:
 
     def renew(self, sent_at: float, seconds: float) -> None:
         """The store granted a lease asked for at `sent_at`."""
+        if not self.engine.is_leased:  # and no tick has seen it: while suspended, a rest goes on afterwards
+            self.pulse.watch(self._clock.now(), is_serving=False)
         self.engine.lease_until = max(self.engine.lease_until, lease.owner_view(sent_at, seconds))
         self.engine.settle()
 
@@ -300,11 +302,9 @@ class OwnerTerm:
     def _stirred(self, now: float) -> None:
         """The rest is over before something is appended or changes: until now all was as at the last tick."""
         self._ledger.rested(now)
-        is_serving = self.engine.is_leased and not self.engine.is_frozen and not self.engine.is_full
-        self.pulse.watch(now, is_serving=is_serving)
+        self.pulse.watch(now, is_serving=self.engine.is_leased)  # at rest the gate is open
         for attachment in self.attachments.values():
-            if not attachment.is_lost:
-                attachment.rested()
+            attachment.rested()
 
     @property
     def _is_set_settled(self) -> bool:

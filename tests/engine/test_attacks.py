@@ -248,7 +248,8 @@ async def test_no_view_is_opened_where_a_running_drain_writes(
         Writer(place, "production").write_many(1, 20)
         await place.until(lambda: reached != [])
         try:
-            assert reached[0] > volumes.applied == base, "durable before the first byte is written"
+            # Marks alone need no sync of an image, so that they may have been applied before.
+            assert reached[0] > volumes.applied >= base, "durable before the first byte is written"
             with pytest.raises(RefusedError):
                 owner.views.hold("v", base)
             assert owner.statement().applied == reached[0]

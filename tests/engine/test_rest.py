@@ -79,3 +79,35 @@ def test_that_marks_were_added_is_no_news_and_everything_else_is() -> None:
     assert is_news(said, {"a": ToldCursor("other", 100, is_fresh=True)})
     assert is_news(said, {"a": ToldCursor("store", 100, is_fresh=False)})
     assert is_news({}, said)
+
+
+async def test_an_owner_that_was_suspended_while_it_rested_did_not_serve_meanwhile(tmp_path: Path) -> None:
+    """The lease is renewed before the next tick: the clock of the rest stood still as well."""
+    async with town(tmp_path) as place:
+        term = place.member("production").term
+        assert term is not None
+        await place.until(lambda: term._rest.is_deep)
+        engine, pulse, now = term.engine, term.pulse, place.clock.now()
+        engine.lease_until = now - LONG_S
+        assert pulse.serving_s(now) is not None
+        term.renew(now, 1.0)
+        assert engine.is_leased
+        assert pulse.serving_s(now) is None
+        await place.until(lambda: pulse.serving_s(place.clock.now()) is not None)
+        assert pulse.served(now)
+
+
+async def test_a_write_after_a_suspended_rest_does_not_find_its_peers_silent(tmp_path: Path) -> None:
+    async with town(tmp_path) as place:
+        term = place.member("production").term
+        assert term is not None
+        await place.until(lambda: term._rest.is_deep)
+        attachment = term.attachments["remote"]
+        attachment._heard_at -= LONG_S
+        place.cuts.add(frozenset(("production", "remote")))
+        Writer(place, "production").write(1)
+        assert attachment.feed.unacknowledged_bytes
+        attachment.tick(term.engine.log.commit, place.clock.now())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not attachment.is_lost
