@@ -23,6 +23,7 @@ from drsync.engine.holds import Holds, as_points, up_to
 from drsync.engine.space import Space
 from drsync.engine.switch import Own, Switch
 from drsync.engine.threads import in_thread
+from drsync.engine.unwritten import require_unwritten
 from drsync.engine.volumes import GroupVolumes
 from drsync.model.copy import CopyState, Statement
 from drsync.model.errors import DamagedError, DrsyncError, FailedCopyError, NoSpaceError, TransientError
@@ -141,6 +142,8 @@ class GroupCopy:
             for volume in sized(spec, Sizes(first_sizes(spec), durable.resizes).newest).volumes:
                 images[volume.index] = image = store.image(volume)
                 opened.callback(image.close)
+            if not journal.tip.seq and not durable.applied:
+                require_unwritten(me.center, images.values())
             volumes = GroupVolumes(images, journal, durable.applied, durable.reached)
             copy = GroupCopy(me, spec, journal, volumes, superblock, durable, store)
             journal.sync()
