@@ -189,8 +189,18 @@ BULK_LEVEL: Final = (
 )
 
 
-def bulk_level(advice: Advice) -> int:
-    """For what goes as fast as it can, and whose bytes count: never off, harder where the line is slow."""
+CROWDED: Final = 3.0  # times as slow as `LEVELS`, because three bodies at once on two processors make two
+SLOW_LINE: Final = 10e6  # bytes/s, because below this level 6 keeps up even on crowded processors
+
+
+def bulk_level(advice: Advice, slowness: float = 1.0) -> int:
+    """For what goes as fast as it can, and whose bytes count: never off, harder where the line is slow.
+
+    `slowness`: as in `Sample`. Where processors are crowded, who waits for them looks like a slow line; a
+    higher level would take more of what is short.
+    """
+    if slowness >= CROWDED and advice.line >= SLOW_LINE:
+        return BULK_LEVEL
     return max(BULK_LEVEL, advice.level)
 
 

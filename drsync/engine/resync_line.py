@@ -1,7 +1,8 @@
 """The source's end of a session's stream: what was sent and not taken yet, and what the target said last.
 
 Where the peer unpacks, every body of some size is compressed: nobody waits for a single block, and bytes cost
-more than processors do. A slow line gets a higher level (`core.compression`).
+more than processors do. A slow line gets a higher level, unless processors are what is short
+(`core.compression`).
 """
 
 import asyncio
@@ -120,7 +121,8 @@ class Line:
         if self.is_lost:
             return
         size = sum(map(len, parts))
-        level = compression.bulk_level(self.advice) if self._can_unpack and size >= PACK_BYTES_MIN else 0
+        is_packed = self._can_unpack and size >= PACK_BYTES_MIN
+        level = compression.bulk_level(self.advice, self._memory.slowness) if is_packed else 0
         self._parcels.add(Parcel(kind, parts, size, granules, redo, level))
 
     def _send(self, parcel: Parcel) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from drsync.core.compression import BULK_LEVEL, Advice, bulk_level
+from drsync.core.compression import BULK_LEVEL, CROWDED, SLOW_LINE, Advice, bulk_level
 from drsync.engine.resync_packing import AHEAD, Parcel, ParcelQueue
 from drsync.wire.compression import Packer, decompress
 from drsync.wire.frames import COMPRESSED, FrameType
@@ -96,3 +96,10 @@ def test_bulk_is_always_compressed_and_harder_where_the_line_is_slow() -> None:
     assert bulk_level(Advice()) == BULK_LEVEL
     assert bulk_level(Advice(level=1)) == BULK_LEVEL
     assert bulk_level(Advice(level=6)) == 6
+
+
+def test_a_line_that_only_waits_for_crowded_processors_gets_no_higher_level() -> None:
+    seeming = Advice(level=5, line=2 * SLOW_LINE)
+    assert bulk_level(seeming, slowness=CROWDED) == BULK_LEVEL
+    assert bulk_level(seeming, slowness=CROWDED / 2) == 5
+    assert bulk_level(Advice(level=5, line=SLOW_LINE / 2), slowness=CROWDED) == 5, "this one is slow"
