@@ -342,18 +342,45 @@ class Agent:
 
     async def adopt(self, charter: Charter) -> Member:
         """See `requests.Groups`: a center that is no member of the group gets no copy."""
-        async with self._adopting:
-            broken = self._broken.get(charter.group.id)
-            if broken is not None:
-                broken.charter = charter  # not opened again: a person has to look at it first
-                raise broken.error()
-            member = self._members.get(charter.group.id)
-            if member is None:
-                if all(center.name != self.name for center in charter.group.members):
-                    raise unknown_group(charter.group.id, self.name)
-                member = await self._open_copy(charter)
-                self.spawn(self._run_member(member))
+        member = None if charter.group.id in self._broken else self._members.get(charter.group.id)
+        if member is None:
+            found: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
+            self.spawn(self._found(charter, found))
+            member = await found
         await member.adopt(charter)
+        return member
+
+    async def _found(self, charter: Charter, found: asyncio.Future[Member]) -> None:
+        """Open the copy, or create it, also when whoever asked has gone with its link meanwhile.
+
+        The thread that does it cannot be called back: given up, it would keep the journal locked, and the
+        next who asks would find it in use and the copy broken.
+        """
+        try:
+            async with self._adopting:
+                member = await self._member_of(charter)
+        except Exception as error:  # noqa: BLE001  # whoever asked hears of it, and ends if it is a bug
+            if not found.done():
+                found.set_exception(error)
+            elif isinstance(error, DrsyncError | OSError):
+                self.log("charter_not_adopted", f"{charter.group.name}: {error}")
+            else:
+                self._lines.bug(f"group {charter.group.name}", error)
+        else:
+            if not found.done():
+                found.set_result(member)
+
+    async def _member_of(self, charter: Charter) -> Member:
+        broken = self._broken.get(charter.group.id)
+        if broken is not None:
+            broken.charter = charter  # not opened again: a person has to look at it first
+            raise broken.error()
+        member = self._members.get(charter.group.id)
+        if member is None:
+            if all(center.name != self.name for center in charter.group.members):
+                raise unknown_group(charter.group.id, self.name)
+            member = await self._open_copy(charter)
+            self.spawn(self._run_member(member))
         return member
 
     def silent_s(self) -> dict[str, float]:
