@@ -10,6 +10,7 @@ from drsync.sim.disk import Faults
 from drsync.sim.faults import WALL_JUMP_S
 from drsync.sim.scene_parts import (
     Scene,
+    is_connected,
     is_dropped,
     lease_of,
     lines_between,
@@ -219,15 +220,17 @@ def forgotten_promise(world: "World", dice: random.Random, owner: str, mate: str
 
 
 @of_a_pair
-def out_of_sight(world: "World", dice: random.Random, owner: str, _mate: str) -> Scene:
-    """The target of a switchover lags, is lost from sight, and is back while the owner is sealed again."""
+def out_of_sight(world: "World", dice: random.Random, owner: str, mate: str) -> Scene:
+    """The target of a switchover lags, is lost from sight, and is back when only it is not sealed yet."""
     lagging = lines_between([owner], ["remote"])
     sever(world, lagging)
     yield dice.uniform(*ALONE_S)
     world.order("switchover", "remote")
     yield from until(lambda: promised(world, owner) < 0)
-    yield from while_apart(world, ["remote"], until(lambda: promised(world, owner) > 0))
-    yield from while_cut(world, lines_between([owner], [COORDINATOR]), wait(lease_of(world) * 2))
+    sealed = until(lambda: min(promised(world, owner), promised(world, mate)) > 0, FOLD_LOOK_S * 5)
+    yield from while_apart(world, ["remote"], sealed)
+    back = until(lambda: is_connected(world, "remote"))
+    yield from while_cut(world, lines_between([owner], [COORDINATOR]), back)
     world.mend(lagging)
 
 

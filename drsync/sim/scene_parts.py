@@ -160,3 +160,9 @@ def is_dropped(world: "World", center: str) -> bool:
     """Whether a center is not in the in-sync set in force."""
     charter = world.charter
     return charter is not None and center not in charter.in_sync
+
+
+def is_connected(world: "World", center: str) -> bool:
+    """Whether the agent of a center is registered at a coordinator that runs."""
+    office = world.coordinator.office
+    return office is not None and office.sessions.is_connected(center)
