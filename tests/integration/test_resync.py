@@ -62,7 +62,8 @@ async def test_a_center_beyond_the_quota_comes_back_without_a_full_copy(home: Pa
         )
         wire = remote(status).doc("resynced").whole("wire_bytes")
         told = f"{wire} bytes on the wire for {CHANGED_BYTES} that differ of {HELD_BYTES}"
-        assert CHANGED_BYTES // 2 <= wire < 3 * CHANGED_BYTES, told
+        # On a busy machine a second round may follow, of what is written meanwhile.
+        assert CHANGED_BYTES // 2 <= wire < 5 * CHANGED_BYTES < HELD_BYTES, told
         assert remote(status).doc("marks").whole("bytes") == 0
         before = await hashed(await place.uri(DISK))
         (await place.cli("switchover", GROUP, "--to", REMOTE)).well()

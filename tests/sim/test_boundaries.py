@@ -111,7 +111,7 @@ def broken_by(name: str, mutant: str | None = None) -> set[str]:
 @pytest.mark.parametrize(
     ("mutant", "name", "invariant"),
     [
-        ("superblock_not_durable", "switchover", "INV-15"),
+        ("superblock_not_durable", "opening", "INV-15"),
         ("no_truncation", "tail", "INV-10"),
         ("applied_leads", "isolated", "INV-09"),
     ],

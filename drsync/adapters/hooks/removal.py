@@ -23,6 +23,7 @@ DISKS = frozenset(("mount", "loop", "fuse"))
 
 SERVER_ROUNDS = 2  # because the server of a disk must answer until what was mounted is written back
 TOOL_S = 15.0  # because an unmount writes back, and a server that is gone answers with an error at once
+KILL_ROUNDS_MAX = 10  # because who forks faster than we look is no step of a checkpoint
 SETTLE_S = 0.1  # because a killed process and a detached loop are gone within milliseconds
 
 
@@ -76,10 +77,17 @@ def end_processes(tag: str) -> None:
     """SIGKILL to every process whose mark begins with `tag`, but for servers of disks. Blocking.
 
     By the mark and not by a group: a number may belong to others by now, and who wants to leaves a group.
+    Looked for again until nobody new is found: what is begun while we look may stand before where we are in
+    the list, or have no environment yet.
     """
-    for pid, _, is_server in processes(tag):
-        if not is_server:
+    ended: set[int] = set()
+    for number in range(KILL_ROUNDS_MAX):
+        found = {pid for pid, _, is_server in processes(tag) if not is_server} - ended
+        if number and not found:
+            return
+        for pid in found:
             _signal(pid, tag, signal.SIGKILL)
+        ended |= found
 
 
 async def _end_kindly(running: list[Trace], folder: Path, tag: str, grace_s: float) -> None:

@@ -1,14 +1,18 @@
 """Programs of runbooks: only allowed ones, a small environment, a deadline for all they start."""
 
 import asyncio
+import os
+import signal
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drsync.adapters.hooks import removal
 from drsync.adapters.hooks.kernel import processes
 from drsync.adapters.hooks.programs import OUTPUT_BYTES_MAX, Allowed, Tail, environment, run, run_tool
 from drsync.model.errors import RefusedError, TransientError, UsageError
@@ -52,6 +56,27 @@ async def test_what_a_program_leaves_running_ends_with_it(programs: Path) -> Non
     ended = await run([str(path)], environment(MARK, programs), programs, 10.0)
     assert (ended.code, ended.output) == (0, "done\n")
     await none_left()
+
+
+async def test_what_was_begun_while_we_looked_ends_too(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look may miss a child: its number lies before where we are in /proc, or it has no environment yet."""
+    mark = f"0123456789ab-test.late{os.getpid()}"
+    started = [
+        await asyncio.create_subprocess_exec("sleep", "60", env=environment(mark, programs)) for _ in range(2)
+    ]
+    looks: list[int] = []
+
+    def late(tag: str) -> Iterator[tuple[int, str, bool]]:
+        looks.append(len(looks))
+        missed = started[1].pid if len(looks) == 1 else None
+        return (found for found in list(processes(tag)) if found[0] != missed)
+
+    monkeypatch.setattr(removal, "processes", late)
+    removal.end_processes(mark)
+    assert [await process.wait() for process in started] == [-signal.SIGKILL] * 2
+    assert len(looks) > 1
 
 
 async def none_left() -> None:
