@@ -261,7 +261,12 @@ class Endpoint:
         request = parse(Request, load(frame.body))
         assert self._tasks is not None
         if len(self._answers) < self._limits.requests_max:
-            answer = self._tasks.create_task(self._answer(frame.id, request))
+            answering = self._answer(frame.id, request)
+            try:
+                answer = self._tasks.create_task(answering)
+            except RuntimeError:
+                answering.close()  # `run` was cancelled, and has not got to closing the link yet
+                return
             self._answers.add(answer)
             answer.add_done_callback(self._answers.discard)
         elif self._writable.is_set():

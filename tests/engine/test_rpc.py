@@ -472,3 +472,36 @@ async def test_cancelling_the_run_says_goodbye_and_cancels_handlers() -> None:
         assert isinstance(await asking, TransientError)
     assert cancelled.is_set()
     assert str(talk.ended["left"]) == "right closed the link: right stopped serving the link"
+
+
+async def test_a_question_that_comes_while_the_run_is_being_cancelled_leaves_nothing_behind() -> None:
+    may_end = asyncio.Event()
+    bugs: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(str(context)))
+
+    async def reluctant(method: str, body: Body) -> Body:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+        return {}
+
+    clock = SteppedClock()
+    ours, theirs = memory_pair("left", "right")
+    left = Endpoint(ours, clock, {}, me("left"))
+    right = Endpoint(theirs, clock, {"reluctant": reluctant}, me("right"))
+    talk = Talk(clock, ours, theirs, left, right)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(talk.run("left", left))
+        serving = tasks.create_task(talk.run("right", right))
+        asking = [tasks.create_task(caught(left.call("reluctant", {}, 60)))]
+        await settle()
+        serving.cancel()
+        await settle()
+        asking.append(tasks.create_task(caught(left.call("reluctant", {}, 60))))
+        await settle()
+        may_end.set()
+        for one in asking:
+            assert isinstance(await one, TransientError)
+    assert str(talk.ended["left"]) == "right closed the link: right stopped serving the link"
+    assert bugs == []
