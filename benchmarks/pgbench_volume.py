@@ -25,7 +25,7 @@ from pathlib import Path
 
 from _cluster import Centers, Group, centers
 from _fio import running, unix_uri
-from _machine import MIB, cpu_s, medians, parser, require_tools, settle, write_json
+from _machine import MIB, cpu_s, medians, mount_alone, parser, require_tools, settle, write_json
 
 from drsync.lab.layout import PRODUCTION, SAME_CITY
 
@@ -215,6 +215,7 @@ def main() -> None:
     require_tools("nbdkit")
     if why_not():
         raise SystemExit(f"no database on a volume here: {why_not()}")
+    mount_alone()
     figures = asyncio.run(run(options))
     print(table(figures))
     write_json(options, [asdict(f) for f in figures])

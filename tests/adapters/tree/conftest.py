@@ -23,7 +23,8 @@ def make_file_system(kind: str, image: Path, size: int = IMAGE_BYTES) -> None:
     with image.open("wb") as file:
         file.truncate(size)
     force = {"ext4": ["-F", "-q", "-I", "256"], "xfs": ["-q"], "btrfs": ["-q"]}[kind]
-    subprocess.run([tool, *force, image], check=True, capture_output=True)
+    done = subprocess.run([tool, *force, image], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def mount(*arguments: str | Path) -> None:
