@@ -5,6 +5,7 @@ import asyncio
 from drsync.adapters.hooks.inventory import Inventory
 from drsync.adapters.ssh import PeerKeys, SshTransport
 from drsync.adapters.system.allocator import keep_freed_memory
+from drsync.adapters.system.attention import Attention
 from drsync.adapters.system.clock import SystemClock, SystemRandom, boot_id
 from drsync.adapters.system.notify import Notifier, keep_telling
 from drsync.agent import file_metrics, metrics, self_drill_metrics, service
@@ -26,6 +27,7 @@ from drsync.engine.file_sets import FileSets
 from drsync.engine.member import Member
 from drsync.engine.peers import Peers
 from drsync.model.errors import TransientError
+from drsync.ports.attention import Heard
 
 
 class Daemon:
@@ -34,6 +36,7 @@ class Daemon:
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
         name = options.center.name
+        attention = Attention(options.busy_poll_s)
         clock = SystemClock()
         self._lines = LogLines(name)
         self._manager = Notifier()
@@ -45,12 +48,12 @@ class Daemon:
                 cluster=options.cluster_id,
                 peers=tuple(peer.name for peer in options.peers),
                 boot_id=boot_id(),
-                transport=_transport(options),
+                transport=_transport(options, attention.ear()),
                 clock=clock,
                 dice=SystemRandom(),
                 copies=DiskCopies(options.state_dir, options.cluster_id, name),
                 token=StartToken(options.state_dir),
-                front=NbdFrontEnd(options.run_dir),
+                front=NbdFrontEnd(options.run_dir, attention.ear()),
                 make_trees=self._make_trees,
                 lines=self._lines,
                 about={"address": str(options.ssh.listen), "state_dir": str(options.state_dir)},
@@ -125,7 +128,7 @@ class Daemon:
         )
 
 
-def _transport(options: AgentOptions) -> SshTransport:
+def _transport(options: AgentOptions, heard: Heard) -> SshTransport:
     return SshTransport(
         me=options.center.name,
         host_key=options.ssh.host_key,
@@ -135,6 +138,7 @@ def _transport(options: AgentOptions) -> SshTransport:
             peer.name: PeerKeys((peer.address.host, peer.address.port), peer.host_key, peer.client_key)
             for peer in (*options.peers, options.coordinator)
         },
+        heard=heard,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from drsync.adapters.nbd.client import NbdClient
 from drsync.adapters.nbd.server import Server
+from drsync.ports.attention import Heard, unheard
 from drsync.ports.volume import Exports
 
 
@@ -58,10 +59,11 @@ class FrontEnd(Protocol):
 
 
 class NbdFrontEnd:
-    """Sockets under ``<run dir>/nbd/``."""
+    """Sockets under ``<run dir>/nbd/``; `heard` is told of what comes from their clients."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, heard: Heard = unheard) -> None:
         """Makes the directory."""
+        self._heard = heard
         self._directory = run_dir / "nbd"
         self._directory.mkdir(parents=True, exist_ok=True)
 
@@ -71,7 +73,7 @@ class NbdFrontEnd:
 
     def server(self, name: str, exports: Exports) -> BlockServer:
         """See FrontEnd."""
-        return Server(exports, self.path(name))
+        return Server(exports, self.path(name), heard=self._heard)
 
     async def connect(self, uri: str) -> BlockClient:
         """See FrontEnd."""

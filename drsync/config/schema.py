@@ -60,6 +60,8 @@ ARGV_MAX = 64  # because what takes more words is a program of its own
 VOLUMES_MAX = 256  # because every checkpoint names the state of each
 FILESETS_MAX = 16  # because each has an index and a watcher of its own in every agent
 
+BUSY_POLL_US_MAX = 1000  # because whoever sends so seldom is not delayed by a wake-up
+
 Argv = Annotated[list[str], Field(min_length=1, max_length=ARGV_MAX)]
 
 _POLICY = GroupPolicy()
@@ -180,6 +182,7 @@ class AgentFile(Section):
     coordinator: Dialed
     peers: dict[Name, Peer] = Field(default_factory=dict)
     files: Files = Files()
+    busy_poll_us: Annotated[int, Field(ge=0, le=BUSY_POLL_US_MAX)] = round(options.BUSY_POLL_S * 1e6)
     log: Log = Log()
     hooks: HooksSection = HooksSection()
     metrics: Metrics | None = None
@@ -196,6 +199,7 @@ class AgentFile(Section):
             peers=tuple(peer.build(name) for name, peer in self.peers.items()),
             log=self.log.build(),
             file_roots=tuple(self.files.allow),
+            busy_poll_s=self.busy_poll_us / 1e6,
             hooks=self.hooks.build(),
             metrics=self.metrics.listen if self.metrics else None,
         )

@@ -11,6 +11,7 @@ from typing_extensions import override
 from drsync.adapters.nbd.inbox import Inbox
 from drsync.adapters.nbd.negotiation import GREETING_BYTES, Chosen, Negotiation
 from drsync.model.errors import MalformedError
+from drsync.ports.attention import Heard
 from drsync.ports.volume import Catalog
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,11 @@ class House(Protocol):
         """How long a handshake may take."""
         ...
 
+    @property
+    def heard(self) -> Heard:
+        """Told of every read of a socket."""
+        ...
+
     def admit(self, connection: "Connection") -> bool:
         """A new socket; False when there are too many that have not chosen an export."""
         ...
@@ -105,6 +111,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
         self._house = house
         self._loop = loop
+        self._heard = house.heard
         self._inbox = Inbox(HANDSHAKE_INBOX_BYTES)
         self._negotiation = Negotiation(house.exports, house.may_open)
         self._transport: asyncio.Transport | None = None
@@ -150,6 +157,7 @@ class Connection(asyncio.BufferedProtocol):
     @override
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes arrived in the buffer."""
+        self._heard(nbytes)
         self._inbox.end += nbytes
         if self._transmission is not None:
             self._proceed(self._transmission)

@@ -13,6 +13,7 @@ from drsync.adapters.nbd.negotiation import Chosen
 from drsync.adapters.nbd.structured import StructuredTransmission
 from drsync.adapters.nbd.transmission import Outlet, Transmission
 from drsync.model.errors import TransientError, UsageError
+from drsync.ports.attention import Heard, unheard
 from drsync.ports.volume import Catalog, Exports
 
 SOCKET_MODE = 0o660  # because whoever opens it may write to the volume: its owner and its group, no others
@@ -71,10 +72,19 @@ class FrontDoor:
         path: of the UNIX socket.
         speak: who executes the requests of a connection that has chosen.
         limits: how much strangers may ask for.
+        heard: told of every read of a client's socket.
     """
 
-    def __init__(self, exports: Catalog, path: Path, speak: Speak, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        exports: Catalog,
+        path: Path,
+        speak: Speak,
+        limits: Limits = DEFAULT_LIMITS,
+        heard: Heard = unheard,
+    ) -> None:
         self.exports = exports
+        self.heard = heard
         self.path = path
         self._speak = speak
         self._limits = limits
@@ -210,8 +220,10 @@ class FrontDoor:
 class Server(FrontDoor):
     """Serves block devices."""
 
-    def __init__(self, exports: Exports, path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
-        super().__init__(exports, path, devices(exports), limits)
+    def __init__(
+        self, exports: Exports, path: Path, limits: Limits = DEFAULT_LIMITS, heard: Heard = unheard
+    ) -> None:
+        super().__init__(exports, path, devices(exports), limits, heard)
 
 
 def _bind(path: Path) -> socket.socket:

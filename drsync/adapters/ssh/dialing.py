@@ -9,6 +9,7 @@ from typing_extensions import override
 from drsync.adapters.ssh import keys, policy, quirks
 from drsync.adapters.ssh.link import SshLink
 from drsync.model.errors import DrsyncError, RefusedError, TransientError
+from drsync.ports.attention import Heard
 from drsync.ports.transport import LinkKind
 
 if TYPE_CHECKING:
@@ -34,16 +35,17 @@ class _Client(asyncssh.SSHClient):
 class _Session(asyncssh.SSHClientSession[bytes]):
     """Hands everything to its link."""
 
-    def __init__(self, peer: str, kind: LinkKind) -> None:
+    def __init__(self, peer: str, kind: LinkKind, heard: Heard) -> None:
         self._peer = peer
         self._kind = kind
+        self._heard = heard
         self.link: SshLink | None = None
 
     @override
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         """The channel is open."""
         chan.set_write_buffer_limits(policy.WRITE_BUFFER_BYTES)
-        self.link = SshLink(self._peer, self._kind, chan)
+        self.link = SshLink(self._peer, self._kind, chan, self._heard)
 
     @override
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -74,10 +76,11 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 class Dialer:
     """Opens links. Nothing is read from the user's SSH configuration, agent or known hosts."""
 
-    def __init__(self, me: str, client_key: asyncssh.SSHKey, book: "PeerBook") -> None:
+    def __init__(self, me: str, client_key: asyncssh.SSHKey, book: "PeerBook", heard: Heard) -> None:
         self._me = me
         self._client_key = client_key
         self._book = book
+        self._heard = heard
 
     async def dial(self, peer: str, kind: LinkKind) -> tuple[asyncssh.SSHClientConnection, SshLink]:
         """A new connection with one open link.
@@ -125,7 +128,7 @@ class Dialer:
         if is_bulk:
             connection.set_keepalive(policy.BULK_KEEPALIVE_S, policy.BULK_KEEPALIVES_MAX)
         _, session = await connection.create_session(
-            lambda: _Session(peer, kind),
+            lambda: _Session(peer, kind, self._heard),
             subsystem=policy.SUBSYSTEM,
             encoding=None,
             window=policy.BULK_WINDOW_BYTES if is_bulk else policy.CONTROL_WINDOW_BYTES,

@@ -5,16 +5,18 @@ from collections.abc import Callable
 
 from drsync.adapters.ssh import policy, quirks
 from drsync.adapters.ssh.express import Channel, Express, Plain
+from drsync.ports.attention import Heard, unheard
 from drsync.ports.transport import LinkHandler, LinkKind
 
 
 class SshLink:
     """See the port. What arrives before there is a handler is kept, and the channel stops reading."""
 
-    def __init__(self, peer: str, kind: LinkKind, channel: Channel) -> None:
+    def __init__(self, peer: str, kind: LinkKind, channel: Channel, heard: Heard = unheard) -> None:
         self._peer = peer
         self._kind = kind
         self._channel = channel
+        self._heard = heard if kind is LinkKind.BULK else unheard  # because nobody waits for the others
         self._handler: LinkHandler | None = None
         self._early: list[bytes | memoryview] = []
         self._is_paused = False
@@ -92,6 +94,7 @@ class SshLink:
     def received(self, data: bytes | memoryview) -> None:
         """The channel has data."""
         self._has_received = True
+        self._heard(len(data))
         if self._handler is not None:
             self._handler.data_received(data)
             return

@@ -13,6 +13,7 @@ from drsync.ports.transport import LinkKind
 
 if TYPE_CHECKING:
     from drsync.adapters.ssh.peers import PeerBook
+    from drsync.ports.attention import Heard
     from drsync.ports.transport import Accept
 
 _KINDS: dict[bytes, LinkKind] = {
@@ -25,10 +26,13 @@ assert all(len(preamble) == policy.PREAMBLE_BYTES for preamble in _KINDS)
 class Door:
     """What all connections of one listener share."""
 
-    def __init__(self, book: "PeerBook", accept: "Accept", on_refused: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, book: "PeerBook", accept: "Accept", on_refused: Callable[[str, str], None], heard: "Heard"
+    ) -> None:
         self.book = book
         self.accept = accept
         self.on_refused = on_refused
+        self.heard = heard
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._strangers: dict[asyncssh.SSHServerConnection, None] = {}
 
@@ -155,7 +159,7 @@ class VisitorSession(asyncssh.SSHServerSession[bytes]):
         if kind is not LinkKind.CONTROL:
             connection = self._channel.get_connection()
             connection.set_keepalive(policy.BULK_KEEPALIVE_S, policy.BULK_KEEPALIVES_MAX)
-        self._link = SshLink(self._name, kind, self._channel)
+        self._link = SshLink(self._name, kind, self._channel, self._door.heard)
         if rest:
             self._link.received(rest)
         self._door.accept(self._link)

@@ -12,6 +12,7 @@ from drsync.adapters.ssh.link import SshLink
 from drsync.adapters.ssh.listening import Door, Visitor
 from drsync.adapters.ssh.peers import PeerBook, PeerKeys
 from drsync.model.errors import RefusedError, TransientError
+from drsync.ports.attention import Heard, unheard
 from drsync.ports.transport import Accept, LinkKind
 
 log = structlog.get_logger()
@@ -34,13 +35,18 @@ class SshTransport:
         client_key: Path,
         listen: tuple[str, int],
         peers: Mapping[str, PeerKeys],
+        heard: Heard = unheard,
     ) -> None:
-        """`me` is the name our client key is pinned under at the peers; `listen` port 0 picks a free one."""
+        """`me` is the name our client key is pinned under at the peers; `listen` port 0 picks a free one.
+
+        `heard` is told of what comes on bulk links.
+        """
         self._me = me
         self._host_key = keys.load(host_key)
         self._listen = listen
         self._book = PeerBook(peers)
-        self._dialer = Dialer(me, keys.load(client_key), self._book)
+        self._dialer = Dialer(me, keys.load(client_key), self._book, heard)
+        self._heard = heard
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._door: Door | None = None
         self._dialed: set[asyncssh.SSHClientConnection] = set()
@@ -60,7 +66,7 @@ class SshTransport:
         """See the port. Raises TransientError when the address cannot be used."""
         assert self._acceptor is None, "one listener per transport"
         host, port = self._listen
-        door = Door(self._book, accept, self._refused)
+        door = Door(self._book, accept, self._refused, self._heard)
         try:
             self._acceptor = await asyncssh.listen(
                 host,

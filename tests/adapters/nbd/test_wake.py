@@ -6,6 +6,7 @@ from typing import cast
 from typing_extensions import override
 
 from drsync.adapters.nbd.connection import Connection, Conversation, House
+from drsync.ports.attention import unheard
 
 
 class Busy:
@@ -38,6 +39,7 @@ class Plain(Connection):
     def __init__(self, conversation: Busy) -> None:
         class Nothing:
             exports = None
+            heard = staticmethod(unheard)
 
             def may_open(self, name: str) -> bool:
                 return bool(name)
