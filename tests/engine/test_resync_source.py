@@ -24,6 +24,20 @@ def level(made: Rig) -> bool:
     return [bytes(image) for image in made.target.images] == made.content()
 
 
+async def cut_off(made: Rig, mode: Mode = Mode.EVERYTHING, *, is_frame_lost: bool = False) -> None:
+    """Begin a session whose line is cut with its first frame of blocks."""
+
+    def cutting(frame: Frame) -> bool:
+        if frame.type.name == "BLOCKS":
+            made.cut()
+        return is_frame_lost and frame.type.name == "BLOCKS"
+
+    made.target.on_frame = cutting
+    with pytest.raises(TransientError):
+        await made.source.begin(made.wanted(mode))
+    made.target.on_frame = lambda _: False
+
+
 async def test_a_blank_center_is_sent_what_is_stored_and_no_more(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         made.write(0, 3 * GRANULE, b"a" * GRANULE)
@@ -168,16 +182,7 @@ async def test_a_session_goes_on_in_the_way_in_which_it_began(tmp_path: Path) ->
         made.scribble(60)
         await made.source.begin(made.wanted(Mode.EVERYTHING))
         made.scribble(5)
-
-        def cutting(frame: Frame) -> bool:
-            if frame.type.name == "BLOCKS":
-                made.cut()
-            return False
-
-        made.target.on_frame = cutting
-        with pytest.raises(TransientError):
-            await made.source.begin(made.wanted(Mode.DIGEST))
-        made.target.on_frame = lambda _: False
+        await cut_off(made, Mode.DIGEST)
         assert await made.source.resume(made.wanted(Mode.EVERYTHING))
         assert level(made)
 
@@ -185,16 +190,7 @@ async def test_a_session_goes_on_in_the_way_in_which_it_began(tmp_path: Path) ->
 async def test_a_center_that_dropped_its_stage_is_planned_anew(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         made.scribble(60)
-
-        def cutting(frame: Frame) -> bool:
-            if frame.type.name == "BLOCKS":
-                made.cut()
-            return False
-
-        made.target.on_frame = cutting
-        with pytest.raises(TransientError):
-            await made.source.begin(made.wanted(Mode.EVERYTHING))
-        made.target.on_frame = lambda _: False
+        await cut_off(made)
         made.target.keeps = False
         assert not await made.source.resume(made.wanted(Mode.EVERYTHING))
         assert made.marks.pins == {}
@@ -210,17 +206,8 @@ async def test_a_session_that_outgrew_its_room_while_its_center_came_back_begins
     """The journal let go what the session kept, just when the center was asked about it."""
     async with rig(tmp_path) as made:
         made.scribble(60)
-
-        def cutting(frame: Frame) -> bool:
-            if frame.type.name == "BLOCKS":
-                made.cut()
-            return False
-
-        made.target.on_frame = cutting
-        with pytest.raises(TransientError):
-            await made.source.begin(made.wanted(Mode.EVERYTHING))
+        await cut_off(made)
         assert made.source.source.state is SourceState.KEPT
-        made.target.on_frame = lambda _: False
         made.scribble(5)
         made._sync()
         real = getattr(made, moment)
@@ -410,15 +397,7 @@ async def test_random_writes_and_cuts_end_level(tmp_path: Path, seed: int) -> No
 async def test_a_round_that_cannot_be_marked_keeps_no_journal(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         made.scribble(60)
-
-        def cutting(frame: Frame) -> bool:
-            if frame.type.name == "BLOCKS":
-                made.cut()
-            return frame.type.name == "BLOCKS"
-
-        made.target.on_frame = cutting
-        with pytest.raises(TransientError):
-            await made.source.begin(made.wanted(Mode.EVERYTHING))
+        await cut_off(made, is_frame_lost=True)
         assert made.marks.pins
         before = made.marks.of(PEER)
         made.scribble(10)
@@ -433,7 +412,7 @@ async def test_a_round_that_cannot_be_marked_keeps_no_journal(tmp_path: Path) ->
         assert made.source.progress is None
         assert made.marks.pins == {}
         assert made.marks.of(PEER) == before
-        made.marks.store, made.target.on_frame = store, lambda _: False  # type: ignore[method-assign]
+        made.marks.store = store  # type: ignore[method-assign]
         await made.source.begin(made.wanted(Mode.EVERYTHING))
         assert level(made)
 

@@ -47,6 +47,14 @@ def cold_image(path: Path, files: OsFiles | None = None) -> FileImage:
     return FileImage(path, SIZE, files)
 
 
+@pytest.fixture
+async def image(tmp_path: Path) -> FileImage:
+    """A cold image, where the kernel gives this loop a ring; whoever gets it closes it."""
+    if ring() is None:
+        pytest.skip("this system has no ring")
+    return cold_image(tmp_path / "image")
+
+
 async def fetched(image: Image, places: Sequence[tuple[int, int]]) -> list[int]:
     """The numbers that were told of, in order."""
     numbers: list[int] = []
@@ -98,12 +106,8 @@ def test_who_waits_is_told_also_of_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 async def test_a_system_that_takes_only_some_leaves_nobody_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: FileImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = ring()
-    if found is None:
-        pytest.skip("this system has no ring")
-    image = cold_image(tmp_path / "image")
     call = rings._call
     calls = []
 
@@ -121,11 +125,8 @@ async def test_a_system_that_takes_only_some_leaves_nobody_waiting(
 
 
 async def test_a_ring_that_fails_leaves_nobody_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: FileImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if ring() is None:
-        pytest.skip("this system has no ring")
-    image = cold_image(tmp_path / "image")
     call = rings._call
 
     def broken(number: int, fd: int, count: int, *rest: object) -> int:
@@ -165,11 +166,8 @@ async def test_without_the_kernels_leave_there_is_none(monkeypatch: pytest.Monke
 
 
 async def test_a_system_that_takes_nothing_leaves_nobody_waiting_behind_those_it_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: FileImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if ring() is None:
-        pytest.skip("this system has no ring")
-    image = cold_image(tmp_path / "image")
 
     def out_of_memory(number: int, fd: int, count: int, *rest: object) -> int:
         raise OSError(errno.ENOMEM, "no memory")
@@ -180,11 +178,10 @@ async def test_a_system_that_takes_nothing_leaves_nobody_waiting_behind_those_it
     image.close()
 
 
-async def test_what_waits_for_its_turn_never_reads_another_file_under_the_same_number(tmp_path: Path) -> None:
+async def test_what_waits_for_its_turn_never_reads_another_file_under_the_same_number(
+    image: FileImage,
+) -> None:
     """A socket would lose what its peer sent: the kernel reads it as well, where byte 0 was asked for."""
-    if ring() is None:
-        pytest.skip("this system has no ring")
-    image = cold_image(tmp_path / "image")
     number = image._fd
     told: list[int] = []
     ours, theirs = socket.socketpair()
@@ -216,10 +213,7 @@ async def test_who_fails_when_told_keeps_nobody_else_from_being_told() -> None:
     assert told == [1, 2, *[3] * 8]
 
 
-async def test_waiting_for_ones_turn_leaves_no_file_open(tmp_path: Path) -> None:
-    if ring() is None:
-        pytest.skip("this system has no ring")
-    image = cold_image(tmp_path / "image")
+async def test_waiting_for_ones_turn_leaves_no_file_open(image: FileImage) -> None:
     before = open_files()
     for _ in range(3):
         assert await fetched(image, PLACES) == list(range(len(PLACES)))
