@@ -142,7 +142,7 @@ class MemoryTransport:
     async def connect(self, peer: str, kind: LinkKind) -> Link:
         await asyncio.sleep(0)
         node = self._town.nodes.get(peer)
-        if node is None or self._town.is_cut(self._me, peer):
+        if node is None or self._town.is_over or self._town.is_cut(self._me, peer):
             raise TransientError(f"{peer} is not reached")
         ours = MemoryLink(self._town, self._me, peer, kind)
         theirs = MemoryLink(self._town, peer, self._me, kind)
@@ -343,6 +343,7 @@ class Town:
         self.lease_book = LeaseBook()
         self.steps: list[Step] = []
         self.losses: list[LossStatement] = []
+        self.is_over = False  # nobody is let in any more
 
     # network
 
@@ -488,6 +489,7 @@ async def town(directory: Path, group: GroupSpec = GROUP) -> AsyncIterator[Town]
             yield place
             for node in place.nodes.values():
                 await node.openings.stop()
+            place.is_over = True
             raise _OverError
     except* _OverError:
         pass
