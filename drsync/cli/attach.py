@@ -12,6 +12,7 @@ from drsync.cli.daemons import serve
 from drsync.cli.errors import EXIT_CODES
 from drsync.cli.options import Talk, coordinator_options
 from drsync.cli.text import clean
+from drsync.config.options import BUSY_POLL_S, BUSY_POLL_US_MAX
 from drsync.config.problems import MistakeError
 from drsync.config.quantities import parse_duration
 from drsync.core.relay import AfterLoss
@@ -45,6 +46,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
     help="After an accepted loss: answer EIO until all clients have left, or go on.",
 )
 @click.option(
+    "--busy-poll-us",
+    type=click.IntRange(0, BUSY_POLL_US_MAX),
+    default=round(BUSY_POLL_S * 1e6),
+    show_default=True,
+    metavar="MICROSECONDS",
+    help="How long to wait awake for what mostly comes at once; 0: not at all.",
+)
+@click.option(
     "--center",
     "centers",
     multiple=True,
@@ -57,6 +66,7 @@ def attach(
     listen: str | None,
     timeout: str,
     after_loss: str,
+    busy_poll_us: int,
     centers: tuple[str, ...],
 ) -> None:
     """A local address of a volume that stays, whoever owns it.
@@ -84,6 +94,7 @@ def attach(
         places=tuple(_place(word) for word in centers),
         coordinator=talk.coordinator,
         token_file=talk.token_file,
+        busy_poll_s=busy_poll_us / 1e6,
     )
     serve(lambda stop: run(options, stop, _as_json if talk.as_json else _in_words))
 

@@ -13,6 +13,7 @@ from drsync.model.topology import Center
 BUSY_POLL_S = 0.0001
 """Because a lone write's answer brings the next request within 20 to 60 us on an idle machine, and a center
 in the same city answers within 150; twice as long wastes twice as much and gains little more."""
+BUSY_POLL_US_MAX = 1000  # because whoever sends so seldom is not delayed by a wake-up
 
 
 class Address(NamedTuple):

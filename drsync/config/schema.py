@@ -60,8 +60,6 @@ ARGV_MAX = 64  # because what takes more words is a program of its own
 VOLUMES_MAX = 256  # because every checkpoint names the state of each
 FILESETS_MAX = 16  # because each has an index and a watcher of its own in every agent
 
-BUSY_POLL_US_MAX = 1000  # because whoever sends so seldom is not delayed by a wake-up
-
 Argv = Annotated[list[str], Field(min_length=1, max_length=ARGV_MAX)]
 
 _POLICY = GroupPolicy()
@@ -182,7 +180,7 @@ class AgentFile(Section):
     coordinator: Dialed
     peers: dict[Name, Peer] = Field(default_factory=dict)
     files: Files = Files()
-    busy_poll_us: Annotated[int, Field(ge=0, le=BUSY_POLL_US_MAX)] = round(options.BUSY_POLL_S * 1e6)
+    busy_poll_us: Annotated[int, Field(ge=0, le=options.BUSY_POLL_US_MAX)] = round(options.BUSY_POLL_S * 1e6)
     log: Log = Log()
     hooks: HooksSection = HooksSection()
     metrics: Metrics | None = None

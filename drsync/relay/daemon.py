@@ -7,6 +7,7 @@ from drsync.adapters.nbd.connection import Conversation
 from drsync.adapters.nbd.negotiation import Chosen
 from drsync.adapters.nbd.server import FrontDoor, Limits
 from drsync.adapters.nbd.transmission import Outlet
+from drsync.adapters.system.attention import Attention
 from drsync.adapters.system.clock import SystemClock, SystemRandom
 from drsync.adapters.system.notify import Notifier
 from drsync.core.relay import Export
@@ -55,12 +56,14 @@ async def run(options: RelayOptions, stop: asyncio.Event, tell: Tell) -> None:
         manager.status(said.text)
         tell(said)
 
-    relay = Relay(options, SystemClock(), SystemRandom(), say)
+    attention = Attention(options.busy_poll_s)
+    relay = Relay(options, SystemClock(), SystemRandom(), say, attention.ear())
 
     def speak(chosen: Chosen, outlet: Outlet) -> Conversation:
         return relay.welcome(chosen, outlet).passage
 
-    door = FrontDoor(Window(relay, options), options.socket, speak, Limits(per_export=CLIENTS_MAX))
+    limits = Limits(per_export=CLIENTS_MAX)
+    door = FrontDoor(Window(relay, options), options.socket, speak, limits, attention.ear())
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(relay.run())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from drsync.config.options import BUSY_POLL_S
 from drsync.core.relay import AfterLoss
 from drsync.relay.places import Place
 
@@ -20,6 +21,7 @@ class RelayOptions:
         places: addresses of centers that replace what the coordinator says.
         coordinator: ``unix:PATH`` or ``http://HOST:PORT``.
         token_file: file with the bearer token, if any.
+        busy_poll_s: how long to wait awake for what mostly comes at once; 0: not at all.
     """
 
     group: str
@@ -31,6 +33,7 @@ class RelayOptions:
     places: tuple[Place, ...]
     coordinator: str
     token_file: Path | None
+    busy_poll_s: float = BUSY_POLL_S
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from drsync.core.relay import Export, Offer, Patience, Pursuit
 from drsync.model.epoch import NEVER, Epoch, show
 from drsync.model.errors import DrsyncError, TransientError, UsageError
 from drsync.model.served import Served
+from drsync.ports.attention import Heard, unheard
 from drsync.ports.clock import Clock, Random
 from drsync.relay.options import RelayOptions
 from drsync.relay.pilot import Opening, Pilot, Search, open_at
@@ -29,9 +30,17 @@ STALL_S = 2.0  # because an owner answers in less, unless it waits for somebody 
 
 
 class Relay:
-    """Its clients are told nothing of what happens here, unless acknowledged writes may be lost."""
+    """Its clients are told nothing of what happens here, unless acknowledged writes may be lost.
 
-    def __init__(self, options: RelayOptions, clock: Clock, dice: Random, tell: Tell) -> None:
+    Attributes:
+        heard: told of what comes from owners.
+        attached: there was an owner.
+    """
+
+    def __init__(
+        self, options: RelayOptions, clock: Clock, dice: Random, tell: Tell, heard: Heard = unheard
+    ) -> None:
+        self.heard = heard
         self._options = options
         self._clock = clock
         self._dice = dice

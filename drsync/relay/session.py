@@ -14,6 +14,7 @@ from drsync.core.relay import Patience
 from drsync.model import served
 from drsync.model.epoch import NEVER, Epoch
 from drsync.model.errors import DrsyncError
+from drsync.ports.attention import Heard
 from drsync.relay.options import RelayOptions
 from drsync.relay.pilot import CONNECT_S
 from drsync.relay.places import Place
@@ -32,6 +33,11 @@ class Home(Protocol):
     @property
     def place(self) -> Place | None:
         """Where the owner is; None while requests wait."""
+        ...
+
+    @property
+    def heard(self) -> Heard:
+        """Told of what comes from owners."""
         ...
 
     def take(self, epoch: Epoch, size: int = 0) -> bool:
@@ -110,7 +116,7 @@ class Session:
         await asyncio.sleep(after_s)
         while passage.is_open and (place := self._home.place) is not None:
             with contextlib.suppress(DrsyncError):
-                uplink, opened = await Uplink.dial(place.uri, self._wanted, CONNECT_S)
+                uplink, opened = await Uplink.dial(place.uri, self._wanted, CONNECT_S, self._home.heard)
                 said = epoch_of(self._home.options, opened)
                 if self._home.place is place and self._home.take(said, opened.size):
                     self._dialing = None

@@ -14,6 +14,7 @@ from drsync.adapters.nbd.client import NbdClient
 from drsync.model import epoch as epochs
 from drsync.model.epoch import Epoch
 from drsync.model.errors import DrsyncError, TransientError
+from drsync.ports.attention import Heard
 from drsync.ports.clock import Clock, Random
 from drsync.relay.options import RelayOptions
 from drsync.relay.pilot import CONNECT_S
@@ -389,8 +390,10 @@ async def test_from_the_moment_a_newer_epoch_is_heard_of_the_old_owner_is_not_he
     made: list[Relay] = []
 
     class Seen(Relay):
-        def __init__(self, options: RelayOptions, clock: Clock, dice: Random, tell: Tell) -> None:
-            super().__init__(options, clock, dice, tell)
+        def __init__(
+            self, options: RelayOptions, clock: Clock, dice: Random, tell: Tell, heard: Heard
+        ) -> None:
+            super().__init__(options, clock, dice, tell, heard)
             made.append(self)
 
     monkeypatch.setattr("drsync.relay.daemon.Relay", Seen)

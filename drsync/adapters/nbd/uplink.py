@@ -13,6 +13,7 @@ from drsync.adapters.nbd.address import Address, parse_uri
 from drsync.adapters.nbd.approach import Approach, Opened, Wanted
 from drsync.adapters.nbd.inbox import Inbox
 from drsync.model.errors import DrsyncError, TransientError
+from drsync.ports.attention import Heard, unheard
 
 SILENT_S = 12  # because a new owner is there by then, and no working line is silent for so long
 HANDSHAKE_INBOX_BYTES = 4096  # because a handshake is short, and a connection that only watches gets no more
@@ -42,17 +43,20 @@ class Replies(Protocol):
 class Uplink(asyncio.BufferedProtocol):
     """The protocol object that asyncio or uvloop calls. Made by `dial`."""
 
-    def __init__(self, wanted: Wanted, ready: "asyncio.Future[Opened]") -> None:
+    def __init__(self, wanted: Wanted, ready: "asyncio.Future[Opened]", heard: Heard = unheard) -> None:
         self._approach = Approach(wanted)
         self._ready = ready
+        self._heard = heard
         self._inbox = Inbox(HANDSHAKE_INBOX_BYTES)
         self._transport: asyncio.Transport | None = None
         self._replies: Replies | None = None
         self._lost = ""
 
     @staticmethod
-    async def dial(uri: str, wanted: Wanted, seconds: float) -> "tuple[Uplink, Opened]":
-        """Open an export.
+    async def dial(
+        uri: str, wanted: Wanted, seconds: float, heard: Heard = unheard
+    ) -> "tuple[Uplink, Opened]":
+        """Open an export; `heard` is told of what comes from there.
 
         Raises:
             UsageError: not an NBD URI.
@@ -61,7 +65,7 @@ class Uplink(asyncio.BufferedProtocol):
         """
         address = parse_uri(uri)
         loop = asyncio.get_running_loop()
-        uplink = Uplink(wanted, loop.create_future())
+        uplink = Uplink(wanted, loop.create_future(), heard)
         try:
             async with asyncio.timeout_at(loop.time() + seconds):
                 await _connect(loop, address, uplink)
@@ -135,6 +139,7 @@ class Uplink(asyncio.BufferedProtocol):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
+        self._heard(nbytes)
         self._inbox.end += nbytes
         if self._lost:
             return
