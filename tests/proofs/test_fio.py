@@ -103,7 +103,7 @@ async def test_what_fio_saw_acknowledged_verifies_at_the_new_owner(home: Path, h
         seen = acknowledged(home)
         assert len(seen) > WRITTEN // 2, f"only {len(seen)} blocks were written"
 
-        # Not by fio itself: what it saves of a run that fails assumes that no request was under way for longer
+        # Not by fio itself: what it saves of a run that fails assumes that no request was under way longer
         # than its sixteen successors; where one was, it reads a block that nobody said was written.
         client = await NbdClient.connect(await place.uri(DISK))
         wrong = {at: why for at in sorted(seen) if (why := amiss(await client.read(at, BLOCK_BYTES), at))}
