@@ -167,7 +167,7 @@ class Demo:
             is_kept=sent is None or sent < total // 2,
         )
         await self._files.returned(RETURN_SECONDS)
-        await self._files.pause()
+        await self._files.pause(SAME_CITY)
         since = time.monotonic()
         await self._move(api, "switchover", PRODUCTION)
         await self._files.moved(PRODUCTION)

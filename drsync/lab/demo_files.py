@@ -110,10 +110,12 @@ class DemoFiles:
         is_kept = bool(found) and not (root / FOLDER / LATE_NAME).exists()
         self._proved(f"the late edit at {PRODUCTION} was kept aside: {where}", is_kept=is_kept)
 
-    async def pause(self) -> None:
-        """For a planned change people stop what edits files; volumes need no such thing."""
+    async def pause(self, owner: str) -> None:
+        """For a planned change people stop what edits files, and all get them; volumes need no such thing."""
         if self.is_there:
             await self.editor.rest()
+            with self._tell.waiting("the last edits are on their way"):
+                await self._marked(owner, FOLLOW_SECONDS)
 
     async def moved(self, owner: str) -> None:
         """The tree is edited at its new owner."""
