@@ -41,6 +41,11 @@ class Conversation(Protocol):
         ...
 
     @property
+    def is_at_disk(self) -> bool:
+        """Requests wait for a disk, or have just done so."""
+        ...
+
+    @property
     def is_over(self) -> bool:
         """What still arrives is of no interest."""
         ...
@@ -157,12 +162,14 @@ class Connection(asyncio.BufferedProtocol):
     @override
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes arrived in the buffer."""
-        self._heard(nbytes)
         self._inbox.end += nbytes
-        if self._transmission is not None:
-            self._proceed(self._transmission)
-        else:
+        transmission = self._transmission
+        if transmission is None:
             self._negotiate()
+            return
+        self._proceed(transmission)
+        if not transmission.is_at_disk:  # which answers sooner when it has the processor to itself
+            self._heard(nbytes)
 
     @override
     def pause_writing(self) -> None:

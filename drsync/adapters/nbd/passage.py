@@ -235,6 +235,11 @@ class Passage:
         return self._is_choked or self.held.cost > HELD_BYTES_MAX
 
     @property
+    def is_at_disk(self) -> bool:
+        """Here nothing is known of disks."""
+        return False
+
+    @property
     def is_over(self) -> bool:
         """See Conversation."""
         return self._is_leaving or not self._is_open

@@ -72,7 +72,7 @@ class FrontDoor:
         path: of the UNIX socket.
         speak: who executes the requests of a connection that has chosen.
         limits: how much strangers may ask for.
-        heard: told of every read of a client's socket.
+        heard: told of what clients ask for.
     """
 
     def __init__(

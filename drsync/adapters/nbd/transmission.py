@@ -101,12 +101,18 @@ class Transmission:
         self._is_alone = False
         """The client waits for each answer before it asks again, as far as can be seen."""
         self._was_single = True
+        self._has_read_alone = False
         self._is_waking = False
 
     @property
     def is_blocked(self) -> bool:
         """No further request is begun for now: too much is unanswered or unsent."""
         return self._is_choked or self._in_flight > _HELD_BYTES_MAX
+
+    @property
+    def is_at_disk(self) -> bool:
+        """Reads wait for a disk, or one was just made that may have waited."""
+        return self._has_read_alone or bool(self._away)
 
     @property
     def is_over(self) -> bool:
@@ -126,6 +132,7 @@ class Transmission:
     def consume(self, data: memoryview, at: int, end: int) -> int:
         """Execute the complete requests in ``data[at:end]``; returns where the rest starts."""
         self._is_consuming = True
+        self._has_read_alone = False
         is_single = end - at == _HEADER_BYTES
         self._is_alone = is_single and self._was_single and not self._away
         self._was_single = is_single
@@ -294,6 +301,7 @@ class Transmission:
     def _first(self, length: int) -> ReadInto:
         """How to read what was not tried yet: a short one, alone, is quicker when it waits for the disk."""
         is_brief = self._is_alone and length < JOINED_REPLY_BYTES_MAX
+        self._has_read_alone = self._has_read_alone or is_brief
         return self._device.read_into if is_brief else self._read_first
 
     def _read_now(self, word: int, cookie: bytes, offset: int, length: int, read: ReadInto) -> None:

@@ -182,3 +182,23 @@ def test_structured_replies_wait_in_the_same_way(device: ColdDevice) -> None:
     wire.transmission.shut(errno.ESHUTDOWN)
     refused = [struct.pack(">Q", cookie) for cookie in (1002, 1003)]
     assert all(cookie in wire.sent[before:] for cookie in refused)
+
+
+def test_whether_a_disk_is_waited_for_is_known(device: ColdDevice, wire: Wire) -> None:
+    """So that nobody waits awake for a client, where the disk could use the processor."""
+    known: list[bool] = []
+
+    def note() -> None:
+        known.append(wire.transmission.is_at_disk)
+
+    wire.feed(reads(1000, 1001))
+    note()
+    device.arrive()
+    wire.transmission.deliver()
+    note()
+    wire.feed(ask(READ, 1002, 0, 4096))
+    wire.feed(ask(READ, 1003, 0, 4096))  # from a client that waits for each: directly from the device
+    note()
+    wire.feed(ask(WRITE, 1004, 0, 4096) + bytes(4096))
+    note()
+    assert known == [True, False, True, False]

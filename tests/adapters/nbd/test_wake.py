@@ -15,6 +15,7 @@ class Busy:
     need = 28
     is_blocked = False
     is_over = False
+    is_at_disk = False
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
