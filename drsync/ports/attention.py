@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 Heard: TypeAlias = Callable[[int], None]
 """Called from the event loop whenever so many bytes came from somebody who waits for an answer to them, or
-answers us; before they are handled."""
+answers us; in the turn of the loop in which they came."""
 
 
 def unheard(_count: int, /) -> None:

@@ -90,7 +90,7 @@ class House(Protocol):
 
     @property
     def heard(self) -> Heard:
-        """Told of every read of a socket."""
+        """Told of what clients ask for, where no disk is waited for."""
         ...
 
     def admit(self, connection: "Connection") -> bool:

@@ -6,7 +6,7 @@ from typing import cast
 from typing_extensions import override
 
 from drsync.adapters.nbd.connection import Connection, Conversation, House
-from drsync.ports.attention import unheard
+from drsync.ports.attention import Heard, unheard
 
 
 class Busy:
@@ -37,10 +37,10 @@ class Busy:
 class Plain(Connection):
     """A connection that has chosen its export, without a socket."""
 
-    def __init__(self, conversation: Busy) -> None:
+    def __init__(self, conversation: Busy, heard: Heard = unheard) -> None:
         class Nothing:
             exports = None
-            heard = staticmethod(unheard)
+            heard = staticmethod(heard)
 
             def may_open(self, name: str) -> bool:
                 return bool(name)
@@ -63,3 +63,14 @@ async def test_replies_go_out_at_once_and_never_in_the_midst_of_requests() -> No
     assert conversation.delivered == [False]  # in the next turn: others have theirs before
     await asyncio.sleep(0)
     assert conversation.delivered == [False, False]
+
+
+async def test_a_client_is_waited_for_awake_unless_its_request_met_the_disk() -> None:
+    conversation, heard = Busy(), list[int]()
+    connection = Plain(conversation, heard.append)
+    connection.buffer_updated(28)
+    conversation.is_at_disk = True
+    connection.buffer_updated(56)
+    conversation.is_at_disk = False
+    connection.buffer_updated(4124)
+    assert heard == [28, 4124]
