@@ -40,12 +40,13 @@ class Plain(Connection):
     def __init__(self, conversation: Busy, heard: Heard = unheard) -> None:
         class Nothing:
             exports = None
-            heard = staticmethod(heard)
 
             def may_open(self, name: str) -> bool:
                 return bool(name)
 
-        super().__init__(cast("House", Nothing()), asyncio.get_running_loop())
+        house = Nothing()
+        vars(house)["heard"] = heard
+        super().__init__(cast("House", house), asyncio.get_running_loop())
         self._transmission = cast("Conversation", conversation)
         conversation.connection = self
 
