@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from drsync.engine.term import OwnerTerm
 
 VIEW_BLOCKS_MAX: Final = 2 * LAYER_BLOCKS_MAX  # because a drill should be over long before 3 GB were written
+RESERVE_SHARE: Final = 8  # of the soft quota, because what is held ahead takes the place of recovery points
 VIEW_QUOTA_SHARE: Final = 0.25  # of the journal's quota, because a view is a convenience, and four fit
 
 
@@ -277,7 +278,8 @@ class Keeper:
                     pass
         await self._convert_to_layer(term)
         self.count_room(term)
-        self._copy.journal.hold_reserve(is_tight=level is not None or bool(self._copy.space.reason))
+        is_tight = level is not None or bool(self._copy.space.reason)
+        self._copy.journal.hold_reserve(0 if is_tight else self._limits().soft_bytes // RESERVE_SHARE)
         self._note_level(level)
 
     def bounds(self, term: "OwnerTerm | None") -> Bounds:

@@ -145,8 +145,8 @@ class Journal(Protocol):
         """
         ...
 
-    def hold_reserve(self, *, is_tight: bool) -> None:
-        """How much space is held ahead of appends: as little as possible while it `is_tight`.
+    def hold_reserve(self, most_bytes: int) -> None:
+        """How much space may be held ahead of appends; 0: as little as possible. To be told in each round.
 
         Changes nothing now; what is too much goes with the next `sync`.
         """

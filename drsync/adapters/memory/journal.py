@@ -121,7 +121,7 @@ class MemoryJournal:
         """See the port."""
         self._check("append")
 
-    def hold_reserve(self, *, is_tight: bool) -> None:
+    def hold_reserve(self, most_bytes: int) -> None:
         """See the port."""
 
     def sync(self) -> int:

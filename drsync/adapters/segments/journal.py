@@ -42,7 +42,7 @@ from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, r
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
-from drsync.adapters.segments.spares import SPARES_MAX, Spares, write_over, zeros_after
+from drsync.adapters.segments.spares import Spares, write_over, zeros_after
 from drsync.adapters.segments.spares import SUFFIX as SPARE_SUFFIX
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.delta.batch import KIND_ZERO
@@ -297,9 +297,9 @@ class SegmentJournal:
         except OSError as error:
             raise self._refused("make room", error) from error
 
-    def hold_reserve(self, *, is_tight: bool) -> None:
+    def hold_reserve(self, most_bytes: int) -> None:
         """See the port."""
-        self._spares.most = 1 if is_tight else SPARES_MAX
+        self._spares.reserve.round_ended(-(-most_bytes // self._segment_bytes))
 
     def sync(self) -> int:
         """See the port. Also writes footers of full segments, unlinks trimmed ones and prepares the next."""
@@ -356,7 +356,7 @@ class SegmentJournal:
             if segment.is_sealed:
                 with self._shelf.shared:
                     self._shelf.unsynced.remove(segment)
-        self._spares.shed()
+        self._spares.dropped(len(doomed))
         for segment in doomed:
             if self._spares.wants(segment):
                 self._spares.reuse(segment, lambda: self._files.fsync(self._lock_fd))

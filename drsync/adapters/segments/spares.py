@@ -10,13 +10,11 @@ from typing import Final, NamedTuple
 from drsync.adapters.segments.files import IOV_MAX, PAGE, Files, is_full, write_all
 from drsync.adapters.segments.layout import HEADER_BYTES, TRAILER_BYTES
 from drsync.adapters.segments.segment import Segment
+from drsync.core.reserve import Reserve
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.ports.journal import Buffer
 
 SUFFIX: Final = ".spare"
-SPARES_MAX: Final = 2
-"""Because one is taken while the next is made; more only help where many segments are trimmed at once."""
-
 ZEROS_BYTES: Final = 8 * PAGE
 """Written ahead at once, because then one small batch in eight pays for it; a large one hardly notices."""
 
@@ -54,8 +52,8 @@ class Spares:
         self._lock = threading.Lock()
         self._kept: list[Spare] = []
         self._made = 0
-        self.most = SPARES_MAX
-        """That are kept, at least 1."""
+        self.reserve = Reserve()
+        """How many are kept."""
 
     @property
     def held_bytes(self) -> int:
@@ -69,6 +67,7 @@ class Spares:
 
     def take(self) -> Spare:
         """One that is kept, or a new one. Raises OSError."""
+        self.reserve.begun()
         with self._lock:
             if self._kept:
                 return self._kept.pop()
@@ -94,11 +93,16 @@ class Spares:
             self._kept.sort(key=_is_reused)  # taken first, given back last: writing over it costs least
         self.shed()
 
+    def dropped(self, count: int) -> None:
+        """So many segments are dropped, and may be used again; what is too much goes. Raises OSError."""
+        self.reserve.dropped(count)
+        self.shed()
+
     def shed(self) -> None:
-        """Remove those beyond `most`. Raises OSError."""
+        """Remove those that are more than the reserve wants. Raises OSError."""
         while True:
             with self._lock:
-                if len(self._kept) <= self.most:
+                if len(self._kept) <= self.reserve.most:
                     return
                 spare = self._kept.pop(0)
             self._files.close(spare.fd)
@@ -107,7 +111,7 @@ class Spares:
     def wants(self, segment: Segment) -> bool:
         """Whether a trimmed segment should be used again, rather than removed."""
         is_fit = HEADER_BYTES < segment.end <= self._segment_bytes - TRAILER_BYTES
-        return is_fit and sum(map(_is_reused, self._kept)) < self.most
+        return is_fit and sum(map(_is_reused, self._kept)) < self.reserve.most
 
     def reuse(self, segment: Segment, sync_names: Callable[[], None]) -> None:
         """Make a spare of a trimmed segment whose batches are all durable. Raises OSError.

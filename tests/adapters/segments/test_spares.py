@@ -19,6 +19,7 @@ from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN, SegmentJournal
 from drsync.adapters.segments.layout import HEADER_BYTES
 from drsync.adapters.segments.listing import Selection, list_records
 from drsync.adapters.segments.scan import scan_segment
+from drsync.core.reserve import QUIET_ROUNDS_MAX
 from drsync.delta.batch import EncodedBatch
 from drsync.model.errors import PermanentError
 from drsync.model.position import Position
@@ -61,6 +62,28 @@ def test_the_file_of_a_trimmed_segment_becomes_the_next_one(
     assert not list(directory.glob("*.spare")), "no process takes what another one left"
 
 
+def test_a_journal_that_is_written_fast_uses_all_its_files_again(
+    reopen: "Open", add: "Add", directory: Path
+) -> None:
+    journal = reopen()
+    seen = set[int]()
+    for number in range(8):
+        for _ in range(18):
+            add(journal, bytes([number]) * BIG)
+        journal.hold_reserve(100 * SEGMENT_BYTES_MIN)
+        journal.sync()
+        journal.trim(journal.tip.seq)
+        journal.sync()
+        found = inodes(directory, ".seg") | inodes(directory, ".spare")
+        assert number < 2 or found <= seen, "no new file is needed"
+        seen |= found
+    assert len(list(directory.glob("*.spare"))) == 6
+    for _ in range(QUIET_ROUNDS_MAX):
+        journal.hold_reserve(100 * SEGMENT_BYTES_MIN)
+    journal.sync()
+    assert len(list(directory.glob("*.spare"))) == 2, "who writes no more gives the space back"
+
+
 def test_a_tight_disk_keeps_one_spare(reopen: "Open", add: "Add", directory: Path, full: "FullDisk") -> None:
     journal = reopen(0, full)
     for number in range(12):
@@ -69,7 +92,7 @@ def test_a_tight_disk_keeps_one_spare(reopen: "Open", add: "Add", directory: Pat
     journal.trim(6)
     journal.sync()
     assert len(list(directory.glob("*.spare"))) == 2
-    journal.hold_reserve(is_tight=True)
+    journal.hold_reserve(0)
     journal.trim(9)
     journal.sync()
     assert len(list(directory.glob("*.spare"))) == 1
