@@ -10,8 +10,8 @@ from typing import Final
 SPARES_MIN: Final = 2  # because one is taken while the next is made
 SPARES_TIGHT: Final = 1  # because an append must not find the disk full at each new segment
 SPARES_MAX: Final = 32
-"""Because images are brought forward every 4 s at least (`core.fold_pace`), and 2 GiB in that time is more than
-a link brings."""
+"""Because images are brought forward every 4 s at least (`core.fold_pace`), and 2 GiB in that time is more
+than a link brings."""
 QUIET_ROUNDS_MAX: Final = 8  # because whoever drops nothing for 4 s writes little
 
 
@@ -36,7 +36,7 @@ class Reserve:
         self._begun += 1
 
     def dropped(self, count: int) -> None:
-        """So many segments are dropped: those begun since the last time tell what is wanted until the next."""
+        """So many segments are dropped: until the next time as many may be begun as since the last one."""
         if count:
             self._wanted = max(self._begun, self._wanted // 2)
             self._begun = self._quiet_rounds = 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from drsync.engine.pages import PIECE_BYTES, piece
 from drsync.ports.journal import Image, Locator
 
 BLOCK = 4096
@@ -18,7 +19,7 @@ ZERO: Locator = -1
 """In place of a locator: the block is zeros."""
 
 ZERO_RANGE_BLOCKS = 256  # because a discard of a whole disk must not become a million entries
-RUN_BLOCKS_MAX = 256  # 1 MiB per image write, because larger writes gain nothing and hold memory
+RUN_BLOCKS_MAX = PIECE_BYTES // BLOCK
 
 Content = Locator | bytes
 """A locator of 4096 payload bytes, `ZERO`, or the 4096 bytes themselves (after an unaligned write)."""
@@ -264,12 +265,12 @@ class VolumeView:
             self.image.zero(
                 start << BLOCK_BITS, min((end - start) << BLOCK_BITS, self.size - (start << BLOCK_BITS))
             )
-        buffer = memoryview(bytearray(min(RUN_BLOCKS_MAX, len(layer.blocks)) * BLOCK))
-        for start, contents in layer.runs():
-            target = buffer[: len(contents) * BLOCK]
-            self._gather(contents, target, kept)
-            self.image.write(start << BLOCK_BITS, [target])
-            written += len(target)
+        with piece() as buffer:
+            for start, contents in layer.runs():
+                target = buffer[: len(contents) * BLOCK]
+                self._gather(contents, target, kept)
+                self.image.write(start << BLOCK_BITS, [target])
+                written += len(target)
         return written
 
     def _gather(self, contents: list[Content], target: memoryview, kept: dict[Locator, memoryview]) -> None:

@@ -91,6 +91,10 @@ class DiskFiles:
         self._handles[fd] = _Handle(node, str(path), can_write)
         return fd
 
+    def open_direct(self, path: Path) -> int:
+        """See `Files`. This disk knows one way to a file."""
+        raise refused(errno.EOPNOTSUPP, path)
+
     def close(self, fd: int) -> None:
         """See `Files`. A dead process has none open."""
         handle = self._handles.pop(fd, None)

@@ -1,18 +1,22 @@
 """A volume image as a sparse file: `FileImage`."""
 
+import ctypes
 import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from drsync.adapters.images.files import Files, OsFiles, is_full
+from drsync.adapters.images.files import PAGE_BYTES, Files, OsFiles, is_full
 from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError, PermanentError
 from drsync.ports.journal import Arrived, Buffer
 
 IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
 ZEROS_BYTES = 1 << 20  # because larger writes gain nothing and this much is kept in memory for good
 _ZEROS = memoryview(bytes(ZEROS_BYTES))
+DIRECT_BYTES_MIN = 64 << 10
+"""Of one write past the page cache: because smaller ones wait for the disk one by one, and are more often
+read again soon."""
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -38,7 +42,8 @@ class FileImage:
         self._data = (0, 0)
         """A stretch known to be data, so that a file of many pieces is not searched for its end each time."""
         self._failed = ""
-        self._fd = -1
+        self._fd = self._direct = -1
+        self._may_be_direct = True
         try:
             self._open()
         except OSError as error:
@@ -168,7 +173,7 @@ class FileImage:
         assert end <= self._size
         if not length:
             return end
-        written = self._files.pwritev(self._fd, parts, offset)
+        written = self._write_direct(offset, parts, length) or self._files.pwritev(self._fd, parts, offset)
         if written < length:
             rest = memoryview(b"".join(parts))
             while written < length:
@@ -178,6 +183,25 @@ class FileImage:
                 written += count
         self._held = max(self._held, end)  # at last: until then others see it above the image
         return end
+
+    def _write_direct(self, offset: int, parts: Sequence[Buffer], length: int) -> int:
+        """Write whole pages past the page cache, where that can be done and pays; returns the bytes written.
+
+        What comes in large pieces is seldom read again soon, and a page that is new to the page cache costs
+        more than writing it does. The kernel keeps both ways to a file coherent.
+        """
+        is_whole = length >= DIRECT_BYTES_MIN and not (offset | length) % PAGE_BYTES
+        if not (is_whole and self._may_be_direct and len(parts) == 1 and _begins_page(parts[0])):
+            return 0
+        try:
+            if self._direct < 0:
+                self._direct = self._files.open_direct(self._path)
+            return self._files.pwritev(self._direct, parts, offset)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            self._may_be_direct = False
+            return 0
 
     def zero(self, offset: int, length: int) -> None:
         """See the port. Writes zeros where the file system cannot punch holes."""
@@ -221,9 +245,10 @@ class FileImage:
 
     def close(self) -> None:
         """See the port."""
-        if self._fd >= 0:
-            self._files.close(self._fd)
-            self._fd = -1
+        for fd in (self._fd, self._direct):
+            if fd >= 0:
+                self._files.close(fd)
+        self._fd = self._direct = -1
         self._failed = self._failed or "it was closed"
 
     def _check(self) -> None:
@@ -246,3 +271,10 @@ class FileImage:
             f"image {self._path.name} cannot be used: {self._failed}",
             remedy="look at the disk, then rebuild this copy from another center",
         )
+
+
+def _begins_page(part: Buffer) -> bool:
+    """Whether this memory begins where a page does."""
+    if not isinstance(part, memoryview) or part.readonly:
+        return False
+    return not ctypes.addressof(ctypes.c_char.from_buffer(part)) % PAGE_BYTES

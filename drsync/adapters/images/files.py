@@ -24,6 +24,13 @@ class Files(Protocol):
         """Open or create (mode 0600); the descriptor is closed on exec."""
         ...
 
+    def open_direct(self, path: Path) -> int:
+        """Open a file for writes that go past the page cache, from pages of memory to pages of the file.
+
+        OSError where there is no such thing; a write may still be refused with EINVAL.
+        """
+        ...
+
     def close(self, fd: int) -> None:
         """Close a descriptor."""
         ...
@@ -102,6 +109,10 @@ class OsFiles:
     def open(self, path: Path, flags: int) -> int:
         """See `Files`."""
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def open_direct(self, path: Path) -> int:
+        """See `Files`."""
+        return os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
 
     def close(self, fd: int) -> None:
         """See `Files`."""

@@ -42,8 +42,8 @@ from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, r
 from drsync.adapters.segments.rewriting import write_again
 from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
 from drsync.adapters.segments.shelf import Shelf
-from drsync.adapters.segments.spares import Spares, write_over, zeros_after
 from drsync.adapters.segments.spares import SUFFIX as SPARE_SUFFIX
+from drsync.adapters.segments.spares import Spares, write_over, zeros_after
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.delta.batch import KIND_ZERO
 from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
@@ -324,7 +324,7 @@ class SegmentJournal:
         """Nothing is to be tidied or prepared with the next sync."""
         with self._shelf.shared:
             is_more = len(self._shelf.unsynced) != 1 or self._is_directory_dirty or self._doomed
-        return not is_more and self._spares.is_ready
+        return not is_more and self._spares.is_as_wanted
 
     def _sync(self) -> int:
         shelf = self._held

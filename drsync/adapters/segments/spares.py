@@ -61,9 +61,9 @@ class Spares:
         return len(self._kept) * self._segment_bytes
 
     @property
-    def is_ready(self) -> bool:
-        """Whether one is kept."""
-        return bool(self._kept)
+    def is_as_wanted(self) -> bool:
+        """Whether there is one, and none too many."""
+        return 0 < len(self._kept) <= self.reserve.most
 
     def take(self) -> Spare:
         """One that is kept, or a new one. Raises OSError."""
