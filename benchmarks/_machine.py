@@ -74,13 +74,20 @@ def wait_until(what: str, is_reached: Callable[[], bool], seconds: float) -> Non
         time.sleep(WAIT_STEP_S)
 
 
+QUIET_LOOKS = 6
+"""Half seconds, because what was written last waits 2 s (the window) before it goes into the images, and there
+are pauses of half a second between the steps."""
+
+
 def settle(pids: Sequence[int], seconds: float = 60.0) -> None:
-    """Until these processes have nothing left to do: no more than 5 % of a core for half a second."""
-    deadline = time.monotonic() + seconds
+    """Until these processes have nothing left to do: no more than 5 % of a core, `QUIET_LOOKS` times in a row."""
+    deadline, quiet = time.monotonic() + seconds, 0
     while time.monotonic() < deadline:
         before = sum(map(cpu_s, pids))
         time.sleep(0.5)
-        if sum(map(cpu_s, pids)) - before <= 0.025 * max(1, len(pids)):
+        is_quiet = sum(map(cpu_s, pids)) - before <= 0.025 * max(1, len(pids))
+        quiet = quiet + 1 if is_quiet else 0
+        if quiet == QUIET_LOOKS:
             return
     print(f"note: still busy after {seconds:g} s; the next figure includes it", file=sys.stderr)
 
