@@ -75,12 +75,12 @@ def wait_until(what: str, is_reached: Callable[[], bool], seconds: float) -> Non
 
 
 QUIET_LOOKS = 6
-"""Half seconds, because what was written last waits 2 s (the window) before it goes into the images, and there
-are pauses of half a second between the steps."""
+"""Half seconds, because what was written last waits 2 s (the window) before it goes into the images, and
+between the steps there are pauses of half a second."""
 
 
 def settle(pids: Sequence[int], seconds: float = 60.0) -> None:
-    """Until these processes have nothing left to do: no more than 5 % of a core, `QUIET_LOOKS` times in a row."""
+    """Until these processes have nothing left to do: 5 % of a core at most, `QUIET_LOOKS` times in a row."""
     deadline, quiet = time.monotonic() + seconds, 0
     while time.monotonic() < deadline:
         before = sum(map(cpu_s, pids))
