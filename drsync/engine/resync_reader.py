@@ -1,7 +1,7 @@
 """Reading granules of what is committed, for a resync session: content, zeros, holes, digests.
 
-Everything is read through the owner's views in the event loop, a granule at a time, so that writes come in
-between; what is hashed is hashed in a thread.
+Everything is read through the owner's views in the event loop, a few granules at a time, so that writes come
+in between; what is hashed is hashed in a thread.
 """
 
 import asyncio
@@ -105,19 +105,24 @@ class GranuleReader:
             FailedCopyError: the image or the journal cannot be read.
         """
         found: list[Block] = []
+        turn = 0
         for run in runs:
             kept = bytearray(self.bytes_of(run))
             view = memoryview(kept)
             begins, is_zeros = run.first, False
-            for granule in range(run.first, run.end):
-                piece = self._piece(run, granule, view)
-                self._volumes.views[run.volume].read_into(granule * GRANULE, piece)
-                is_empty = not piece[0] and piece.tobytes() == _ZEROS[: len(piece)]  # views compare slowly
-                if granule > begins and is_empty is not is_zeros:
-                    found.append(self._block(run, begins, granule, view, is_zeros=is_zeros))
-                    begins = granule
-                is_zeros = is_empty
-                if granule % GRANULES_A_TURN == 0:
+            for first in range(run.first, run.end, GRANULES_A_TURN):
+                end = min(first + GRANULES_A_TURN, run.end)
+                piece = view[(first - run.first) * GRANULE : (end - run.first) * GRANULE]
+                self._volumes.views[run.volume].read_into(first * GRANULE, piece)
+                for granule in range(first, end):
+                    is_empty = _is_zeros(self._piece(run, granule, view))
+                    if granule > begins and is_empty is not is_zeros:
+                        found.append(self._block(run, begins, granule, view, is_zeros=is_zeros))
+                        begins = granule
+                    is_zeros = is_empty
+                turn += end - first
+                if turn >= GRANULES_A_TURN:
+                    turn = 0
                     await asyncio.sleep(0)
             found.append(self._block(run, begins, run.end, view, is_zeros=is_zeros))
         return found
@@ -168,6 +173,10 @@ class GranuleReader:
             if length not in self._zero_digests:
                 self._zero_digests[length] = blake3(_ZEROS[:length]).digest()
         return self._zero_digests[GRANULE] * full + (self._zero_digests[rest] if rest else b"")
+
+
+def _is_zeros(piece: memoryview) -> bool:
+    return not piece[0] and piece.tobytes() == _ZEROS[: len(piece)]  # because views compare slowly
 
 
 def digests_of(content: memoryview) -> bytes:

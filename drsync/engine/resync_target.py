@@ -27,7 +27,7 @@ from drsync.engine.receiver import check_bounds
 from drsync.engine.resync_ask import Answer, Kept, Mode
 from drsync.engine.resync_intake import Intake
 from drsync.engine.resync_own import OwnImages
-from drsync.engine.resync_pieces import put
+from drsync.engine.resync_pieces import put, settle
 from drsync.engine.resync_reader import digests_of
 from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.switch import Switch
@@ -500,7 +500,7 @@ class ResyncTarget:
             raise TransientError("blocks came after the redo", code="order")
         if self._unsynced >= SYNC_BYTES:
             self._unsynced = 0
-            await in_thread(stage.sync)
+            await in_thread(lambda: settle(stage))
 
     async def _redo(self, intake: Intake, body: bytes) -> None:
         head, view = data.read_batches(body)

@@ -143,6 +143,9 @@ class Stage(Protocol):
     def verify(self) -> None:
         """Read back everything that is staged, and compare. Blocks, for as long as reading takes.
 
+        What this process has read back since it was put aside is not read again, so that a part can be done
+        while more is awaited.
+
         Raises:
             FailedStageError: names the first place that is not what was put there.
         """

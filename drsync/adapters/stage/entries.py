@@ -77,23 +77,25 @@ def decode_all(raw: bytes | bytearray, start: int) -> Iterator[Entry]:
 
 @dataclass(slots=True)
 class Table:
-    """What is known of the granules of one volume: 18 bytes each, which the system gives when they are used.
+    """What is known of the granules of one volume: 19 bytes each, which the system gives when they are used.
 
     Attributes:
         kinds: a `Kind` for each granule, or 0.
         fresh: 1 for each granule of this round.
+        unread: 1 for each whose bytes were put aside and not read back since, by this process.
         hashes: of their bytes, back to back.
     """
 
     kinds: bytearray
     fresh: bytearray
+    unread: bytearray
     hashes: bytearray
 
     @staticmethod
     def of(size: int) -> "Table":
         """For a volume of `size` bytes."""
         count = -(-size // GRANULE)
-        return Table(bytearray(count), bytearray(count), bytearray(count * HASH_BYTES))
+        return Table(bytearray(count), bytearray(count), bytearray(count), bytearray(count * HASH_BYTES))
 
     def is_fitting(self, entry: Entry) -> bool:
         """Whether such an entry can be."""
@@ -103,6 +105,7 @@ class Table:
         """An entry is durable."""
         end = entry.first + entry.granules
         self.kinds[entry.first : end] = bytes([entry.kind]) * entry.granules
+        self.unread[entry.first : end] = bytes([entry.kind is Kind.DATA]) * entry.granules
         if entry.round == current_round:
             self.fresh[entry.first : end] = b"\x01" * entry.granules
         if entry.kind is Kind.DATA:
@@ -111,6 +114,10 @@ class Table:
     def is_data(self, granule: int) -> bool:
         """Whether bytes were put aside for it."""
         return self.kinds[granule] == Kind.DATA
+
+    def was_read(self, first: int, end: int) -> None:
+        """Bytes were read back, and are what was put aside."""
+        self.unread[first:end] = bytes(end - first)
 
     def forget_round(self) -> None:
         """A new round begins."""
@@ -141,6 +148,15 @@ def fresh(tables: dict[int, Table]) -> Extents:
         Run(index, found.start(), found.end())
         for index, table in sorted(tables.items())
         for found in _RUN.finditer(table.fresh)
+    )
+
+
+def unread(tables: dict[int, Table]) -> Extents:
+    """Those that were not read back since they were put aside."""
+    return normal(
+        Run(index, found.start(), found.end())
+        for index, table in sorted(tables.items())
+        for found in _RUN.finditer(table.unread)
     )
 
 

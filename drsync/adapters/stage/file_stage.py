@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from drsync.adapters.stage import entries
+from drsync.adapters.stage.direct import Direct
 from drsync.adapters.stage.entries import NO_HASH, Entry, Kind, Table
 from drsync.adapters.stage.files import (
     Files,
@@ -109,6 +110,7 @@ class FileStage:
         self._files = files
         self._tables = {index: Table.of(volume.size) for index, volume in self._volumes.items()}
         self._handles: dict[int, int] = {}
+        self._direct: dict[int, Direct] = {}
         self._written: set[int] = set()  # volumes with bytes that are not durable
         self._pending: list[Entry] = []
         self._has_new_names = False
@@ -187,8 +189,9 @@ class FileStage:
         assert not length % GRANULE or offset + length == spec.size
         with self._trying(f"write volume {volume}, byte {offset}"):
             fd = self._handle(volume, os.O_CREAT)
-            write_all(self._files, fd, data, offset)
-            self._files.write_back(fd, offset, length)
+            if not self._direct[volume].write(data, offset):
+                write_all(self._files, fd, data, offset)
+                self._files.write_back(fd, offset, length)
         self._written.add(volume)
         view, number = memoryview(data), self._session.rounds
         first = offset // GRANULE
@@ -311,20 +314,21 @@ class FileStage:
     def verify(self) -> None:
         """See the port."""
         buffer = memoryview(bytearray(VERIFY_BYTES))
-        for run in self.entries():
-            if run.is_zeros:
-                continue
-            at, end = run.first * GRANULE, min(run.end * GRANULE, self._volumes[run.volume].size)
-            while at < end:
-                piece = buffer[: min(VERIFY_BYTES, end - at)]
-                self.read_into(run.volume, at, piece)
-                at += len(piece)
+        for run in entries.unread(self._tables):
+            table, size = self._tables[run.volume], self._volumes[run.volume].size
+            for first in range(run.first, run.end, VERIFY_BYTES // GRANULE):
+                end = min(first + VERIFY_BYTES // GRANULE, run.end)
+                at = first * GRANULE
+                self.read_into(run.volume, at, buffer[: min(end * GRANULE, size) - at])
+                table.was_read(first, end)
 
     def read_into(self, volume: int, offset: int, target: memoryview) -> None:
         """See the port."""
         with self._trying(f"read volume {volume}, byte {offset}"):
-            done = read_all(self._files, self._handle(volume, 0), target, offset)
-        target[done:] = bytes(len(target) - done)
+            fd = self._handle(volume, 0)
+            if not self._direct[volume].read(target, offset):
+                done = read_all(self._files, fd, target, offset)
+                target[done:] = bytes(len(target) - done)
         if offset % GRANULE:
             return
         table, size = self._tables[volume], self._volumes[volume].size
@@ -341,9 +345,11 @@ class FileStage:
         if self._redo is not None:
             self._redo.close()
             self._redo = None
+        for direct in self._direct.values():
+            direct.close()
         for fd in (*self._handles.values(), *([self._log_fd] if self._log_fd >= 0 else [])):
             self._files.close(fd)
-        self._handles, self._log_fd = {}, -1
+        self._handles, self._direct, self._log_fd = {}, {}, -1
         self._failed = self._failed or "it was closed"
 
     def drop(self) -> None:
@@ -361,7 +367,10 @@ class FileStage:
         if fd is None:
             path = self._directory / blocks_name(self._volumes[volume])
             fd = self._handles[volume] = self._files.open(path, os.O_RDWR | flags)
+            self._direct[volume] = Direct(self._files, path)
             self._has_new_names = self._has_new_names or bool(flags)
+            if flags:  # because a write beyond the end of a file waits for all others
+                self._files.truncate(fd, max(self._files.size(fd), self._volumes[volume].size))
         return fd
 
     def _open_log(self, flags: int) -> None:

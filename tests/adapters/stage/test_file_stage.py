@@ -139,12 +139,35 @@ def test_rot_is_found_and_named() -> None:
     stage = store_on(disk).new_stage(GROUP, SESSION)
     filled(stage)
     stage.sync()
-    stage.verify()
     disk.flip(HOME / PLACE, 2 * GRANULE + 77)
     with pytest.raises(FailedStageError, match=f"volume 0, byte {2 * GRANULE} "):
         stage.verify()
     with pytest.raises(FailedStageError, match="cannot be used"):
         stage.sync()
+
+
+def test_what_was_read_back_is_read_again_only_where_it_was_put_again_or_by_another_process() -> None:
+    disk = formatted()
+    store = store_on(disk)
+    stage = store.new_stage(GROUP, SESSION)
+    filled(stage)
+    stage.sync()
+    stage.verify()
+    before = disk.calls["preadv"]
+    stage.verify()
+    assert disk.calls["preadv"] == before
+
+    stage.put(0, 2 * GRANULE, granule(5))
+    stage.sync()
+    disk.flip(HOME / PLACE, 2 * GRANULE + 77)
+    with pytest.raises(FailedStageError, match=f"volume 0, byte {2 * GRANULE} "):
+        stage.verify()
+    stage.close()
+
+    found = store.stage(GROUP)
+    assert found is not None
+    with pytest.raises(FailedStageError, match=f"volume 0, byte {2 * GRANULE} "):
+        found.verify()
 
 
 def test_a_full_disk_is_told_and_passes() -> None:
