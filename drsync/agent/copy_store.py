@@ -2,18 +2,22 @@
 
 import ctypes
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from typing_extensions import override
+
 from drsync.adapters.images.file_image import FileImage
 from drsync.adapters.images.files import Files as ImageFiles
 from drsync.adapters.images.files import OsFiles as OsImageFiles
+from drsync.adapters.images.ring import ring
 from drsync.adapters.images.unnamed import UnnamedImage
 from drsync.adapters.segments.dirty_sets import DirtySetFiles
+from drsync.adapters.segments.files import Ended, Wait, ensure_directory, is_full
 from drsync.adapters.segments.files import Files as SegmentFiles
 from drsync.adapters.segments.files import OsFiles as OsSegmentFiles
-from drsync.adapters.segments.files import ensure_directory, is_full
 from drsync.adapters.segments.forks import SegmentForks
 from drsync.adapters.segments.journal import SEGMENT_BYTES, SegmentJournal
 from drsync.adapters.segments.layout import Identity
@@ -43,7 +47,18 @@ class CopyFiles(SegmentFiles, ImageFiles, StageFiles, Protocol):
 
 
 class OsFiles(OsSegmentFiles, OsImageFiles):
-    """The real ones, with those that only a stage asks for."""
+    """The real ones, with those that only a stage asks for, and what journals and images have in common."""
+
+    @override
+    def begin_fdatasync(self, fd: int, ended: Ended, /) -> Wait | None:
+        """See `drsync.adapters.segments.files.Files`. In the loop's ring, where it has one."""
+        found, began = ring(), time.perf_counter()
+
+        def told(code: int) -> None:
+            self.fdatasync_took(time.perf_counter() - began)
+            ended(OSError(code, os.strerror(code)) if code else None)
+
+        return found.sync(fd, told) if found is not None else None
 
     def remove_directory(self, path: Path) -> None:
         """See `drsync.adapters.stage.files.Files`."""

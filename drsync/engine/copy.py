@@ -305,6 +305,23 @@ class GroupCopy:
             self.fail(error, is_lasting=True)
             raise
 
+    def begin_sync(self, told: Callable[[DrsyncError | None], None]) -> bool:
+        """Like `sync`, made beside the loop without a thread, see `Journal.begin_sync`.
+
+        Args:
+            told: called once when it has ended, with what made it fail, by which the copy is failed.
+
+        Returns:
+            False where it cannot be: nothing was begun.
+        """
+
+        def ended(error: DrsyncError | None) -> None:
+            if error is not None:
+                self.fail(error, is_lasting=True)
+            told(error)
+
+        return not self._syncing.locked() and self.journal.begin_sync(ended)
+
     async def make_room(self) -> None:
         """Look for space after an append found none; clears `space.journal` when there is some.
 

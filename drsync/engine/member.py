@@ -25,6 +25,7 @@ from drsync.engine.resync_intake import Intake
 from drsync.engine.resync_target import Asked, ResyncTarget
 from drsync.engine.retention import Keeper
 from drsync.engine.space import RoomSeeker
+from drsync.engine.syncer import Syncer
 from drsync.engine.term import OwnerTerm
 from drsync.engine.trees import NoTrees, Trees
 from drsync.engine.views import Views
@@ -68,7 +69,7 @@ class Member:
         copy.damaged = self.mender.noticed
         self.folder.mend = self.mender.mend_now
         self._opened = asyncio.Event()
-        self._sync_wanted = asyncio.Event()
+        self._syncer = Syncer(copy, self._synced, self.copy_troubled)
         self.on_give_way: Callable[[str], None] = lambda _why: None  # ends hooks that run for a checkpoint
         self._is_checked = False
         self._sought = (NEVER, 0.0)
@@ -81,7 +82,7 @@ class Member:
             tasks.create_task(self.folder.run())
             tasks.create_task(self._room.run())
             tasks.create_task(self.mender.run())
-            tasks.create_task(self._replica_sync_loop())
+            tasks.create_task(self._syncer.run())
             tasks.create_task(self.resyncs.run())
             tasks.create_task(self._term_loop())
 
@@ -533,13 +534,11 @@ class Member:
 
     def durable_wanted(self, seq: int) -> None:
         """See ReplicaEvents."""
-        try:
-            is_done = self.copy.sync_at_once() is not None
-        except DrsyncError as error:
-            self.copy_troubled(error)
-            return
-        if not is_done:
-            self._sync_wanted.set()
+        self._syncer.want()
+
+    def _synced(self, durable: int) -> None:
+        if self.receiver is not None:
+            self.receiver.acknowledge()
 
     def _view_given_up(self, view_id: str, why: str) -> None:
         self._events.log_member(self, "view_given_up", f"{view_id}: {why}")
@@ -586,15 +585,3 @@ class Member:
                 f"{self.copy.me.center} does not own {self.copy.spec.name} now", code="not_owner"
             )
         return term
-
-    async def _replica_sync_loop(self) -> None:
-        while True:
-            await self._sync_wanted.wait()
-            self._sync_wanted.clear()
-            try:
-                await self.copy.sync()
-            except DrsyncError as error:
-                self.copy_troubled(error)
-                return
-            if self.receiver is not None:
-                self.receiver.acknowledge()

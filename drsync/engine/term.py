@@ -33,6 +33,7 @@ from drsync.engine.peers import Peers
 from drsync.engine.rest import REST_S, TICK_S, Rest, Watched, is_news
 from drsync.engine.resync_desk import ResyncDesk, ResyncMeans
 from drsync.engine.resync_source import Surroundings
+from drsync.engine.syncer import Syncer
 from drsync.model.charter import Charter
 from drsync.model.errors import (
     DamagedError,
@@ -121,7 +122,7 @@ class OwnerTerm:
         self._dice = dice
         self._events = events
         self._policy = charter.group.policy
-        self._sync_wanted = asyncio.Event()
+        self._syncer = Syncer(copy, self._synced, self._trouble)
         self._ticked = asyncio.Event()
         self._pace_wanted = asyncio.Event()
         self.engine.wake_pace = self._pace_wanted.set
@@ -159,7 +160,7 @@ class OwnerTerm:
         try:
             async with asyncio.TaskGroup() as tasks:
                 loops = [
-                    tasks.create_task(self._sync_loop()),
+                    tasks.create_task(self._syncer.run()),
                     tasks.create_task(self._tick_loop()),
                     tasks.create_task(self._insync_loop()),
                     tasks.create_task(
@@ -236,14 +237,8 @@ class OwnerTerm:
 
     def _wake_sync(self) -> None:
         """Make everything durable, now or soon; whoever calls settles afterwards."""
-        try:
-            durable = self.copy.sync_at_once()
-        except DrsyncError as error:
-            self._trouble(error)
-            return
-        if durable is None:
-            self._sync_wanted.set()
-        else:
+        durable = self._syncer.want()
+        if durable is not None:
             self.engine.log.sync(min(durable, self.engine.log.appended))
 
     def _foresee_sync(self) -> None:
@@ -251,20 +246,13 @@ class OwnerTerm:
         if len(self.engine.log.ack_set) > 1 or not self.copy.journal.is_sync_brief:
             self._wake_sync()
 
-    async def _sync_loop(self) -> None:
+    def _synced(self, durable: int) -> None:
         log = self.engine.log
-        while True:
-            await self._sync_wanted.wait()
-            self._sync_wanted.clear()
-            try:
-                if log.durable < log.appended:  # else the last one brought what was asked for meanwhile
-                    log.sync(min(await self.copy.sync(), log.appended))
-            except DrsyncError as error:
-                self._trouble(error)
-                return
+        log.sync(min(durable, log.appended))
+        self.engine.settle()
+        if self.engine.wants_durable > log.durable:
+            self._wake_sync()
             self.engine.settle()
-            if self.engine.wants_durable > log.durable:
-                self._sync_wanted.set()
 
     # --- ticks
 

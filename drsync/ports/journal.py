@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 from drsync.delta.block_filter import BlockFilter
 from drsync.delta.pieces import Piece
+from drsync.model.errors import DrsyncError
 from drsync.model.position import Position, Runs
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -171,6 +172,21 @@ class Journal(Protocol):
 
         Raises:
             FailedCopyError: as `sync`; the journal is failed.
+        """
+        ...
+
+    def begin_sync(self, told: Callable[[DrsyncError | None], None]) -> bool:
+        """Begin what `sync` does, from the event loop, and go on.
+
+        It cannot be where the system has no means, while a sync is under way, where nothing is to be made
+        durable, or more than data. Whoever wants to cut or close meanwhile waits for it.
+
+        Args:
+            told: called once, in the running loop or by whoever waits in its thread, not before this returns:
+                None, or a FailedCopyError, and the journal is failed.
+
+        Returns:
+            False where it cannot be: nothing was begun, and `told` is not called.
         """
         ...
 

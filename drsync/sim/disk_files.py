@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from drsync.adapters.segments.files import Ended, Wait
 from drsync.ports.journal import Arrived, Buffer
 from drsync.sim.disk import Disk, Faults, refused
 from drsync.sim.disk_nodes import PAGE, SECTOR, Directory, File
@@ -208,6 +209,11 @@ class DiskFiles:
     def fdatasync(self, fd: int, /) -> None:
         """See `Files`."""
         self._sync("fdatasync", fd)
+
+    def begin_fdatasync(self, fd: int, ended: Ended, /) -> Wait | None:
+        """See `Files`. A simulated system has no such means: it is asked in threads, which take time."""
+        del fd, ended
+        return None
 
     def fsync(self, fd: int, /) -> None:
         """See `Files`."""

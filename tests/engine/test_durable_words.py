@@ -150,6 +150,7 @@ async def test_a_flush_that_comes_while_a_sync_is_under_way_asks_for_no_other(
             return sync()
 
         monkeypatch.setattr(journal, "sync_at_once", lambda: None)
+        monkeypatch.setattr(journal, "begin_sync", lambda _told: False)
         monkeypatch.setattr(journal, "sync", slowly)
         device.write(0, memoryview(b"x" * 4096), b"write", fua=False)
         device.flush(b"flush")

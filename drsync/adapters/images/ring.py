@@ -1,9 +1,9 @@
-"""Reads that the kernel makes while the event loop goes on: many at once, without a thread for any of them.
+"""Reads and syncs that the kernel makes while the event loop goes on, without a thread for any of them.
 
-Linux's io_uring (io_uring(7)), used for one thing: to have parts of files in the page cache, and to hear
-when. What is read goes into memory that nobody looks at; whoever waited reads again, and finds it in the page
-cache. A thread for each batch costs more: it must be woken, and takes turns with the loop at every step. And
-what is asked for together goes to the disk's driver in one call.
+Linux's io_uring (io_uring(7)), used for two things. To have parts of files in the page cache, and to hear
+when: what is read goes into memory that nobody looks at; whoever waited reads again, and finds it in the page
+cache. And to have the data of a file made durable. A thread costs more: it must be woken, and takes turns
+with the loop at every step. And what is asked for together goes to the disk's driver in one call.
 
 The kernel finishes requests only inside calls that the loop makes (IORING_SETUP_DEFER_TASKRUN, Linux 6.1), so
 that both sides never touch the shared memory at once.
@@ -11,12 +11,14 @@ that both sides never touch the shared memory at once.
 
 import asyncio
 import ctypes
+import errno
 import mmap
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from drsync.ports.journal import Arrived
@@ -32,7 +34,8 @@ _SINGLE_MMAP = 1 << 0
 _GETEVENTS = 1 << 0
 _REGISTER_EVENTFD = 4
 _OFF_SQ_RING, _OFF_SQES = 0, 0x10000000
-_OP_READ = 22
+_OP_FSYNC, _OP_READ = 3, 22
+_FSYNC_DATASYNC = 1 << 0
 
 _PARAMS: Final = Struct("=30I")  # io_uring_params: 10 words, then 10 each for the offsets in both rings
 _FLAGS_WORD, _FEATURES_WORD = 2, 5
@@ -60,8 +63,15 @@ def _call(number: int, *arguments: object) -> int:
     return result
 
 
+Ended: TypeAlias = Callable[[int], None]
+"""Hears how a sync has ended: 0, or the number of an error."""
+
+
 class Ring:
-    """The reads of one loop; `fetch` is called from it.
+    """The reads and syncs of one loop; all is called from it.
+
+    Attributes:
+        is_broken: the kernel refused to tell what has ended; nothing may be asked for any more.
 
     Raises:
         OSError: the kernel has none, or none like this, or may not be asked.
@@ -69,6 +79,7 @@ class Ring:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._fd = self._event = -1
+        self.is_broken = False
         self._waiting: deque[tuple[int, int, int, Arrived, int, bool]] = deque()
         words = [0] * 30
         words[_FLAGS_WORD] = _SINGLE_ISSUER | _DEFER_TASKRUN
@@ -93,6 +104,9 @@ class Ring:
         event = ctypes.c_int(self._event)
         _call(_REGISTER, self._fd, _REGISTER_EVENTFD, ctypes.byref(event), 1)
         self._under_way: dict[int, tuple[Arrived, int]] = {}
+        self._syncs: dict[int, Ended] = {}  # those whose end was not told yet
+        self._came: list[tuple[Arrived, int]] = []
+        self._ended: dict[int, int] = {}  # the number of an error, or 0, of syncs that were not told yet
         self._last_token = 0
         loop.add_reader(self._event, self._on_event)
 
@@ -116,6 +130,38 @@ class Ring:
         for number, (offset, length) in enumerate(places):
             waiting.append((fd, offset, length, arrived, number, number == last))
         self._submit()
+
+    def sync(self, fd: int, ended: Ended) -> Callable[[], None] | None:
+        """Begin to make the data of a file durable, as fdatasync(2) does.
+
+        Args:
+            fd: may be closed as soon as this returns.
+            ended: called once, from the loop, not before this returns.
+
+        Returns:
+            None where the kernel does not take it: nothing was begun. Else what waits, in the thread of the
+            loop, which stands still meanwhile, until `ended` was called.
+        """
+        token = self._last_token + 1
+        tail = _WORD.unpack_from(self._shared, self._sq_tail)[0]
+        at = (tail & self._sq_mask) * _SQE.size
+        _SQE.pack_into(self._sqes, at, _OP_FSYNC, 0, 0, fd, 0, 0, 0, _FSYNC_DATASYNC, token)
+        _WORD.pack_into(self._shared, self._sq_tail, (tail + 1) & _WORD_MASK)
+        try:
+            _call(_ENTER, self._fd, 1, 0, 0, None, 0)
+        except OSError:
+            _WORD.pack_into(self._shared, self._sq_tail, tail)
+            return None
+        self._last_token = token
+        self._syncs[token] = ended
+        return partial(self._wait, token)
+
+    def _wait(self, token: int) -> None:
+        """Stand still until a sync has ended. What else ends meanwhile is told when the loop goes on."""
+        while token in self._syncs:
+            self._collect(1)
+            if token in self._ended:
+                self._syncs.pop(token)(self._ended.pop(token))
 
     def _submit(self) -> None:
         """Ask for as much as may be asked for at once."""
@@ -159,29 +205,60 @@ class Ring:
 
     def _on_event(self) -> None:
         os.eventfd_read(self._event)
-        under_way = self._under_way
-        try:
-            _call(_ENTER, self._fd, 0, 0, _GETEVENTS, None, 0)
-            came = [under_way.pop(token) for token in self._finished()]
-        except OSError:  # nobody may wait for what will not be told
-            came = list(under_way.values())
-            under_way.clear()
+        self._collect(0)
         if self._waiting:
             self._submit()
-        _tell(came)
+        came, self._came = self._came, []
+        try:
+            if self._ended:
+                self._tell_ended()
+        finally:
+            if came:
+                _tell(came)
 
-    def _finished(self) -> list[int]:
-        """Tokens of what has ended, with whatever result, since this was asked."""
+    def _collect(self, least: int) -> None:
+        """Let the kernel finish what it can, once so many have ended, and note what has ended."""
+        try:
+            _call(_ENTER, self._fd, 0, least, _GETEVENTS, None, 0)
+            self._note_finished()
+        except InterruptedError:
+            return  # by a signal, while waiting
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Nobody may wait for what will not be told: the kernel says only once that there is something."""
+        self.is_broken = True
+        self._came += self._under_way.values()
+        self._came += [(one[3], one[4]) for one in self._waiting]
+        self._under_way.clear()
+        for fd in self._drop_waiting():
+            os.close(fd)
+        # Whether it was durable will never be known, and asking again would not tell (P33).
+        self._ended = dict.fromkeys(self._syncs, errno.EIO) | self._ended
+
+    def _note_finished(self) -> None:
+        """Reads have ended with whatever result: whoever waits will read."""
         shared, mask = self._shared, self._cq_mask
         head, tail = (_WORD.unpack_from(shared, at)[0] for at in (self._cq_head, self._cq_tail))
-        tokens: list[int] = []
         while head != tail:
-            token, _result, _flags = _CQE.unpack_from(shared, self._cqes + (head & mask) * _CQE.size)
-            if token in self._under_way:
-                tokens.append(token)
+            token, result, _flags = _CQE.unpack_from(shared, self._cqes + (head & mask) * _CQE.size)
+            if token in self._syncs:
+                self._ended[token] = -result
+            elif token in self._under_way:
+                self._came.append(self._under_way.pop(token))
             head = (head + 1) & _WORD_MASK
         _WORD.pack_into(shared, self._cq_head, head)
-        return tokens
+
+    def _tell_ended(self) -> None:
+        ended, syncs = self._ended, self._syncs
+        try:
+            while ended:
+                token, result = ended.popitem()
+                syncs.pop(token)(result)
+        finally:  # also where one of them failed, so that all others are told
+            if ended:
+                asyncio.get_running_loop().call_soon(self._tell_ended)
 
     def __del__(self) -> None:
         for fd in (self._event, self._fd, *self._drop_waiting()):
@@ -209,11 +286,12 @@ _rings: WeakKeyDictionary[asyncio.AbstractEventLoop, Ring | None] = WeakKeyDicti
 
 
 def ring() -> Ring | None:
-    """The ring of the running loop; None where the system gives none."""
+    """The ring of the running loop; None where the system gives none, or it broke."""
     loop = asyncio.get_running_loop()
     if loop not in _rings:
         try:
             _rings[loop] = Ring(loop)
         except (OSError, RuntimeError):  # the latter by loops that watch no descriptors
             _rings[loop] = None
-    return _rings[loop]
+    found = _rings[loop]
+    return None if found is None or found.is_broken else found

@@ -5,14 +5,14 @@ synced (`crash`). Both survive being closed, as a disk survives a process: `reop
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from drsync.delta.batch import KIND_ZERO, peek, verify
 from drsync.delta.changes import Changes
 from drsync.delta.marks import MARK_BYTES_MAX, sole_kind
 from drsync.delta.pieces import Newest, PieceTable
-from drsync.model.errors import FailedCopyError, MalformedError
+from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError
 from drsync.model.position import ORIGIN, EpochRun, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Locator
 
@@ -138,6 +138,11 @@ class MemoryJournal:
     def sync_at_once(self) -> int | None:
         """See the port."""
         return self.sync() if self.is_brief else None
+
+    def begin_sync(self, told: Callable[[DrsyncError | None], None]) -> bool:
+        """See the port."""
+        del told
+        return False
 
     def read(self, locator: Locator, length: int) -> bytes:
         """See the port."""

@@ -8,10 +8,10 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from drsync.core.brevity import Brevity
 from drsync.model.errors import StartDamageError
@@ -20,6 +20,12 @@ from drsync.ports.journal import Buffer
 IOV_MAX = 1024  # because Linux refuses longer vectors (UIO_MAXIOV)
 PAGE = 4096
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Ended: TypeAlias = Callable[[OSError | None], None]
+"""Hears how something that was begun has ended."""
+
+Wait: TypeAlias = Callable[[], None]
+"""Waits, in the thread that began something, until it has ended and whoever is to hear it was told."""
 
 
 class Files(Protocol):
@@ -56,6 +62,18 @@ class Files(Protocol):
 
     def fdatasync(self, fd: int, /) -> None:
         """Make the data of a file durable."""
+        ...
+
+    def begin_fdatasync(self, fd: int, ended: Ended, /) -> Wait | None:
+        """Begin what `fdatasync` does, and go on.
+
+        Args:
+            fd: of a file; may be closed meanwhile.
+            ended: called once, in the running loop or by the `Wait`, not before this returns.
+
+        Returns:
+            None where the system cannot do that: nothing was begun, and `ended` is not called.
+        """
         ...
 
     def fsync(self, fd: int, /) -> None:
@@ -136,8 +154,17 @@ class OsFiles:
         """See `Files`."""
         began = time.perf_counter()
         os.fdatasync(fd)
+        self.fdatasync_took(time.perf_counter() - began)
+
+    def fdatasync_took(self, seconds: float) -> None:
+        """One has ended, however it was made."""
         self._brevity = self._brevity or Brevity()
-        self._brevity.took(time.perf_counter() - began)
+        self._brevity.took(seconds)
+
+    def begin_fdatasync(self, fd: int, ended: Ended, /) -> Wait | None:
+        """See `Files`. Whoever knows a way to do it adds it."""
+        del fd, ended
+        return None
 
     @property
     def is_sync_brief(self) -> bool:

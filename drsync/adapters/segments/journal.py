@@ -12,7 +12,6 @@ Order of durability, which is the argument for safety:
 """
 
 import os
-import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -36,17 +35,18 @@ from drsync.adapters.segments.layout import (
     SegmentHeader,
     encode_header,
 )
-from drsync.adapters.segments.marks import KIND_AT, for_footer, forget_beyond, marks_after, note
+from drsync.adapters.segments.marks import KIND_AT, forget_beyond, marks_after, note
 from drsync.adapters.segments.mending import mend
 from drsync.adapters.segments.opening import BadPlace, Opened, read_directory, refuse_loss
 from drsync.adapters.segments.rewriting import write_again
-from drsync.adapters.segments.segment import Segment, empty_after, file_name, seal
+from drsync.adapters.segments.segment import Segment, empty_after, file_name
 from drsync.adapters.segments.shelf import Shelf
-from drsync.adapters.segments.spares import SUFFIX as SPARE_SUFFIX
 from drsync.adapters.segments.spares import Spares, write_over, zeros_after
+from drsync.adapters.segments.tidying import tidy
+from drsync.adapters.segments.turns import Turns
 from drsync.delta.batch import HEADER_BYTES as BATCH_HEADER_BYTES
 from drsync.delta.batch import KIND_ZERO
-from drsync.model.errors import FailedCopyError, MalformedError, NoSpaceError, RefusedError
+from drsync.model.errors import DrsyncError, FailedCopyError, MalformedError, NoSpaceError, RefusedError
 from drsync.model.position import ORIGIN, Position, Runs
 from drsync.ports.journal import BatchPlace, Buffer, HeldSegment, Layer, Locator
 
@@ -99,7 +99,7 @@ class SegmentJournal:
         self._wall_us = wall_us
         self._files: Files = OsFiles() if files is None else files
         self._failed = ""
-        self._syncing = threading.Lock()  # held by sync, cut and close: they never overlap
+        self._turns = Turns()
         self._is_directory_dirty = False  # these two are guarded by self._shelf.shared
         self._doomed: list[Segment] = []
         self._spares = Spares(self._files, directory, segment_bytes)
@@ -138,9 +138,7 @@ class SegmentJournal:
 
     def _repair(self, doomed: list[Path], durable_hint: int) -> None:
         """Remove what does not continue the log, make durable what does, and get ready for appends."""
-        for name in sorted(self._files.names(self._directory)):
-            if name.endswith(SPARE_SUFFIX):
-                self._files.unlink(self._directory / name)
+        self._spares.sweep()
         for segment in self._shelf.segments:
             if not segment.is_sealed and segment.last.seq > durable_hint:
                 after = self._shelf.end_at_or_below(max(durable_hint, segment.prior.seq))
@@ -303,7 +301,7 @@ class SegmentJournal:
 
     def sync(self) -> int:
         """See the port. Also writes footers of full segments, unlinks trimmed ones and prepares the next."""
-        with self._syncing:
+        with self._turns:
             return self._sync()
 
     @property
@@ -313,12 +311,30 @@ class SegmentJournal:
 
     def sync_at_once(self) -> int | None:
         """See the port. Whatever is to be tidied is left to `sync`."""
-        is_alone = self.is_sync_brief and self._syncing.acquire(blocking=False)
+        is_alone = self.is_sync_brief and self._turns.begin()
         try:
             return self._sync() if self._failed or (is_alone and self._has_only_data()) else None
         finally:
             if is_alone:
-                self._syncing.release()
+                self._turns.end()
+
+    def begin_sync(self, told: Callable[[DrsyncError | None], None]) -> bool:
+        """See the port."""
+        if self._failed or not self._turns.begin():
+            return False
+        target, wait = self._shelf.tip.seq, None
+
+        def ended(error: OSError | None) -> None:
+            found = None if error is None else self._fail("sync", error)
+            self._durable_seq = self._durable_seq if error else target
+            self._turns.end()
+            told(found)
+
+        if target > self._durable_seq and self._has_only_data():
+            fd = self._shelf.unsynced[0].fd
+            assert fd is not None
+            wait = self._files.begin_fdatasync(fd, ended)
+        return self._turns.lend(wait)
 
     def _has_only_data(self) -> bool:
         """Nothing is to be tidied or prepared with the next sync."""
@@ -334,37 +350,18 @@ class SegmentJournal:
             doomed, self._doomed = self._doomed, []
         try:
             if target > self._durable_seq or is_directory_dirty:
-                self._sync_data(dirty, is_directory_dirty=is_directory_dirty)
+                for segment in dirty:
+                    assert segment.fd is not None
+                    self._files.fdatasync(segment.fd)
+                if is_directory_dirty:
+                    self._files.fsync(self._lock_fd)
                 self._durable_seq = target
-            self._tidy(dirty[:-1], doomed)
+            tidy(self._files, shelf, self._spares, dirty[:-1], doomed, self._lock_fd)
+            if self._active is not None:
+                self._spares.prepare()
         except OSError as error:
             raise self._fail("sync", error) from error
         return self._durable_seq
-
-    def _sync_data(self, dirty: list[Segment], *, is_directory_dirty: bool) -> None:
-        for segment in dirty:
-            assert segment.fd is not None
-            self._files.fdatasync(segment.fd)
-        if is_directory_dirty:
-            self._files.fsync(self._lock_fd)
-
-    def _tidy(self, full: list[Segment], doomed: list[Segment]) -> None:
-        """Work that waits for durable data: footers, names that go, the next spare."""
-        for segment in full:
-            runs = self._shelf.runs.between(segment.first_seq, segment.last)
-            seal(self._files, segment, runs, for_footer(self._files, segment))
-            if segment.is_sealed:
-                with self._shelf.shared:
-                    self._shelf.unsynced.remove(segment)
-        self._spares.dropped(len(doomed))
-        for segment in doomed:
-            if self._spares.wants(segment):
-                self._spares.reuse(segment, lambda: self._files.fsync(self._lock_fd))
-            else:
-                self._files.unlink(segment.path)
-                self._files.fsync(self._lock_fd)
-        if self._active is not None:
-            self._spares.prepare()
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -407,7 +404,7 @@ class SegmentJournal:
 
     def mend(self, batch: Buffer) -> BatchPlace:
         """See the port. Indexes stay: they are made of tables that the same chain proves."""
-        with self._syncing:
+        with self._turns:
             try:
                 return mend(self._files, self._held, batch)
             except OSError as error:
@@ -446,7 +443,7 @@ class SegmentJournal:
 
     def cut(self, after_seq: int) -> None:
         """See the port. Persist a durable position of at most `after_seq` before calling this."""
-        with self._syncing:
+        with self._turns:
             position = self.position_at(after_seq)
             if position is None or after_seq < self.first_seq - 1:
                 raise MalformedError(f"seq {after_seq} is no held batch end, nothing was cut")
@@ -481,7 +478,7 @@ class SegmentJournal:
     def trim(self, through_seq: int) -> int:
         """See the port. The last segment always stays, so that the tip survives a restart."""
         shelf = self._held
-        is_alone = self._syncing.acquire(blocking=False)  # then no sync uses what is durable already
+        is_alone = self._turns.begin()  # then no sync uses what is durable already
         try:
             with shelf.shared:
                 busy = {s for s in shelf.unsynced if not is_alone or s.last.seq > self._durable_seq}
@@ -494,7 +491,7 @@ class SegmentJournal:
             shelf.drop(gone)
         finally:
             if is_alone:
-                self._syncing.release()
+                self._turns.end()
         shelf.runs.trim(shelf.first_seq)
         with shelf.shared:
             self._doomed.extend(gone)
@@ -552,17 +549,18 @@ class SegmentJournal:
             FailedCopyError: a write or fsync failed; the journal is failed.
         """
         self.sync()
-        with self._syncing:
+        with self._turns:
             self._active = None
             try:
-                self._tidy([segment for segment in self._shelf.unsynced if segment.directory], [])
+                full = [segment for segment in self._shelf.unsynced if segment.directory]
+                tidy(self._files, self._shelf, self._spares, full, [], self._lock_fd)
             except OSError as error:
                 raise self._fail("finish", error) from error
 
     def close(self) -> None:
         """See the port."""
         self._layers.close()
-        with self._syncing:
+        with self._turns:
             self._shelf.close_all()
             self._spares.close()
             if self._lock_fd >= 0:

@@ -65,6 +65,12 @@ class Spares:
         """Whether there is one, and none too many."""
         return 0 < len(self._kept) <= self.reserve.most
 
+    def sweep(self) -> None:
+        """Remove what a former process kept. Raises OSError."""
+        for name in sorted(self._files.names(self._directory)):
+            if name.endswith(SUFFIX):
+                self._files.unlink(self._directory / name)
+
     def take(self) -> Spare:
         """One that is kept, or a new one. Raises OSError."""
         self.reserve.begun()

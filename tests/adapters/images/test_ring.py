@@ -1,4 +1,4 @@
-"""Reads that go to the disk beside the loop: every one is told of once, whatever the system says to it."""
+"""Reads and syncs beside the loop: every one is told of once, whatever the system says to it."""
 
 import asyncio
 import errno
@@ -15,7 +15,7 @@ from typing_extensions import override
 from drsync.adapters.images import ring as rings
 from drsync.adapters.images.file_image import FileImage
 from drsync.adapters.images.files import OsFiles
-from drsync.adapters.images.ring import ENTRIES, ring
+from drsync.adapters.images.ring import ENTRIES, Ring, ring
 from drsync.engine.fetching import fetch
 from drsync.ports.journal import Arrived, Image
 
@@ -135,9 +135,10 @@ async def test_a_ring_that_fails_leaves_nobody_waiting(
         return call(number, fd, count, *rest)
 
     monkeypatch.setattr(rings, "_call", broken)
-    assert await fetched(image, PLACES[:5]) == [0, 1, 2, 3, 4]
+    assert await fetched(image, PLACES) == list(range(len(PLACES)))
     monkeypatch.undo()
-    assert await fetched(image, PLACES[5:8]) == [0, 1, 2], "what the kernel tells of later is known already"
+    assert ring() is None
+    assert await fetched(image, PLACES[5:8]) == [0, 1, 2], "threads do it from now on"
     image.close()
 
 
@@ -219,3 +220,98 @@ async def test_waiting_for_ones_turn_leaves_no_file_open(image: FileImage) -> No
         assert await fetched(image, PLACES) == list(range(len(PLACES)))
     image.close()
     assert open_files() == before - 1
+
+
+def never(code: int) -> None:
+    pytest.fail(f"told {code}")
+
+
+async def ring_here() -> Ring:
+    found = ring()
+    if found is None:
+        pytest.skip("this system has no ring")
+    return found
+
+
+async def synced(fd: int) -> int:
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    assert (await ring_here()).sync(fd, ended.set_result) is not None
+    assert not ended.done(), "not before it returns"
+    async with asyncio.timeout(10):
+        return await ended
+
+
+async def test_a_sync_ends_and_says_how(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"data")
+        assert await synced(file.fileno()) == 0
+    ours, theirs = os.pipe()
+    assert await synced(ours) == errno.EINVAL, "a pipe has nothing to be made durable"
+    os.close(ours)
+    os.close(theirs)
+    assert await synced(ours) == errno.EBADF
+
+
+async def test_whoever_waits_for_a_sync_stops_the_loop_until_it_has_ended(image: FileImage) -> None:
+    found, told, numbers = await ring_here(), [], []  # type: ignore[var-annotated]
+    image.fetch(PLACES[:5], numbers.extend)
+    wait = found.sync(image._fd, told.append)
+    assert wait is not None
+    wait()
+    assert (told, numbers) == ([0], [])
+    wait()
+    async with asyncio.timeout(10):
+        while len(numbers) < 5:
+            await asyncio.sleep(0)
+    assert told == [0], "it is told once"
+    image.close()
+
+
+async def test_a_sync_that_the_kernel_does_not_take_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await ring_here()
+
+    def out_of_memory(number: int, *rest: object) -> int:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    with (tmp_path / "file").open("wb") as file:
+        monkeypatch.setattr(rings, "_call", out_of_memory)
+        assert found.sync(file.fileno(), never) is None
+        monkeypatch.undo()
+        assert await synced(file.fileno()) == 0
+
+
+async def test_a_sync_whose_end_cannot_be_known_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ring_here()
+    call = rings._call
+
+    def broken(number: int, fd: int, count: int, *rest: object) -> int:
+        if not count:
+            raise OSError(errno.ENXIO, "broken")
+        return call(number, fd, count, *rest)
+
+    monkeypatch.setattr(rings, "_call", broken)
+    with (tmp_path / "file").open("wb") as file:
+        assert await synced(file.fileno()) == errno.EIO
+        monkeypatch.undo()
+        assert ring() is None, "it would not say that the next one has ended"
+
+
+async def test_who_fails_when_told_of_a_sync_keeps_nobody_else_from_being_told(tmp_path: Path) -> None:
+    found, told = await ring_here(), []  # type: ignore[var-annotated]
+    failures: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+
+    def fails(code: int) -> None:
+        raise ValueError(code)
+
+    with (tmp_path / "file").open("wb") as file:
+        for ended in (told.append, fails, told.append, fails):
+            assert found.sync(file.fileno(), ended) is not None
+        async with asyncio.timeout(10):
+            while len(told) + len(failures) < 4:
+                await asyncio.sleep(0)
+    assert (told, len(failures)) == ([0, 0], 2)
