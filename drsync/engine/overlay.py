@@ -58,6 +58,12 @@ class BlockIndex:
             blocks.pop(block, None)
         self.zeros.append((first, end))
 
+    def take(self, newer: "BlockIndex") -> None:
+        """What a newer layer holds is held here from now on."""
+        for first, end in newer.zeros:
+            self.put_zeros(first, end - first)
+        self.blocks.update(newer.blocks)
+
     def find(self, block: int) -> Content | None:
         """The content of a block in this layer, None when the layer does not hold it."""
         content = self.blocks.get(block)

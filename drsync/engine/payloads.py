@@ -49,6 +49,11 @@ class Payloads:
             del self._starts[:count]
             del self._tables[:count]
 
+    def forget_last(self) -> None:
+        """The batch that was noted last is not taken."""
+        del self._starts[-1]  # first: no other thread finds what is half gone
+        del self._tables[-1]
+
     def clear(self) -> None:
         """Forget all."""
         self.forget(len(self._starts))

@@ -93,9 +93,38 @@ class GroupVolumes:
         self._behind: GroupVolumes | None = None
 
     def record(self, last_seq: int, table: bytes | memoryview, payload: Locator) -> None:
-        """Take the batch that ends at `last_seq`: its record table and the locator of its payload area."""
-        views = self.views
+        """Take the batch that ends at `last_seq`: its record table and the locator of its payload area.
+
+        Raises:
+            DamagedError: a block that it changes in part has changed since; nothing of the batch was taken.
+            FailedCopyError: such a block cannot be read; nothing was taken either.
+        """
         self.payloads.note(bytes(table), payload)
+        if _has_parts(table):
+            self._put_parts(table, payload)
+        else:
+            self._put(table, payload)
+        self.recorded = last_seq
+
+    def _put_parts(self, table: bytes | memoryview, payload: Locator) -> None:
+        """Take records that read what lies below them: apart first, so that all of them are taken or none."""
+        views = self.views.values()
+        for view in views:
+            view.layers.append(BlockIndex())
+        is_whole = False
+        try:
+            self._put(table, payload)
+            is_whole = True
+        finally:
+            for view in views:
+                apart = view.layers.pop()
+                if is_whole:
+                    view.newest.take(apart)
+            if not is_whole:
+                self.payloads.forget_last()
+
+    def _put(self, table: bytes | memoryview, payload: Locator) -> None:
+        views = self.views
         for offset, _hash, length, at, volume, kind, _reserved, _flags in RECORD.iter_unpack(table):
             if kind == KIND_WRITE:
                 view = views[volume]
@@ -105,7 +134,6 @@ class GroupVolumes:
                     view.layers[-1].put(offset >> BLOCK_BITS, length >> BLOCK_BITS, payload + at)
             elif kind == KIND_ZERO:
                 views[volume].record_zero(offset, length)
-        self.recorded = last_seq
 
     def record_slice(self, through_seq: int) -> bool:
         """Take some more batches of the journal, up to the batch end `through_seq`; False when there.
@@ -326,6 +354,6 @@ class GroupVolumes:
             view.image.close()
 
 
-def _has_parts(table: bytes) -> bool:
+def _has_parts(table: bytes | memoryview) -> bool:
     """Whether a record begins or ends within a block."""
     return any((offset | length) & BLOCK_MASK for offset, _, length, *_ in RECORD.iter_unpack(table))
