@@ -8,7 +8,8 @@ pair+remote     the same, and remote follows asynchronously
 nbdkit          nbdkit's file plugin on a plain file: no journal, no replication
 mirror          qemu-storage-daemon, whose mirror job answers a write when a second daemon has it: no journal
 
-`--works` may name `write 1m`, `read 1m` and `write 64k` as well, which are sequential and four deep.
+`--works` may name `write 1m` and `read 1m` as well, which are sequential and four deep, and `write 64k`, sixteen
+deep, which is measured after 8 s of the same.
 
 All are filled with the same amount of random data first. For each cell the candidates take turns, in another
 order in each run; before each turn everybody has finished what he had to do and the page cache is dropped,
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from _cluster import Centers, Group, centers
 from _fio import fio, running, unix_uri
@@ -40,8 +42,24 @@ VARIANTS = {
 }
 WARM = "warm randread"
 BLOCK = 4096
-SEQUENTIAL = {"write 1m": MIB, "read 1m": MIB, "write 64k": 64 << 10}
-SEQUENTIAL_DEPTH = 4
+
+
+class Stream(NamedTuple):
+    """A sequential work: bytes a request, requests in flight, seconds of the same before it is measured."""
+
+    block: int
+    depth: int
+    ahead_s: float = 0.0
+
+
+AHEAD_S = 8.0
+"""Because journals write over their files when the first window of recovery points has passed, and take new
+pages until then. Every candidate of a cell gets the same."""
+SEQUENTIAL = {
+    "write 1m": Stream(MIB, 4),
+    "read 1m": Stream(MIB, 4),
+    "write 64k": Stream(64 << 10, 16, AHEAD_S),
+}
 RANDOM = ("randwrite", "randread", WARM)
 WORKS = (*RANDOM, *SEQUENTIAL)
 
@@ -83,7 +101,7 @@ def measure(
     for run in range(options.runs):
         order = names[run % len(names) :] + names[: run % len(names)]
         for work in options.works.split(","):
-            depths = [SEQUENTIAL_DEPTH] if work in SEQUENTIAL else map(int, options.depths.split(","))
+            depths = [SEQUENTIAL[work].depth] if work in SEQUENTIAL else map(int, options.depths.split(","))
             for depth in depths:
                 for name in order:
                     be_ready()
@@ -96,9 +114,12 @@ def measure(
 def one(candidate: Candidate, work: str, depth: int, seconds: float) -> Run:
     if work == WARM:
         fio([candidate.uri], "read", 4, MIB // 4, 0)
-    before = {name: cpu_s(pid) for name, pid in candidate.pids.items()}
+    stream = SEQUENTIAL.get(work, Stream(BLOCK, depth))
     kind = work.split(maxsplit=1)[0] if work in SEQUENTIAL else work.removeprefix("warm ")
-    figures = fio([candidate.uri], kind, depth, SEQUENTIAL.get(work, BLOCK), seconds)
+    if stream.ahead_s:
+        fio([candidate.uri], kind, depth, stream.block, stream.ahead_s)
+    before = {name: cpu_s(pid) for name, pid in candidate.pids.items()}
+    figures = fio([candidate.uri], kind, depth, stream.block, seconds)
     for name, pid in candidate.pids.items():
         figures[f"cpu {name}"] = (cpu_s(pid) - before[name]) * 1e6 / max(figures["count"], 1)
     return figures
