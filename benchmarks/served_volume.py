@@ -8,8 +8,8 @@ pair+remote     the same, and remote follows asynchronously
 nbdkit          nbdkit's file plugin on a plain file: no journal, no replication
 mirror          qemu-storage-daemon, whose mirror job answers a write when a second daemon has it: no journal
 
-`--works` may name `write 1m` and `read 1m` as well, which are sequential and four deep, and `write 64k`, sixteen
-deep, which is measured after 8 s of the same.
+`--works` may name `write 1m` and `read 1m` as well, which are sequential and four deep, and `write 64k`,
+sixteen deep, which is measured after 8 s of the same.
 
 All are filled with the same amount of random data first. For each cell the candidates take turns, in another
 order in each run; before each turn everybody has finished what he had to do and the page cache is dropped,
