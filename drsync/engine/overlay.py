@@ -210,6 +210,15 @@ class VolumeView:
             self.below.read_into(offset, target)
         self._lay(found, offset, target)
 
+    def lay_over(self, offset: int, target: memoryview) -> None:
+        """Put what the layers hold over `target`, which holds what lies below them from `offset` on.
+
+        Raises as `read_into`.
+        """
+        if any(self.layers):
+            first, last = offset >> BLOCK_BITS, (offset + len(target) - 1) >> BLOCK_BITS
+            self._lay(self._above(first, last), offset, target)
+
     def _above(self, first: int, last: int) -> list[tuple[int, Content]]:
         """What layers hold of these blocks."""
         return [(b, c) for b in range(first, last + 1) if (c := self.find(b)) is not None]

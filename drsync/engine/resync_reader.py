@@ -1,7 +1,8 @@
 """Reading granules of what is committed, for a resync session: content, zeros, holes, digests.
 
-Everything is read through the owner's views in the event loop, a few granules at a time, so that writes come
-in between; what is hashed is hashed in a thread.
+Images are read in threads, a frame at a time, so that writes come in between and no disk is waited for; what
+lies above them is laid over what was read in the event loop, where layers change. What is hashed for the peer
+to compare is hashed in a thread, too.
 """
 
 import asyncio
@@ -12,11 +13,14 @@ from xxhash import xxh3_128_digest
 
 from drsync.core.extents import GRANULE, Extents, Run, normal, take
 from drsync.engine.allocation import extents
+from drsync.engine.overlay import Readable
+from drsync.engine.pages import piece
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
 from drsync.wire.resync import DIGEST_BYTES, Block, BlockKind
 
-GRANULES_A_TURN: Final = 4  # of the loop, because each turn costs half of what reading a granule does
+TURN_BYTES: Final = 4 * GRANULE  # of the loop, because each turn costs half of what reading a granule does
+READS_MAX: Final = 3  # because images go forward every second at most; then all is read in the loop
 GRANULES_A_FRAME: Final = 16  # because a frame of blocks holds 1 MiB
 HOLE_SEARCH_BYTES: Final = 128 << 20  # because looking further may hold the loop up by milliseconds
 HOLES_ASKED: Final = 1024  # stretches told at once, because each costs a call into the file system
@@ -105,26 +109,48 @@ class GranuleReader:
             FailedCopyError: the image or the journal cannot be read.
         """
         found: list[Block] = []
-        turn = 0
-        for run in runs:
-            kept = bytearray(self.bytes_of(run))
-            view = memoryview(kept)
+        for run, view in zip(runs, await self._content(runs), strict=True):
             begins, is_zeros = run.first, False
-            for first in range(run.first, run.end, GRANULES_A_TURN):
-                end = min(first + GRANULES_A_TURN, run.end)
-                piece = view[(first - run.first) * GRANULE : (end - run.first) * GRANULE]
-                self._volumes.views[run.volume].read_into(first * GRANULE, piece)
-                for granule in range(first, end):
-                    is_empty = _is_zeros(self._piece(run, granule, view))
-                    if granule > begins and is_empty is not is_zeros:
-                        found.append(self._block(run, begins, granule, view, is_zeros=is_zeros))
-                        begins = granule
-                    is_zeros = is_empty
-                turn += end - first
-                if turn >= GRANULES_A_TURN:
-                    turn = 0
-                    await asyncio.sleep(0)
+            for granule in range(run.first, run.end):
+                is_empty = _is_zeros(self._piece(run, granule, view))
+                if granule > begins and is_empty is not is_zeros:
+                    found.append(self._block(run, begins, granule, view, is_zeros=is_zeros))
+                    begins = granule
+                is_zeros = is_empty
             found.append(self._block(run, begins, run.end, view, is_zeros=is_zeros))
+        return found
+
+    async def _content(self, runs: Extents) -> list[memoryview]:
+        """The bytes of each run, as they are committed when this returns.
+
+        What went from the layers into the images meanwhile may be in neither of what was read: all of it is
+        read again then.
+        """
+        volumes = self._volumes
+        views = [volumes.views[run.volume] for run in runs]
+        places = [(run.first * GRANULE, self.bytes_of(run)) for run in runs]
+        for _ in range(READS_MAX):
+            if any(view.below is not view.image for view in views):
+                break
+            applied, layers = volumes.applied, [view.layers for view in views]
+            found = await in_thread(
+                lambda: [_read(v.image, *at) for v, at in zip(views, places, strict=True)]
+            )
+            is_so = volumes.applied == applied and all(
+                view.layers is before and view.below is view.image
+                for view, before in zip(views, layers, strict=True)
+            )
+            if is_so:
+                for view, (offset, _), content in zip(views, places, found, strict=True):
+                    view.lay_over(offset, content)
+                return found
+        found = []
+        for view, (offset, size) in zip(views, places, strict=True):
+            content = memoryview(bytearray(size))
+            for at in range(0, size, TURN_BYTES):
+                view.read_into(offset + at, content[at : at + TURN_BYTES])
+                await asyncio.sleep(0)
+            found.append(content)
         return found
 
     @staticmethod
@@ -173,6 +199,17 @@ class GranuleReader:
             if length not in self._zero_digests:
                 self._zero_digests[length] = blake3(_ZEROS[:length]).digest()
         return self._zero_digests[GRANULE] * full + (self._zero_digests[rest] if rest else b"")
+
+
+def _read(image: Readable, offset: int, size: int) -> memoryview:
+    """Bytes of an image, in memory of their own. Blocks."""
+    with piece() as buffer:
+        if size > len(buffer):
+            content = memoryview(bytearray(size))
+            image.read_into(offset, content)
+            return content
+        image.read_into(offset, buffer[:size])
+        return memoryview(bytearray(buffer[:size]))
 
 
 def _is_zeros(piece: memoryview) -> bool:

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ _ZEROS = memoryview(bytes(ZEROS_BYTES))
 DIRECT_BYTES_MIN = 64 << 10
 """Of one write past the page cache: because smaller ones wait for the disk one by one, and are more often
 read again soon."""
+DIRECT_READ_BYTES_MIN = 256 << 10  # of one read past the page cache: because smaller ones are read ahead of
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -44,6 +46,7 @@ class FileImage:
         self._failed = ""
         self._fd = self._direct = -1
         self._may_be_direct = True
+        self._opening = threading.Lock()  # because one thread writes, and another one reads
         try:
             self._open()
         except OSError as error:
@@ -108,6 +111,7 @@ class FileImage:
         done = 0
         reason = "the file is shorter than the volume"
         try:
+            done = self._read_direct(offset, target)
             while done < len(target) and (
                 got := self._files.preadv(self._fd, [target[done:]], offset + done)
             ):
@@ -194,14 +198,37 @@ class FileImage:
         if not (is_whole and self._may_be_direct and len(parts) == 1 and _begins_page(parts[0])):
             return 0
         try:
+            return self._files.pwritev(self._opened_direct(), parts, offset)
+        except OSError as error:
+            return self._not_direct(error)
+
+    def _read_direct(self, offset: int, target: memoryview) -> int:
+        """Read whole pages past the page cache, where that can be done and pays; returns the bytes read.
+
+        Where less than half of it is in the cache: the other pages would be new there.
+        """
+        length = len(target)
+        is_whole = length >= DIRECT_READ_BYTES_MIN and not (offset | length) % PAGE_BYTES
+        if not (is_whole and self._may_be_direct and _begins_page(target)):
+            return 0
+        if 2 * self._files.cached(self._fd, offset, length) >= length:
+            return 0
+        try:
+            return self._files.preadv(self._opened_direct(), [target], offset)
+        except OSError as error:
+            return self._not_direct(error)
+
+    def _opened_direct(self) -> int:
+        with self._opening:
             if self._direct < 0:
                 self._direct = self._files.open_direct(self._path)
-            return self._files.pwritev(self._direct, parts, offset)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-            self._may_be_direct = False
-            return 0
+            return self._direct
+
+    def _not_direct(self, error: OSError) -> int:
+        if error.errno not in _UNSUPPORTED:
+            raise error
+        self._may_be_direct = False
+        return 0
 
     def zero(self, offset: int, length: int) -> None:
         """See the port. Writes zeros where the file system cannot punch holes."""

@@ -36,3 +36,4 @@ class UnnamedImage(FileImage):
         with suppress(FileNotFoundError):  # another one that was made at the same time has tidied up
             self._unlink(self._path)
         self._files.truncate(self._fd, self._size)
+        self._may_be_direct = False  # because that is opened by a name, and this has none any more

@@ -1,4 +1,4 @@
-"""Large pieces go into an image past the page cache, and nobody who reads it can tell."""
+"""Large pieces go into an image and out of it past the page cache, and nobody who reads it can tell."""
 
 import errno
 import mmap
@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from drsync.adapters.images.file_image import DIRECT_BYTES_MIN, FileImage
+from drsync.adapters.images.file_image import DIRECT_BYTES_MIN, DIRECT_READ_BYTES_MIN, FileImage
 from drsync.adapters.images.files import OsFiles
+from drsync.adapters.images.unnamed import UnnamedImage
 from drsync.engine.overlay import BLOCK, VolumeView
 from drsync.engine.pages import PIECE_BYTES
 from drsync.model.errors import FailedCopyError, NoSpaceError
@@ -29,6 +30,8 @@ class Watched(OsFiles):
     def __init__(self, refusal: int = 0, *, is_open_refused: bool = False) -> None:
         self.direct: set[int] = set()
         self.lengths: list[int] = []
+        self.reads: list[int] = []
+        self.in_memory: int | None = None  # bytes of any range that are said to be there; None: as it is
         self.opened = 0
         self._refusal = refusal
         self._is_open_refused = is_open_refused
@@ -50,6 +53,18 @@ class Watched(OsFiles):
             raise OSError(self._refusal, "told to refuse")
         self.lengths.append(sum(map(len, parts)))
         return super().pwritev(fd, parts, offset)
+
+    @override
+    def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+        if fd in self.direct:
+            if self._refusal:
+                raise OSError(self._refusal, "told to refuse")
+            self.reads.append(sum(map(len, targets)))
+        return super().preadv(fd, targets, offset)
+
+    @override
+    def cached(self, fd: int, offset: int, length: int, /) -> int:
+        return super().cached(fd, offset, length) if self.in_memory is None else self.in_memory
 
 
 @pytest.fixture(scope="module")
@@ -196,4 +211,70 @@ def test_both_ways_to_a_file_tell_the_same(
         expected[offset : offset + len(data)] = data
     image.sync()
     assert content(image) == expected
+    image.close()
+
+
+@pytest.mark.parametrize("length", [DIRECT_READ_BYTES_MIN, SIZE - PAGE])
+def test_what_is_not_in_memory_is_read_past_the_page_cache(
+    place: Path, memory: memoryview, length: int
+) -> None:
+    memory[:] = data = os.urandom(SIZE)
+    image = FileImage(place / "image", SIZE, files := Watched())
+    image.write(0, [memory])
+    files.in_memory = 0
+    target = memory[:length]
+    target[:] = bytes(length)
+    image.read_into(PAGE, target)
+    assert target == data[PAGE : PAGE + length]
+    assert files.reads == [length]
+
+    image.write(2 * PAGE, [b"a page of its own".ljust(PAGE)])  # and is not on the disk yet
+    image.read_into(PAGE, target)
+    assert bytes(target[PAGE : 2 * PAGE]) == b"a page of its own".ljust(PAGE)
+    assert files.reads == [length, length]
+    image.close()
+
+
+def test_what_is_in_memory_or_small_or_goes_elsewhere_is_read_as_ever(
+    place: Path, memory: memoryview
+) -> None:
+    memory[:] = data = os.urandom(SIZE)
+    image = FileImage(place / "image", SIZE, files := Watched())
+    image.write(0, [memory])
+    assert content(image) == data, "into memory that begins anywhere"
+    for target in (memory, memory[: DIRECT_READ_BYTES_MIN - PAGE], memory[: SIZE // 2 + 512]):
+        target[:] = bytes(len(target))
+        image.read_into(0, target)
+        assert target == data[: len(target)]
+    assert not files.reads, "what was just read is in memory"
+    image.close()
+
+
+@pytest.mark.parametrize("is_open_refused", [False, True])
+def test_a_file_system_that_refuses_reads_is_asked_once(
+    place: Path, memory: memoryview, *, is_open_refused: bool
+) -> None:
+    files = Watched(errno.EINVAL, is_open_refused=is_open_refused)
+    image = FileImage(place / "image", SIZE, files)
+    image.write(0, [data := os.urandom(SIZE)])
+    files.in_memory = 0
+    for _ in range(2):
+        memory[:] = bytes(SIZE)
+        image.read_into(0, memory)
+        assert memory == data
+    assert files.opened == 1
+    image.close()
+
+
+def test_an_image_without_a_name_is_never_opened_by_one(place: Path, memory: memoryview) -> None:
+    image = UnnamedImage(place / "nameless", SIZE, os.unlink, files := Watched())
+    (place / "nameless").write_bytes(b"of somebody else")
+    files.in_memory = 0
+    memory[:] = data = os.urandom(SIZE)
+    image.write(0, [memory])
+    memory[:] = bytes(SIZE)
+    image.read_into(0, memory)
+    assert memory == data
+    assert files.opened == 0
+    assert (place / "nameless").read_bytes() == b"of somebody else"
     image.close()
