@@ -16,6 +16,7 @@ import mmap
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import Final, TypeAlias
@@ -29,7 +30,8 @@ PART_BYTES_MAX: Final = 64 << 10  # because all reads write into one piece of me
 
 # linux/io_uring.h; the numbers of these calls are the same on every architecture
 _SETUP, _ENTER, _REGISTER = 425, 426, 427
-_SINGLE_ISSUER, _DEFER_TASKRUN = 1 << 12, 1 << 13
+_TASKRUN_FLAG, _SINGLE_ISSUER, _DEFER_TASKRUN = 1 << 9, 1 << 12, 1 << 13
+_SQ_TASKRUN = 1 << 2
 _SINGLE_MMAP = 1 << 0
 _GETEVENTS = 1 << 0
 _REGISTER_EVENTFD = 4
@@ -39,7 +41,7 @@ _FSYNC_DATASYNC = 1 << 0
 
 _PARAMS: Final = Struct("=30I")  # io_uring_params: 10 words, then 10 each for the offsets in both rings
 _FLAGS_WORD, _FEATURES_WORD = 2, 5
-_SQ_HEAD_WORD, _SQ_TAIL_WORD, _SQ_ARRAY_WORD = 10, 11, 16
+_SQ_HEAD_WORD, _SQ_TAIL_WORD, _SQ_FLAGS_WORD, _SQ_ARRAY_WORD = 10, 11, 14, 16
 _CQ_HEAD_WORD, _CQ_TAIL_WORD, _CQES_WORD = 20, 21, 25
 _SQE: Final = Struct("=BBHiQQIIQ24x")  # opcode, flags, ioprio, fd, off, addr, len, rw_flags, user_data
 _CQE: Final = Struct("=QiI")  # user_data, res, flags
@@ -82,14 +84,16 @@ class Ring:
         self.is_broken = False
         self._waiting: deque[tuple[int, int, int, Arrived, int, bool]] = deque()
         words = [0] * 30
-        words[_FLAGS_WORD] = _SINGLE_ISSUER | _DEFER_TASKRUN
+        words[_FLAGS_WORD] = _SINGLE_ISSUER | _DEFER_TASKRUN | _TASKRUN_FLAG
         params = ctypes.create_string_buffer(_PARAMS.pack(*words), _PARAMS.size)
         self._fd = _call(_SETUP, ctypes.c_uint(ENTRIES), params)
         words = list(_PARAMS.unpack(params.raw))
         entries, completions = words[:2]
         if not words[_FEATURES_WORD] & _SINGLE_MMAP:
             raise OSError("older than the other things that are needed")
-        self._sq_head, self._sq_tail = words[_SQ_HEAD_WORD], words[_SQ_TAIL_WORD]
+        self._sq_head, self._sq_tail, self._sq_flags = (
+            words[n] for n in (_SQ_HEAD_WORD, _SQ_TAIL_WORD, _SQ_FLAGS_WORD)
+        )
         self._cq_head, self._cq_tail, self._cqes = (
             words[n] for n in (_CQ_HEAD_WORD, _CQ_TAIL_WORD, _CQES_WORD)
         )
@@ -204,7 +208,6 @@ class Ring:
         return over
 
     def _on_event(self) -> None:
-        os.eventfd_read(self._event)
         self._collect(0)
         if self._waiting:
             self._submit()
@@ -217,14 +220,28 @@ class Ring:
                 _tell(came)
 
     def _collect(self, least: int) -> None:
-        """Let the kernel finish what it can, once so many have ended, and note what has ended."""
+        """Let the kernel finish what it can, once so many have ended, and note what has ended.
+
+        The kernel signals the eventfd twice: when something is to be finished, and when that is done, which
+        we know. So it is read after both, or the loop would come again for nothing. What was to be finished
+        in between has set its flag before it signalled, and what comes later signals again. The flag may stay
+        set for nothing, so it is looked at once.
+        """
         try:
             _call(_ENTER, self._fd, 0, least, _GETEVENTS, None, 0)
+            if not least and self._was_signalled():
+                _call(_ENTER, self._fd, 0, 0, _GETEVENTS, None, 0)
             self._note_finished()
         except InterruptedError:
             return  # by a signal, while waiting
         except OSError:
             self._give_up()
+
+    def _was_signalled(self) -> bool:
+        """Forget the signals that came; whether one may have been for something that is not finished."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._event)
+        return bool(_WORD.unpack_from(self._shared, self._sq_flags)[0] & _SQ_TASKRUN)
 
     def _give_up(self) -> None:
         """Nobody may wait for what will not be told: the kernel says only once that there is something."""

@@ -315,3 +315,48 @@ async def test_who_fails_when_told_of_a_sync_keeps_nobody_else_from_being_told(t
             while len(told) + len(failures) < 4:
                 await asyncio.sleep(0)
     assert (told, len(failures)) == ([0, 0], 2)
+
+
+async def test_the_loop_asks_once_for_what_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, call, asked = await ring_here(), rings._call, list[int]()
+
+    def counted(number: int, fd: int, count: int, *rest: object) -> int:
+        asked.append(count)
+        return call(number, fd, count, *rest)
+
+    monkeypatch.setattr(rings, "_call", counted)
+    with (tmp_path / "file").open("wb") as file:
+        for _ in range(5):
+            assert await synced(file.fileno()) == 0
+            for _ in range(3):
+                await asyncio.sleep(0)
+    assert asked == [1, 0] * 5
+    assert not found.is_broken
+
+
+async def test_none_of_many_that_end_while_others_are_told_of_is_forgotten(image: FileImage) -> None:
+    """Reads and syncs are begun all the time, from within what is told."""
+    found, left, told = await ring_here(), 2000, 0
+    done = asyncio.Event()
+
+    def arrived(numbers: Sequence[int]) -> None:
+        nonlocal left, told
+        told += len(numbers)
+        for number in numbers:
+            if left:
+                left -= 1
+                image.fetch([PLACES[(left * 7 + number) % len(PLACES)]], arrived)
+                if left % 10 == 0:
+                    assert found.sync(image._fd, ended) is not None
+        if told == 2000 + 64:
+            done.set()
+
+    def ended(code: int) -> None:
+        assert code == 0
+
+    image.fetch(PLACES[:64], arrived)
+    async with asyncio.timeout(20):
+        await done.wait()
+        while found._syncs:
+            await asyncio.sleep(0)
+    image.close()
