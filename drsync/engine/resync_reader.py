@@ -6,14 +6,15 @@ to compare is hashed in a thread, too.
 """
 
 import asyncio
-from typing import Final
+from collections import deque
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 from xxhash import xxh3_128_digest
 
 from drsync.core.extents import GRANULE, Extents, Run, normal, take
 from drsync.engine.allocation import extents
-from drsync.engine.overlay import Readable
+from drsync.engine.overlay import BlockIndex, Readable
 from drsync.engine.pages import piece
 from drsync.engine.threads import in_thread
 from drsync.engine.volumes import GroupVolumes
@@ -21,6 +22,8 @@ from drsync.wire.resync import DIGEST_BYTES, Block, BlockKind
 
 TURN_BYTES: Final = 4 * GRANULE  # of the loop, because each turn costs half of what reading a granule does
 READS_MAX: Final = 3  # because images go forward every second at most; then all is read in the loop
+FRAMES_AHEAD: Final = 2  # read while one is sent, because a disk that writes as well takes its time
+RUNS_AHEAD: Final = 64  # looked at for that, because there may be a hundred thousand
 GRANULES_A_FRAME: Final = 16  # because a frame of blocks holds 1 MiB
 HOLE_SEARCH_BYTES: Final = 128 << 20  # because looking further may hold the loop up by milliseconds
 HOLES_ASKED: Final = 1024  # stretches told at once, because each costs a call into the file system
@@ -29,12 +32,34 @@ DIGEST_PIECE: Final = 64  # granules hashed in one turn of a thread: 4 MiB, some
 _ZEROS: Final = bytes(GRANULE)
 
 
+class _State(NamedTuple):
+    """Where things lie: while it is equal, nothing went from the layers into the images."""
+
+    applied: int
+    layers: list[list[BlockIndex]]
+    below: list[Readable]
+
+    def is_still(self, other: "_State") -> bool:
+        """Whether nothing has moved."""
+        pairs = zip((*self.layers, *self.below), (*other.layers, *other.below), strict=True)
+        return self.applied == other.applied and all(ours is theirs for ours, theirs in pairs)
+
+
+class _Reading(NamedTuple):
+    """What is read of images for some runs, and where things lay when that began."""
+
+    runs: Extents
+    state: _State
+    content: asyncio.Future[list[memoryview]]
+
+
 class GranuleReader:
     """Granules of all volumes of a group, as they are committed when they are read."""
 
     def __init__(self, volumes: GroupVolumes) -> None:
         self._volumes = volumes
         self._zero_digests: dict[int, bytes] = {}
+        self._ahead: deque[_Reading] = deque()
 
     @property
     def _sizes(self) -> dict[int, int]:
@@ -99,7 +124,17 @@ class GranuleReader:
         hole = self.hole(run)
         if hole:
             return hole, [Block(run.volume, run.first, hole, BlockKind.ZEROS)]
-        taken, _ = take(todo, GRANULES_A_FRAME)
+        taken, rest = take(todo[:RUNS_AHEAD], GRANULES_A_FRAME)
+        while self._ahead and self._ahead[0].runs != taken:  # something else was sent meanwhile
+            self._ahead.popleft()
+        if not self._ahead:
+            self._begin(taken)
+        for number in range(FRAMES_AHEAD):
+            if not rest or self.hole(rest[0]):
+                break
+            soon, rest = take(rest, GRANULES_A_FRAME)
+            if len(self._ahead) == number + 1:
+                self._begin(soon)
         return GRANULES_A_FRAME, await self.blocks(taken)
 
     async def blocks(self, runs: Extents) -> list[Block]:
@@ -126,21 +161,17 @@ class GranuleReader:
         What went from the layers into the images meanwhile may be in neither of what was read: all of it is
         read again then.
         """
-        volumes = self._volumes
-        views = [volumes.views[run.volume] for run in runs]
-        places = [(run.first * GRANULE, self.bytes_of(run)) for run in runs]
+        views = [self._volumes.views[run.volume] for run in runs]
+        places = self._places(runs)
         for _ in range(READS_MAX):
             if any(view.below is not view.image for view in views):
                 break
-            applied, layers = volumes.applied, [view.layers for view in views]
-            found = await in_thread(
-                lambda: [_read(v.image, *at) for v, at in zip(views, places, strict=True)]
-            )
-            is_so = volumes.applied == applied and all(
-                view.layers is before and view.below is view.image
-                for view, before in zip(views, layers, strict=True)
-            )
-            if is_so:
+            if not self._ahead or self._ahead[0].runs != runs:
+                self._ahead.clear()
+                self._begin(runs)
+            reading = self._ahead.popleft()
+            found = await asyncio.shield(reading.content)
+            if self._state(runs).is_still(reading.state):
                 for view, (offset, _), content in zip(views, places, found, strict=True):
                     view.lay_over(offset, content)
                 return found
@@ -152,6 +183,23 @@ class GranuleReader:
                 await asyncio.sleep(0)
             found.append(content)
         return found
+
+    def _begin(self, runs: Extents) -> None:
+        """Read what images hold of these runs, in a thread. Who asks for something else never sees it."""
+        images = [self._volumes.views[run.volume].image for run in runs]
+        places, state = self._places(runs), self._state(runs)
+        work = asyncio.get_running_loop().run_in_executor(
+            None, lambda: [_read(image, *at) for image, at in zip(images, places, strict=True)]
+        )
+        work.add_done_callback(_noted)
+        self._ahead.append(_Reading(runs, state, work))
+
+    def _places(self, runs: Extents) -> list[tuple[int, int]]:
+        return [(run.first * GRANULE, self.bytes_of(run)) for run in runs]
+
+    def _state(self, runs: Extents) -> _State:
+        views = [self._volumes.views[run.volume] for run in runs]
+        return _State(self._volumes.applied, [view.layers for view in views], [view.below for view in views])
 
     @staticmethod
     def _piece(run: Run, granule: int, view: memoryview) -> memoryview:
@@ -199,6 +247,12 @@ class GranuleReader:
             if length not in self._zero_digests:
                 self._zero_digests[length] = blake3(_ZEROS[:length]).digest()
         return self._zero_digests[GRANULE] * full + (self._zero_digests[rest] if rest else b"")
+
+
+def _noted(reading: "asyncio.Future[list[memoryview]]") -> None:
+    """An error is that of who asks for what was read; perhaps nobody does any more."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 def _read(image: Readable, offset: int, size: int) -> memoryview:

@@ -49,7 +49,7 @@ __all__ = ["Marks", "PlainMarks", "ResyncSource", "Surroundings", "Wanted"]
 
 ASK_TIMEOUT_S: Final = 30.0  # because the target syncs its journal, and perhaps keeps records aside as a fork
 LOOK_S: Final = 1.0  # because a line without progress is judged by minutes
-TICK_S: Final = 0.05  # because what was written is durable everywhere within a quarter of a second
+TICKS_S: Final = (0.005, 0.05)  # first and longest, because it takes our disk, or others a quarter second
 PASSING: Final = frozenset(
     ("busy", "changed", "halted", "not_kept", "pages_misfit", "resized", "stale_epoch", "switching")
 )
@@ -281,7 +281,7 @@ class ResyncSource:
         Raises TransientError: nothing becomes durable there, and another group may want the slot.
         """
         engine, clock = self._around.engine, self._around.clock
-        bound, since = engine.log.flush_bound(), clock.now()
+        bound, since, (tick_s, longest_s) = engine.log.flush_bound(), clock.now(), TICKS_S
         while engine.log.flush_bound() < at_least:
             if engine.log.flush_bound() > bound:
                 bound, since = engine.log.flush_bound(), clock.now()
@@ -294,7 +294,8 @@ class ResyncSource:
             for feed in engine.feeds:
                 feed.want_durable(engine.log.appended)
             engine.wake_sync()
-            await clock.sleep_until(clock.now() + TICK_S)
+            await clock.sleep_until(clock.now() + tick_s)
+            tick_s = min(2 * tick_s, longest_s)
             if line is not None:
                 self._moved(clock.now())  # it is not the peer that is waited for
                 self._check(line)
@@ -372,8 +373,7 @@ class ResyncSource:
         """From READY to DONE; each step looks at the state anew, because rounds begin in between."""
         while True:
             self._require_sizes()
-            state = self.source.state
-            match state:
+            match self.source.state:
                 case SourceState.OFFERED:
                     await self._until(line, lambda: line.is_ready)
                     self.source = resync_source.accepted(self.source, self.source.session)

@@ -1,5 +1,6 @@
 """Granules are read as they are committed, although images are read apart and go forward meanwhile."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 from typing_extensions import override
 
 from drsync.adapters.memory.image import MemoryImage
-from drsync.core.extents import GRANULE, Run
-from drsync.engine.resync_reader import READS_MAX, GranuleReader
+from drsync.core.extents import GRANULE, Extents, Run, take
+from drsync.engine import resync_reader
+from drsync.engine.resync_reader import FRAMES_AHEAD, READS_MAX, GranuleReader
 from drsync.engine.volumes import GroupVolumes
 from drsync.wire.resync import Block, BlockKind
 from tests.engine.test_owner import SIZE, Bench
@@ -22,12 +24,13 @@ class Moving(MemoryImage):
 
     def __init__(self) -> None:
         super().__init__(SIZE)
-        self.count = 0
+        self.count = self.reads = 0
         self.meanwhile: Callable[[], None] = lambda: None
 
     @override
     def read_into(self, offset: int, target: memoryview) -> None:
         super().read_into(offset, target)
+        self.reads += 1
         if self.count:
             self.count -= 1
             self.meanwhile()
@@ -111,3 +114,27 @@ async def test_zeros_among_content_are_told_as_zeros(rig: Rig) -> None:
         (1, 1, BlockKind.DATA),
         (2, SIZE // GRANULE - 2, BlockKind.ZEROS),
     ]
+
+
+async def test_what_was_read_ahead_is_read_again_where_it_went_into_the_image_since(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = SIZE // GRANULE // (1 + FRAMES_AHEAD)
+    monkeypatch.setattr(resync_reader, "GRANULES_A_FRAME", frame)
+    reader, at = GranuleReader(rig.volumes), 0
+    todo: Extents = FRAME
+    for block in range(0, SIZE // BLOCK, GRANULE // BLOCK):
+        rig.write(block)
+    rig.forward()
+    while todo:
+        count, blocks = await reader.first(todo)
+        content = joined(blocks)
+        assert content == rig.content[at : at + len(content)]
+        _, todo = take(todo, count)
+        at += len(content)
+        async with asyncio.timeout(20):
+            while rig.image.reads < 1 + FRAMES_AHEAD:
+                await asyncio.sleep(0)
+        rig.write(2 * frame * (GRANULE // BLOCK))  # in the last frame that was read ahead
+        rig.forward()
+    assert at == SIZE
