@@ -60,13 +60,3 @@ def put(stage: Stage, blocks: Sequence[Block], sizes: Sequence[int], read_image:
         if len(block.data) != size or xxh3_128_digest(block.data) != block.hash:
             raise MalformedError(f"granules {block.first} of volume {block.volume} are damaged")
         stage.put(block.volume, block.first * GRANULE, block.data)
-
-
-def settle(stage: Stage) -> None:
-    """What was put aside so far is durable, and was read back: at the end only the rest remains. Blocks.
-
-    Raises:
-        NoSpaceError, FailedStageError: see the port.
-    """
-    stage.sync()
-    stage.verify()

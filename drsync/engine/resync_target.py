@@ -25,9 +25,10 @@ from drsync.engine.bulk import BulkChannel
 from drsync.engine.copy import GroupCopy
 from drsync.engine.receiver import check_bounds
 from drsync.engine.resync_ask import Answer, Kept, Mode
+from drsync.engine.resync_back import BESIDE, ReadingBack
 from drsync.engine.resync_intake import Intake
 from drsync.engine.resync_own import OwnImages
-from drsync.engine.resync_pieces import put, settle
+from drsync.engine.resync_pieces import put
 from drsync.engine.resync_reader import digests_of
 from drsync.engine.space import IMAGES_RETRY_S
 from drsync.engine.switch import Switch
@@ -140,6 +141,7 @@ class ResyncTarget:
         self._asked: Asked | None = None
         self._base: Position | None = None
         self._stage: Stage | None = None
+        self._back = ReadingBack()
         self._is_read = False  # whether what a former process kept was looked for
         self._intake: Intake | None = None
         self._must_drop = False
@@ -332,6 +334,7 @@ class ResyncTarget:
 
     async def _keep(self, stage: Stage) -> None:
         try:
+            await self._back.done()
             await in_thread(stage.sync)
         except DrsyncError as error:
             self._events.resync_told("resync_dropped", str(error))
@@ -341,6 +344,8 @@ class ResyncTarget:
         stage, self._stage = self._stage, None
         if self.target.state not in (TargetState.IDLE, TargetState.SWITCHING):
             self.target = resync_target.halted(self.target, TargetEvent.GIVEN_UP)
+        with suppress(DrsyncError):
+            await self._back.done()
         with suppress(FailedStageError):  # it costs space, and the next session or start tries again
             if stage is not None:
                 await in_thread(stage.drop)
@@ -361,6 +366,8 @@ class ResyncTarget:
 
     async def _take(self, intake: Intake, frame: Frame) -> None:
         self._require_current(intake)
+        if frame.type not in BESIDE:
+            await self._back.done()
         match frame.type:
             case FrameType.RESYNC_BEGIN if not intake.has_begun:
                 await self._begin(intake)
@@ -500,7 +507,7 @@ class ResyncTarget:
             raise TransientError("blocks came after the redo", code="order")
         if self._unsynced >= SYNC_BYTES:
             self._unsynced = 0
-            await in_thread(lambda: settle(stage))
+            await self._back.settle(stage)
 
     async def _redo(self, intake: Intake, body: bytes) -> None:
         head, view = data.read_batches(body)

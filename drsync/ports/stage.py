@@ -1,7 +1,8 @@
 """What a resync session puts aside beside a copy until the switch: blocks, what is known of them, the redo.
 
-One thread uses a stage at a time. Nothing in it is part of the copy before a switch was recorded, so whatever
-is wrong with it costs time and no data: it is dropped, and the session begins anew.
+One thread uses a stage at a time, but `verify` may run beside `put` and `zero`. Nothing in it is part of the
+copy before a switch was recorded, so whatever is wrong with it costs time and no data: it is dropped, and the
+session begins anew.
 """
 
 from collections.abc import Callable, Iterator

@@ -22,7 +22,7 @@ _REFUSED: Final = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class Direct:
-    """A second descriptor beside that of a file, and memory in whole pages. For one thread at a time.
+    """A second descriptor beside that of a file, and memory in whole pages. One thread writes, and one reads.
 
     Args:
         files: system calls.
@@ -32,7 +32,8 @@ class Direct:
     def __init__(self, files: Files, path: Path) -> None:
         self._files = files
         self._fd = -1
-        self._memory: memoryview | None = None
+        self._outgoing: memoryview | None = None  # each is made when it is needed: most stages hold little
+        self._incoming: memoryview | None = None
         try:
             self._fd = files.open(path, os.O_RDWR | os.O_DIRECT)
         except OSError as error:
@@ -44,7 +45,8 @@ class Direct:
         length = len(data)
         if not self._fits(offset, length):
             return False
-        view, buffer = memoryview(data), self._buffer
+        view, buffer = memoryview(data), self._outgoing or memoryview(mmap.mmap(-1, BUFFER_BYTES))
+        self._outgoing = buffer
         try:
             for at in range(0, length, BUFFER_BYTES):
                 piece = view[at : at + BUFFER_BYTES]
@@ -59,7 +61,7 @@ class Direct:
         length = len(target)
         if not self._fits(offset, length):
             return False
-        buffer = self._buffer
+        buffer = self._incoming = self._incoming or memoryview(mmap.mmap(-1, BUFFER_BYTES))
         try:
             for at in range(0, length, BUFFER_BYTES):
                 piece = buffer[: min(BUFFER_BYTES, length - at)]
@@ -69,12 +71,6 @@ class Direct:
         except OSError as error:
             return self._given_up(error)
         return True
-
-    @property
-    def _buffer(self) -> memoryview:
-        if self._memory is None:  # because most stages hold less than what goes this way
-            self._memory = memoryview(mmap.mmap(-1, BUFFER_BYTES))
-        return self._memory
 
     def _fits(self, offset: int, length: int) -> bool:
         is_whole = not offset % PAGE_BYTES and not length % PAGE_BYTES

@@ -115,9 +115,17 @@ class Table:
         """Whether bytes were put aside for it."""
         return self.kinds[granule] == Kind.DATA
 
+    def is_unread(self, granule: int) -> bool:
+        """Whether its bytes are to be read back as they are."""
+        return bool(self.unread[granule])
+
     def was_read(self, first: int, end: int) -> None:
-        """Bytes were read back, and are what was put aside."""
+        """Bytes were read back, and are what was put aside; or they are replaced by others from now on."""
         self.unread[first:end] = bytes(end - first)
+
+    def must_be_read(self, first: int, end: int) -> None:
+        """Bytes that were put aside are to be read back, perhaps once more."""
+        self.unread[first:end] = bytes(kind == Kind.DATA for kind in self.kinds[first:end])
 
     def forget_round(self) -> None:
         """A new round begins."""

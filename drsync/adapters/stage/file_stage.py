@@ -28,7 +28,7 @@ from drsync.adapters.stage.files import (
 )
 from drsync.core.extents import GRANULE, Extents
 from drsync.model.epoch import Epoch
-from drsync.model.errors import FailedCopyError, NoSpaceError
+from drsync.model.errors import DrsyncError, FailedCopyError, NoSpaceError
 from drsync.model.group import VolumeSpec
 from drsync.model.position import Position
 from drsync.ports.journal import Buffer, Journal
@@ -42,6 +42,7 @@ _SUM_BYTES: Final = 16
 SESSION_BYTES_MAX: Final = 4096  # because ten numbers and names are a tenth of it
 VERIFY_BYTES: Final = 16 * GRANULE  # read back at a time, because calls cost as much as bytes below that
 _ZEROS: Final = bytes(GRANULE)
+NOT_AS_PUT: Final = "is not what was put aside"
 READ_BYTES: Final = 4096 * entries.ENTRY_BYTES  # of the log at a time
 
 OpenRedo = Callable[[Path, Position], Journal]
@@ -187,14 +188,20 @@ class FileStage:
         assert not offset % GRANULE
         assert offset + length <= spec.size
         assert not length % GRANULE or offset + length == spec.size
-        with self._trying(f"write volume {volume}, byte {offset}"):
-            fd = self._handle(volume, os.O_CREAT)
-            if not self._direct[volume].write(data, offset):
-                write_all(self._files, fd, data, offset)
-                self._files.write_back(fd, offset, length)
+        first, table = offset // GRANULE, self._tables[volume]
+        end = first + -(-length // GRANULE)
+        table.was_read(first, end)  # before they are others
+        try:
+            with self._trying(f"write volume {volume}, byte {offset}"):
+                fd = self._handle(volume, os.O_CREAT)
+                if not self._direct[volume].write(data, offset):
+                    write_all(self._files, fd, data, offset)
+                    self._files.write_back(fd, offset, length)
+        except DrsyncError:
+            table.must_be_read(first, end)  # perhaps half of them are others
+            raise
         self._written.add(volume)
         view, number = memoryview(data), self._session.rounds
-        first = offset // GRANULE
         self._pending += [
             Entry(
                 volume, Kind.DATA, first + at // GRANULE, 1, number, entries.hash_of(view[at : at + GRANULE])
@@ -309,7 +316,7 @@ class FileStage:
             else:
                 is_same = piece.tobytes() == _ZEROS[: len(piece)]  # views compare slowly
             if not is_same:
-                raise self._fail(f"volume {volume}, byte {offset} is not what was put aside")
+                raise self._fail(f"volume {volume}, byte {offset} {NOT_AS_PUT}")
 
     def verify(self) -> None:
         """See the port."""
@@ -319,24 +326,36 @@ class FileStage:
             for first in range(run.first, run.end, VERIFY_BYTES // GRANULE):
                 end = min(first + VERIFY_BYTES // GRANULE, run.end)
                 at = first * GRANULE
-                self.read_into(run.volume, at, buffer[: min(end * GRANULE, size) - at])
+                piece = buffer[: min(end * GRANULE, size) - at]
+                self._fill(run.volume, at, piece)
+                for granule in self._others(run.volume, at, piece):
+                    if table.is_unread(granule):  # else it was put aside anew meanwhile
+                        raise self._fail(f"volume {run.volume}, byte {granule * GRANULE} {NOT_AS_PUT}")
                 table.was_read(first, end)
 
     def read_into(self, volume: int, offset: int, target: memoryview) -> None:
         """See the port."""
+        self._fill(volume, offset, target)
+        if offset % GRANULE:
+            return
+        for granule in self._others(volume, offset, target):
+            raise self._fail(f"volume {volume}, byte {granule * GRANULE} {NOT_AS_PUT}")
+
+    def _fill(self, volume: int, offset: int, target: memoryview) -> None:
         with self._trying(f"read volume {volume}, byte {offset}"):
             fd = self._handle(volume, 0)
             if not self._direct[volume].read(target, offset):
                 done = read_all(self._files, fd, target, offset)
                 target[done:] = bytes(len(target) - done)
-        if offset % GRANULE:
-            return
+
+    def _others(self, volume: int, offset: int, content: memoryview) -> Iterator[int]:
+        """Whole granules in `content` that are not what was put aside last."""
         table, size = self._tables[volume], self._volumes[volume].size
-        for at in range(0, len(target), GRANULE):
-            piece = target[at : at + GRANULE]
-            is_whole = len(piece) == GRANULE or offset + len(target) == size
-            if is_whole and entries.hash_of(piece) != table.hash((offset + at) // GRANULE):
-                raise self._fail(f"volume {volume}, byte {offset + at} is not what was put aside")
+        for at in range(0, len(content), GRANULE):
+            piece, granule = content[at : at + GRANULE], (offset + at) // GRANULE
+            is_whole = len(piece) == GRANULE or offset + len(content) == size
+            if is_whole and entries.hash_of(piece) != table.hash(granule):
+                yield granule
 
     # --- the end
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from drsync.adapters.segments.journal import SEGMENT_BYTES_MIN
-from drsync.agent.copy_store import FileCopyStore
+from drsync.agent.copy_store import OS_FILES, CopyFiles, FileCopyStore
 from drsync.core.extents import GRANULE
 from drsync.delta.batch import BatchBuilder, EncodedBatch
 from drsync.model.epoch import Epoch
@@ -32,9 +32,9 @@ def store_on(disk: Disk) -> FileCopyStore:
     return store
 
 
-def store_in(directory: Path) -> FileCopyStore:
+def store_in(directory: Path, files: CopyFiles = OS_FILES) -> FileCopyStore:
     """On real files."""
-    return FileCopyStore(directory, "cluster", "remote", segment_bytes=SEGMENT_BYTES_MIN)
+    return FileCopyStore(directory, "cluster", "remote", files, SEGMENT_BYTES_MIN)
 
 
 def granule(number: int, size: int = GRANULE) -> bytes:

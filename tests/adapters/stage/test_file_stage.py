@@ -1,11 +1,14 @@
 """What is put aside is there after a crash, or is sent again; it is never something else."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
+from drsync.agent.copy_store import OsFiles
 from drsync.core import extents
 from drsync.core.extents import GRANULE, Run
 from drsync.model.errors import NoSpaceError
@@ -168,6 +171,45 @@ def test_what_was_read_back_is_read_again_only_where_it_was_put_again_or_by_anot
     assert found is not None
     with pytest.raises(FailedStageError, match=f"volume 0, byte {2 * GRANULE} "):
         found.verify()
+
+
+def test_what_is_put_aside_anew_while_it_is_read_back_is_no_rot(tmp_path: Path) -> None:
+    class Meanwhile(OsFiles):
+        """Puts other bytes in their place right before they are read."""
+
+        def __init__(self) -> None:
+            self.stage: Stage | None = None
+
+        @override
+        def preadv(self, fd: int, targets: Sequence[bytearray | memoryview], offset: int, /) -> int:
+            stage, self.stage = self.stage, None
+            if stage is not None:
+                stage.put(0, GRANULE, granule(5))
+            return super().preadv(fd, targets, offset)
+
+    files = Meanwhile()
+    stage = store_in(tmp_path, files).new_stage(GROUP, SESSION)
+    filled(stage)
+    stage.sync()
+    files.stage = stage
+    stage.verify()
+    stage.sync()
+    stage.verify()
+    stage.close()
+
+
+def test_what_could_be_put_aside_anew_in_part_only_is_read_back_again() -> None:
+    disk = formatted()
+    stage = store_on(disk).new_stage(GROUP, SESSION)
+    filled(stage)
+    stage.sync()
+    stage.verify()
+    disk.capacity = 0
+    with pytest.raises(NoSpaceError):
+        stage.put(0, GRANULE, granule(5) + granule(6) + granule(7))
+    disk.flip(HOME / PLACE, GRANULE + 77)  # what a write that did not end may leave
+    with pytest.raises(FailedStageError, match=f"volume 0, byte {GRANULE} "):
+        stage.verify()
 
 
 def test_a_full_disk_is_told_and_passes() -> None:
