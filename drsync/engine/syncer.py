@@ -28,6 +28,9 @@ class Syncer:
 
     def want(self) -> int | None:
         """Make everything durable that is appended: the position if that is done now, None if it will be."""
+        journal = self._copy.journal
+        if journal.durable_seq >= journal.tip.seq:
+            return journal.durable_seq  # as a flush often finds it that was foreseen, and waits for others
         try:
             durable = self._copy.sync_at_once()
         except DrsyncError as error:

@@ -96,6 +96,16 @@ async def test_what_is_asked_for_meanwhile_is_made_durable_next(center: Center, 
     assert (kernel.begun, center.done) == (2, [first, second])
 
 
+async def test_what_is_durable_already_is_asked_of_nobody(center: Center, kernel: Kernel) -> None:
+    last = center.append()
+    center.syncer.want()
+    kernel.end()
+    assert center.syncer.want() == last
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (kernel.begun, center.done) == (1, [last])
+
+
 async def test_an_error_fails_the_copy_for_good_and_a_restart_knows_it(
     center: Center, kernel: Kernel, tmp_path: Path
 ) -> None:
