@@ -158,7 +158,7 @@ class VisitorSession(asyncssh.SSHServerSession[bytes]):
             return
         if kind is not LinkKind.CONTROL:
             connection = self._channel.get_connection()
-            connection.set_keepalive(policy.BULK_KEEPALIVE_S, policy.BULK_KEEPALIVES_MAX)
+            connection.set_keepalive(policy.LISTENER_KEEPALIVE_S, policy.LISTENER_KEEPALIVES_MAX)
         self._link = SshLink(self._name, kind, self._channel, self._door.heard)
         if rest:
             self._link.received(rest)

@@ -7,6 +7,10 @@ import time
 from pathlib import Path
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LATE_S = 0.0015
+"""Because uvloop counts whole milliseconds and may end a sleep early: what remains would be turns of the loop,
+one after the other, until the instant has come."""
+LONG_S = 0.01  # because who sleeps for less than this minds a millisecond or two
 
 
 class SystemClock:
@@ -21,10 +25,13 @@ class SystemClock:
         return time.time_ns() // 1000
 
     async def sleep_until(self, instant: float) -> None:
-        """See the port. The loop's clock stands still during suspend, so the rest is computed anew."""
+        """See the port. The loop's clock stands still during suspend, so the rest is computed anew.
+
+        Up to 2.5 ms late.
+        """
         rest = instant - self.now()
         while rest > 0:
-            await asyncio.sleep(rest)
+            await asyncio.sleep(rest + LATE_S if rest >= LONG_S else rest)
             rest = instant - self.now()
 
 
