@@ -8,8 +8,8 @@ from pathlib import Path
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LATE_S = 0.0015
-"""Because uvloop counts whole milliseconds and may end a sleep early: what remains would be turns of the loop,
-one after the other, until the instant has come."""
+"""Because uvloop counts whole milliseconds and may end a sleep early: what remains would be turns of the
+loop, one after the other, until the instant has come."""
 LONG_S = 0.01  # because who sleeps for less than this minds a millisecond or two
 
 
