@@ -41,7 +41,7 @@ BULK_KEEPALIVES_MAX: Final = 3
 """Because a bulk link has no pings of its own: one that is silently dropped ends after 20 s (P59)."""
 LISTENER_KEEPALIVE_S: Final = 20 / 3
 LISTENER_KEEPALIVES_MAX: Final = 2
-"""The same where the other side has dialed, which asks first: its question is a sign of life, too."""
+"""The same where the other side has dialed: later, because its question is a sign of life, too."""
 
 
 class BothWays(TypedDict):
