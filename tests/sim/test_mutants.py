@@ -1,4 +1,4 @@
-"""Wrong rules and wrong ways of engines are caught in the running daemons, within 200 seeds.
+"""Wrong rules and wrong ways of engines are caught in the running daemons, within 200 seeds but for one.
 
 A seed shows harm under the mistake, and nothing under the shipped rules. When the dice of the world change,
 `scripts/find-mutant-seeds` finds others.
@@ -36,13 +36,17 @@ NOT_SHOWN: frozenset[str] = frozenset()
 """No seed that was tried shows these in the running daemons, and nobody knows yet why: wanted are scenes. The
 rules in miniature show those that are rules."""
 
+FURTHER: dict[str, int] = {"resync_switch_unrecorded": 400}
+"""These need more seeds than others. A switch is some renames now, after which nothing is read back any more, so
+that few deaths fall into it: wanted is a scene that dies there."""
+
 CAUGHT_MIN = 50  # because fewer mean that the world has become kinder
 
 
 @pytest.mark.parametrize("name", CAUGHT_AT)
 def test_a_mistake_is_caught_where_the_shipped_rules_stand(name: str) -> None:
     seed, invariant, _ = CAUGHT_AT[name]
-    assert seed < SEEDS_MAX
+    assert seed < FURTHER.get(name, SEEDS_MAX)
     with mutants.in_force(name):
         found = disturbed(seed)
     assert found is not None
