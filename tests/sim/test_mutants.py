@@ -37,8 +37,8 @@ NOT_SHOWN: frozenset[str] = frozenset()
 rules in miniature show those that are rules."""
 
 FURTHER: dict[str, int] = {"resync_switch_unrecorded": 400}
-"""These need more seeds than others. A switch is some renames now, after which nothing is read back any more, so
-that few deaths fall into it: wanted is a scene that dies there."""
+"""These need more seeds than others: nothing is read back at the end of a session any more, so that few
+deaths fall into its switch. Wanted is a scene that dies there."""
 
 CAUGHT_MIN = 50  # because fewer mean that the world has become kinder
 
