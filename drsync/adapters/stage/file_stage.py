@@ -112,6 +112,7 @@ class FileStage:
         self._tables = {index: Table.of(volume.size) for index, volume in self._volumes.items()}
         self._handles: dict[int, int] = {}
         self._direct: dict[int, Direct] = {}
+        self._spoiled: list[tuple[int, int, int]] = []  # volume, first and end of what a write failed in
         self._written: set[int] = set()  # volumes with bytes that are not durable
         self._pending: list[Entry] = []
         self._has_new_names = False
@@ -198,7 +199,8 @@ class FileStage:
                     write_all(self._files, fd, data, offset)
                     self._files.write_back(fd, offset, length)
         except DrsyncError:
-            table.must_be_read(first, end)  # perhaps half of them are others
+            self._spoiled.append((volume, first, end))  # perhaps half of them are others
+            table.must_be_read(first, end)
             raise
         self._written.add(volume)
         view, number = memoryview(data), self._session.rounds
@@ -321,6 +323,9 @@ class FileStage:
     def verify(self) -> None:
         """See the port."""
         buffer = memoryview(bytearray(VERIFY_BYTES))
+        spoiled, self._spoiled = self._spoiled, []  # while they were read back, perhaps
+        for volume, first, end in spoiled:
+            self._tables[volume].must_be_read(first, end)
         for run in entries.unread(self._tables):
             table, size = self._tables[run.volume], self._volumes[run.volume].size
             for first in range(run.first, run.end, VERIFY_BYTES // GRANULE):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from drsync.adapters.stage.file_stage import FileStage
 from drsync.agent.copy_store import OsFiles
 from drsync.core import extents
 from drsync.core.extents import GRANULE, Run
@@ -208,6 +209,32 @@ def test_what_could_be_put_aside_anew_in_part_only_is_read_back_again() -> None:
     with pytest.raises(NoSpaceError):
         stage.put(0, GRANULE, granule(5) + granule(6) + granule(7))
     disk.flip(HOME / PLACE, GRANULE + 77)  # what a write that did not end may leave
+    with pytest.raises(FailedStageError, match=f"volume 0, byte {GRANULE} "):
+        stage.verify()
+
+
+def test_what_fails_half_way_while_it_is_read_back_is_read_back_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = formatted()
+    stage = store_on(disk).new_stage(GROUP, SESSION)
+    filled(stage)
+    stage.sync()
+    assert isinstance(stage, FileStage)
+    fill = stage._fill
+
+    def fill_and_put(volume: int, offset: int, target: memoryview) -> None:
+        fill(volume, offset, target)
+        if disk.capacity == 0 or volume:
+            return
+        disk.capacity = 0
+        with pytest.raises(NoSpaceError):
+            stage.put(0, GRANULE, granule(5) + granule(6) + granule(7))
+
+    monkeypatch.setattr(stage, "_fill", fill_and_put)
+    stage.verify()
+    monkeypatch.undo()
+    disk.flip(HOME / PLACE, GRANULE + 77)
     with pytest.raises(FailedStageError, match=f"volume 0, byte {GRANULE} "):
         stage.verify()
 
