@@ -45,7 +45,7 @@ from drsync.lab.layout import PRODUCTION, REMOTE
 PAGE = 4096
 SHARE = 100  # one page in so many changes
 QUOTA_MIB = 200  # because a journal has segments of 64 MiB
-WAIT_S = 100.0
+WAIT_S = 600.0  # because a slow disk makes 50 MB/s of either way, and 8 GiB have 5 stored
 LOOK_S = 0.05  # because who looks takes processors from what is measured
 WAYS = ("drsync", "rsync -z")
 
