@@ -287,7 +287,7 @@ class Headquarters:
         leases = [m.copy.spec.policy.lease_s for m in self._host.members() if m.term is not None]
         interval = min([HEARTBEAT_MAX_S, *map(heartbeat_s, leases)])
         try:
-            async with asyncio.timeout(interval):
+            async with asyncio.timeout(self._clock.until_round(interval)):
                 await self._soon.wait()
         except TimeoutError:
             return

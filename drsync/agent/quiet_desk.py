@@ -105,7 +105,7 @@ class QuietDesk:
                     self._look(member)
                 except Exception as error:  # noqa: BLE001  # whatever escaped is a bug of this loop alone
                     self._host.bug("application-consistent checkpoints", error)
-            await self._clock.sleep_until(self._clock.now() + LOOK_S)
+            await self._clock.sleep_until(self._clock.now() + self._clock.until_round(LOOK_S))
 
     async def sweep(self) -> None:
         """Thaw what killed processes left frozen; before anything that may take long. Never fails."""

@@ -100,7 +100,8 @@ class Folder:
         clock = self._clock
         store_at = clock.now()
         while True:
-            await clock.sleep_until(clock.now() + FOLD_INTERVAL_S)
+            slack_s = FOLD_INTERVAL_S if clock.now() < self._rest_until else 0.0
+            await clock.sleep_until(clock.now() + clock.until_round(FOLD_INTERVAL_S, slack_s))
             if self._copy.state is CopyState.FAILED:
                 await self._note_failure()
                 continue

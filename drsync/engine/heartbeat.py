@@ -22,11 +22,15 @@ class Pulse:
     and go on with the steady clock.
     """
 
-    def __init__(self, now: float, wall_us: int, newest_us: int) -> None:
-        """A term begins at `now`; `newest_us` is the label of the newest heartbeat in its log, or 0."""
+    def __init__(self, now: float, wall_us: int, newest_us: int, second_s: float = BEAT_S) -> None:
+        """A term begins at `now`; `newest_us` is the label of the newest heartbeat in its log, or 0.
+
+        The second one is due after `second_s`, and those after it in step with that.
+        """
         self._began = now
         self._began_us = max(wall_us, newest_us)
         self._due = now
+        self._second_s = second_s
         self._number = 0
         self._seen = now
         self._serving_since: float | None = None
@@ -46,7 +50,7 @@ class Pulse:
         if now < self._due:
             return 0
         is_late = now - self._due >= BEAT_S
-        self._due = (now if is_late else self._due) + BEAT_S
+        self._due = (now if is_late else self._due) + (BEAT_S if self._number else self._second_s)
         self._number += 1
         return self._number
 

@@ -26,7 +26,7 @@ from drsync.engine.company import CONFIRM_TIMEOUT_S, keep_company
 from drsync.engine.copy import GroupCopy
 from drsync.engine.enforcement import Enforcer
 from drsync.engine.growth import grow
-from drsync.engine.heartbeat import STALL_S, Pulse
+from drsync.engine.heartbeat import BEAT_S, STALL_S, Pulse
 from drsync.engine.lag import Lag, LagLedger
 from drsync.engine.owner import OwnerEngine
 from drsync.engine.peers import Peers
@@ -128,8 +128,9 @@ class OwnerTerm:
         self.engine.wake_pace = self._pace_wanted.set
         self.engine.stir = self._rest.stir
         self._ended = asyncio.Event()
-        self._next_checkpoint = clock.now()
-        self.pulse = Pulse(clock.now(), clock.wall_us(), copy.beats.newest.time_us)
+        to_round_s = clock.until_round(BEAT_S)
+        self._next_checkpoint = clock.now() - BEAT_S + to_round_s  # at once, and then in step with heartbeats
+        self.pulse = Pulse(clock.now(), clock.wall_us(), copy.beats.newest.time_us, to_round_s)
         self._keeper = means.marks
         self._next_word = clock.now()
         self._told: Mapping[str, stream.ToldCursor] = {}

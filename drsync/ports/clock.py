@@ -18,6 +18,13 @@ class Clock(Protocol):
         """Return at `instant` (of `now`) or soon after; at once when it has passed."""
         ...
 
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        """Seconds until a loop that does something every `period_s` does it again.
+
+        More than 0, at most both together; less than the period where others of the process wake then, too.
+        """
+        ...
+
 
 class Random(Protocol):
     """Dice."""

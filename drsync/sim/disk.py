@@ -107,6 +107,7 @@ class Disk:
         users: processes that have files on it.
         failed_syncs: how many there were.
         is_brief: a sync is said to take no longer than a turn of a thread.
+        has_ring: the kernel can sync beside a loop.
     """
 
     def __init__(self, capacity: int | None = None) -> None:
@@ -119,6 +120,7 @@ class Disk:
         self.users: list[User] = []
         self.failed_syncs = 0
         self.is_brief = False
+        self.has_ring = False
 
     @property
     def faults(self) -> Faults | None:

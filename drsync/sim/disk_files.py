@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from drsync.sim.disk_nodes import PAGE, SECTOR, Directory, File
 from drsync.sim.killed import Killed
 
 Stalled = Callable[[float], None]
+Later = Callable[[Callable[[], None]], None]
 MUCH_BYTES = 1 << 50  # that a disk without limit says it has free, because somebody may calculate with it
 
 
@@ -31,6 +33,33 @@ class _Handle(NamedTuple):
     can_write: bool
 
 
+class _BegunSync:
+    """A sync that the kernel makes beside a loop: at some instant from when it was begun until it is told."""
+
+    def __init__(self, sync: Callable[[], None], ended: Ended, alive: Callable[[], None]) -> None:
+        self._sync: Callable[[], None] | None = sync
+        self._ended: Ended | None = ended
+        self._alive = alive
+        self._error: OSError | None = None
+
+    def work(self) -> None:
+        """The disk does it, unless it has."""
+        sync, self._sync = self._sync, None
+        if sync is not None:
+            try:
+                sync()
+            except OSError as error:
+                self._error = error
+
+    def end(self) -> None:
+        """It is told, unless it was: when its time has come, or because somebody waits for it."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            self._alive()
+            self.work()
+            ended(self._error)
+
+
 class DiskFiles:
     """The `Files` of `adapters.segments`, `adapters.images` and `adapters.stage`, for one simulated process.
 
@@ -41,13 +70,19 @@ class DiskFiles:
         disk: of the machine.
         stalled: told how many seconds a call takes, when the disk stalls.
         died: called when the disk ends the process in a call.
+        later: has its loop make a call when the kernel has done something beside it; None: the kernel cannot.
     """
 
     def __init__(
-        self, disk: Disk, stalled: Stalled = _unnoticed, died: Callable[[], None] = _unmourned
+        self,
+        disk: Disk,
+        stalled: Stalled = _unnoticed,
+        died: Callable[[], None] = _unmourned,
+        later: Later | None = None,
     ) -> None:
         self._disk = disk
         self._died = died
+        self._later = later
         self._stalled = stalled
         self._handles: dict[int, _Handle] = {}
         self._next = 3  # because a process has three open files when it starts
@@ -216,9 +251,17 @@ class DiskFiles:
         self._sync("fdatasync", fd)
 
     def begin_fdatasync(self, fd: int, ended: Ended, /) -> Wait | None:
-        """See `Files`. A simulated system has no such means: it is asked in threads, which take time."""
-        del fd, ended
-        return None
+        """See `Files`. What is written meanwhile may become durable with it, or not."""
+        if self._later is None:
+            return None
+        self._disk.calls["begin_fdatasync"] += 1
+        # Nobody stands still meanwhile: it is `later` that is late.
+        sync = partial(self._sync_file, "fdatasync", self._handle(fd), stalls=False)
+        begun = _BegunSync(sync, ended, self._alive)
+        if self._disk.calls["begin_fdatasync"] % 2:
+            begun.work()
+        self._later(begun.end)
+        return begun.end
 
     def fsync(self, fd: int, /) -> None:
         """See `Files`."""
@@ -329,14 +372,17 @@ class DiskFiles:
             self._end()
 
     def _sync(self, call: str, fd: int) -> None:
-        handle = self._handle(fd)
+        self._sync_file(call, self._handle(fd))
+
+    def _sync_file(self, call: str, handle: _Handle, *, stalls: bool = True) -> None:
         disk = self._disk
         disk.calls[call] += 1
         moment = disk.doomed()
         if moment == "before":
             self._end()
         for faults in disk.troubles:
-            self._stall(faults, handle.path)
+            if stalls:
+                self._stall(faults, handle.path)
             if faults.fails_sync(handle.path):
                 if isinstance(handle.node, File):
                     handle.node.fail_sync(faults.dice, faults.sync_loss)

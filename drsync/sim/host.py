@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 
 from drsync.sim.disk import Disk
 from drsync.sim.disk_files import DiskFiles
@@ -112,7 +113,10 @@ class Host:
             process.stop("disk")
             self.timeline.after(seconds, lambda: process.resume("disk"))
 
-        files = DiskFiles(self.disk, stalled, process.kill)
+        def later(call: Callable[[], None]) -> None:
+            process.call_later(self.thread_delay(), call)
+
+        files = DiskFiles(self.disk, stalled, process.kill, later if self.disk.has_ring else None)
         process.at_end.append(files.die)
         return files
 
@@ -189,6 +193,10 @@ class HostClock:
             await future
         finally:
             handle.cancel()
+
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        """See Clock. Nobody is waited for: each loop has rounds of its own."""
+        return period_s
 
 
 def _wake(future: asyncio.Future[object]) -> None:

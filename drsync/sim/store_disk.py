@@ -252,5 +252,9 @@ class _NoClock:
         """See Clock."""
         return 0
 
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        """See Clock."""
+        return period_s + slack_s
+
     async def sleep_until(self, instant: float) -> None:
         """See Clock."""

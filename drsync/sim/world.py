@@ -40,6 +40,8 @@ OWNER_RATE = 0.5  # of the faults that hit one center look for the owner
 NEVER_BACK = (NEVER, 0)
 BRIEF_PLACE, BRIEF_EVERY = "same_city", 3
 """In every third world that was not made for a story one center syncs on the spot, the others in threads."""
+RINGS_FROM = 1000
+"""From this seed on the kernels of every second world sync beside loops; older seeds stay what they were."""
 
 
 class World:
@@ -71,6 +73,7 @@ class World:
         """`known`: its character, when that is not to be drawn from the seed."""
         self.seed = seed
         self._brief_place = BRIEF_PLACE if known is None and seed % BRIEF_EVERY == 0 else ""
+        self._has_ring = known is None and seed >= RINGS_FROM and seed % 2 == 1
         self.timeline = Timeline()
         self.trace = Trace(self.timeline, keeps_all=keeps_all)
         self.dice = self.new_dice("faults")
@@ -123,6 +126,7 @@ class World:
         """An empty disk of the kind that a place has."""
         disk = Disk()
         disk.is_brief = place == self._brief_place
+        disk.has_ring = self._has_ring
         return disk
 
     def new_dice(self, what: str) -> random.Random:

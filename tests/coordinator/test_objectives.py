@@ -51,6 +51,9 @@ class FakeClock:
     async def sleep_until(self, instant: float) -> None:
         self.at = max(self.at, instant)
 
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        return period_s
+
 
 @dataclass
 class Desk:

@@ -85,6 +85,9 @@ class StillClock:
         self.left -= 1
         self.at = max(self.at, instant)
 
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        return period_s
+
 
 @dataclass
 class Log:

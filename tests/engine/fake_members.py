@@ -58,6 +58,9 @@ class FakeClock:
         for told in self.on_sleep:
             told()
 
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        return period_s
+
 
 class FakeRandom:
     """Counts."""

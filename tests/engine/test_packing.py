@@ -185,6 +185,9 @@ class Hands:
     def wall_us(self) -> int:
         return int(self.instant * 1e6)
 
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        return period_s + slack_s
+
     async def sleep_until(self, instant: float) -> None:
         self.instant = max(self.instant, instant)
 

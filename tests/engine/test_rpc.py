@@ -48,6 +48,9 @@ class SteppedClock:
         heapq.heappush(self._sleepers, (instant, self._count, woken))
         await woken.wait()
 
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        return period_s
+
     async def advance(self, seconds: float) -> None:
         """Pass time in the order in which sleepers wake."""
         end = self._now + seconds

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from drsync.adapters.segments.files import Wait
 from drsync.sim.disk import Disk, Faults
 from drsync.sim.disk_files import DiskFiles
 from drsync.sim.disk_nodes import PAGE, SECTOR, File
@@ -262,6 +264,84 @@ def test_what_a_failed_sync_lost_becomes_durable_when_it_is_written_again(disk: 
     disk.loss = ALL
     disk.power_cut(random.Random(1))
     assert content(disk) == b"new" * 2000
+
+
+class Ring:
+    """A kernel that syncs beside a loop, and tells when the test says so."""
+
+    def __init__(self) -> None:
+        self.later: list[Callable[[], None]] = []
+        self.told: list[OSError | None] = []
+
+    def begin(self, files: DiskFiles, fd: int) -> Wait:
+        """A sync that somebody waits for."""
+        wait = files.begin_fdatasync(fd, self.told.append)
+        assert wait is not None
+        return wait
+
+
+def with_ring(disk: Disk) -> tuple[DiskFiles, int, Ring]:
+    """A process with a file and a ring."""
+    create(disk)[0].die()
+    ring = Ring()
+    files = DiskFiles(disk, later=ring.later.append)
+    return files, files.open(NAME, os.O_RDWR), ring
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_sync_beside_the_loop_may_take_place_at_its_beginning_or_at_its_end(
+    disk: Disk, *, is_early: bool
+) -> None:
+    """Whoever takes what was written meanwhile for durable is found out by every second one."""
+    files, fd, ring = with_ring(disk)
+    if not is_early:
+        ring.begin(files, fd)
+        ring.later.pop()()
+    files.pwritev(fd, [b"before"], 0)
+    ring.begin(files, fd)
+    files.pwritev(fd, [b"after."], PAGE)
+    ring.later.pop()()
+    files.pwritev(fd, [b"later."], 2 * PAGE)
+    assert ring.told[-1] is None
+    disk.loss = ALL
+    disk.power_cut(random.Random(1))
+    kept = content(disk)
+    assert kept[:6] == b"before"
+    assert (b"after." in kept) is not is_early
+    assert b"later." not in kept
+
+
+def test_who_waits_for_a_sync_beside_the_loop_is_told_once(disk: Disk) -> None:
+    files, fd, ring = with_ring(disk)
+    files.pwritev(fd, [b"bytes"], 0)
+    ring.begin(files, fd)()
+    ring.later.pop()()
+    assert ring.told == [None]
+    assert not disk.file(NAME).unsynced
+
+
+def test_a_sync_beside_the_loop_fails_like_any_other_though_its_file_was_closed(disk: Disk) -> None:
+    files, fd, ring = with_ring(disk)
+    files.pwritev(fd, [b"bytes"], 0)
+    disk.faults = Faults(Unlucky(1), sync_error_at=1)
+    ring.begin(files, fd)
+    files.close(fd)
+    ring.later.pop()()
+    assert [error and error.errno for error in ring.told] == [errno.EIO]
+
+
+def test_the_dead_are_told_of_no_sync(disk: Disk) -> None:
+    files, fd, ring = with_ring(disk)
+    ring.begin(files, fd)
+    files.die()
+    with pytest.raises(Killed):
+        ring.later.pop()()
+    assert ring.told == []
+
+
+def test_a_kernel_without_ring_begins_nothing(disk: Disk) -> None:
+    files, fd = create(disk)
+    assert files.begin_fdatasync(fd, lambda _: None) is None
 
 
 def test_reads_and_writes_fail_where_they_are_told_to(disk: Disk) -> None:

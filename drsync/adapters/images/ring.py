@@ -163,9 +163,10 @@ class Ring:
     def _wait(self, token: int) -> None:
         """Stand still until a sync has ended. What else ends meanwhile is told when the loop goes on."""
         while token in self._syncs:
-            self._collect(1)
-            if token in self._ended:
+            if token in self._ended:  # perhaps for long: its end may have come with that of another
                 self._syncs.pop(token)(self._ended.pop(token))
+            else:
+                self._collect(1)
 
     def _submit(self) -> None:
         """Ask for as much as may be asked for at once."""

@@ -10,6 +10,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LATE_S = 0.0015
 """Because uvloop counts whole milliseconds and may end a sleep early: what remains would be turns of the
 loop, one after the other, until the instant has come."""
+EARLY_S = 0.005  # because timers may end a millisecond early, and one round is not to be two
 LONG_S = 0.01  # because who sleeps for less than this minds a millisecond or two
 
 
@@ -33,6 +34,14 @@ class SystemClock:
         while rest > 0:
             await asyncio.sleep(rest + LATE_S if rest >= LONG_S else rest)
             rest = instant - self.now()
+
+    def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
+        """See the port: until the next multiple of the period, so that loops of one period wake in one turn.
+
+        To wake an idle process costs more than what most of them do then.
+        """
+        now, step_s = self.now(), period_s + slack_s
+        return ((now + EARLY_S) // step_s + 1) * step_s - now
 
 
 class SystemRandom:

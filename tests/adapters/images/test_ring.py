@@ -267,6 +267,24 @@ async def test_whoever_waits_for_a_sync_stops_the_loop_until_it_has_ended(image:
     image.close()
 
 
+@pytest.mark.timeout(20)  # because it would wait for ever
+async def test_a_sync_that_ended_with_another_is_not_waited_for(image: FileImage) -> None:
+    """Two journals are closed in one turn: while the first is waited for, the end of the second comes."""
+    found, told = await ring_here(), list[int]()
+    waits = [found.sync(image._fd, told.append) for _ in range(2)]
+    for _ in range(1000):
+        found._collect(0)
+        if len(found._ended) == len(waits):
+            break
+        os.fdatasync(image._fd)
+    assert (len(found._ended), told) == (2, [])
+    for wait in waits:
+        assert wait is not None
+        wait()
+    assert told == [0, 0]
+    image.close()
+
+
 async def test_a_sync_that_the_kernel_does_not_take_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The real clock, on a loop that ends its sleeps early."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -39,3 +40,31 @@ async def test_a_short_sleep_is_exact(coarse: CoarseTime) -> None:
     until = coarse.now + 0.003
     await SystemClock().sleep_until(until)
     assert until <= coarse.now <= until + 0.001
+
+
+@pytest.mark.parametrize("period_s", [0.5, 1.0, 0.6])
+async def test_loops_of_one_period_wake_together(coarse: CoarseTime, period_s: float) -> None:
+    clock, woken = SystemClock(), list[list[float]]()
+    for began in (1000.2207, 1000.31, 1000.44):
+        coarse.now, turns = began, []
+        for _ in range(4):
+            await clock.sleep_until(clock.now() + clock.until_round(period_s))
+            turns.append(round(coarse.now, 2))
+        woken.append(turns)
+    assert woken[0] == woken[1] == woken[2]
+    assert {round(late - early, 2) for early, late in pairwise(woken[0])} == {period_s}
+
+
+@pytest.mark.parametrize("early_s", [0.0, 0.0004, 0.001])
+async def test_a_timer_that_ends_early_does_not_make_a_round_of_its_own(
+    coarse: CoarseTime, early_s: float
+) -> None:
+    coarse.now = 1001.0 - early_s
+    assert SystemClock().until_round(1.0) == pytest.approx(1.0 + early_s)
+
+
+async def test_slack_lets_a_round_of_half_a_second_come_with_those_of_a_second(coarse: CoarseTime) -> None:
+    coarse.now = 1000.1
+    clock = SystemClock()
+    assert clock.until_round(0.5) == pytest.approx(0.4)
+    assert clock.until_round(0.5, slack_s=0.5) == pytest.approx(0.9)
