@@ -11,6 +11,7 @@ LATE_S = 0.0015
 """Because uvloop counts whole milliseconds and may end a sleep early: what remains would be turns of the
 loop, one after the other, until the instant has come."""
 EARLY_S = 0.005  # because timers may end a millisecond early, and one round is not to be two
+SHORT_S = 0.001  # because uvloop takes half of that for no time, and would be asked turn after turn
 LONG_S = 0.01  # because who sleeps for less than this minds a millisecond or two
 
 
@@ -32,7 +33,7 @@ class SystemClock:
         """
         rest = instant - self.now()
         while rest > 0:
-            await asyncio.sleep(rest + LATE_S if rest >= LONG_S else rest)
+            await asyncio.sleep(rest + LATE_S if rest >= LONG_S else max(rest, SHORT_S))
             rest = instant - self.now()
 
     def until_round(self, period_s: float, slack_s: float = 0.0) -> float:

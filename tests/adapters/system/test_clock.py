@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from drsync.adapters.system.clock import LONG_S, SystemClock
+from drsync.adapters.system.clock import LONG_S, SHORT_S, SystemClock
 
 
 class CoarseTime:
@@ -39,6 +39,15 @@ async def test_a_long_sleep_wakes_once_and_not_too_early(coarse: CoarseTime, sec
 async def test_a_short_sleep_is_exact(coarse: CoarseTime) -> None:
     until = coarse.now + 0.003
     await SystemClock().sleep_until(until)
+    assert until <= coarse.now <= until + 0.001
+
+
+@pytest.mark.parametrize("rest_s", [0.0002, 0.0004, 0.0009])
+async def test_what_little_remains_is_slept_and_not_turned_through(coarse: CoarseTime, rest_s: float) -> None:
+    """A loop that is asked for less than half a millisecond comes back at once, some fifty times."""
+    until = coarse.now + rest_s
+    await SystemClock().sleep_until(until)
+    assert min(coarse.sleeps) >= SHORT_S
     assert until <= coarse.now <= until + 0.001
 
 
