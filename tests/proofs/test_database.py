@@ -108,7 +108,7 @@ async def test_the_remote_center_has_a_prefix_and_its_loss_was_stated(home: Path
         async with Terminal(place, "failover", GROUP, "--to", REMOTE, "--accept-loss") as person:
             said = await person.until("give up what is named above? [y/N]")
             assert f"opening at remote at record {stated.whole('position')}" in said
-            assert f"at least {stated.whole('records_at_least')} records" in said
+            assert f"at least {stated.whole('records_at_least'):,} records" in said
             assert (await place.charter()).raw("version") == before.raw("version"), (
                 "nothing before the answer"
             )
