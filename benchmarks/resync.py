@@ -61,7 +61,7 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """Medians over the runs; see `Cost`."""
+    """Medians over the runs, and some of these; see `Cost`."""
 
     way: str
     what: str
@@ -69,6 +69,8 @@ class Figure:
     mb: float
     near_s: float
     far_s: float
+    seconds_runs: list[float]
+    mb_runs: list[float]
 
 
 def content(options: argparse.Namespace, seed: int) -> Iterator[tuple[int, bytes]]:
@@ -238,7 +240,13 @@ def main() -> None:
     require_tools("rsync", "ssh")
     found = asyncio.run(run(options))
     figures = [
-        Figure(way, what, **medians([cost._asdict() for cost in costs]))
+        Figure(
+            way,
+            what,
+            **medians([cost._asdict() for cost in costs]),
+            seconds_runs=[cost.seconds for cost in costs],
+            mb_runs=[cost.mb for cost in costs],
+        )
         for (way, what), costs in found.items()
     ]
     print(f"{options.mib} MiB{', five eighths of it stored' if options.b1 else ''}")

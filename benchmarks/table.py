@@ -171,7 +171,8 @@ def seed(found: list[list[Cell]]) -> Iterator[Row]:
     ):
         figure = number(ours, key)
         other = number(theirs, key) if theirs is not None else None
-        ratio = other / figure if other is not None else None
+        runs = f"{key}_runs"
+        ratio = median_ratio(series(theirs, runs), series(ours, runs)) if theirs is not None else None
         is_met = ratio >= aim if ratio is not None else None
         yield Row(what, figure, unit, peer, other, ratio, f"{aim:g} x", is_met)
 

@@ -21,7 +21,8 @@ class Clock(Protocol):
     def until_round(self, period_s: float, slack_s: float = 0.0) -> float:
         """Seconds until a loop that does something every `period_s` does it again.
 
-        More than 0, at most both together; less than the period where others of the process wake then, too.
+        More than 0, and at most both together (some milliseconds more where a timer ended early); less than
+        the period where others of the process wake then, too.
         """
         ...
 
